@@ -1,0 +1,67 @@
+# The few verbs that people use. Each makes its own environment, once.
+#
+#     make test PYTHON=python3.12         choose the interpreter
+#     make test ARGS="-k circuit -x"      pass arguments on
+
+PYTHON ?= python3
+JOBS ?= 2
+ARGS ?=
+
+# What goes into each environment.
+DEMO := .venv-demo
+TEST := .venv-test
+DEV := .venv-dev
+INSTALL_$(DEMO) := -e ".[train,plot]"
+INSTALL_$(TEST) := -e ".[train,plot]" --group tests
+INSTALL_$(DEV) := -e ".[train,plot]" --group dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format docs serve bench clean python
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z]*\):.*## /  make \1   /p' $(MAKEFILE_LIST)
+
+demo: $(DEMO)/installed  ## train the 4-qubit model on real digits and draw what it did
+	$(DEMO)/bin/python examples/demo.py $(ARGS)
+
+test: $(TEST)/installed  ## all tests, in float32 and in float64
+	env -u JAX_ENABLE_X64 $(TEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
+	JAX_ENABLE_X64=1 $(TEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(DEV)/installed  ## ruff (rules and format) and pyright
+	$(DEV)/bin/ruff check
+	$(DEV)/bin/ruff format --check
+	$(DEV)/bin/pyright --pythonpath $(DEV)/bin/python
+
+format: $(DEV)/installed  ## let ruff mend what it can
+	$(DEV)/bin/ruff check --fix
+	$(DEV)/bin/ruff format
+
+docs: $(DEV)/installed  ## build the site into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict
+
+serve: $(DEV)/installed  ## the site at http://127.0.0.1:8000, rebuilt on every save
+	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs serve
+
+bench: $(DEV)/installed  ## speed and memory, against peers
+	$(DEV)/bin/python -m benchmarks $(ARGS)
+
+clean:  ## remove the environments and everything built
+	rm -rf .venv-* site dist build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# `installed` is written last: an interrupted installation is taken up again.
+.venv-%/installed: pyproject.toml | python
+	@echo "making $(@D) (a minute or two, once)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install -qq --upgrade "pip>=25.1"
+	@$(@D)/bin/python -m pip install -qq $(INSTALL_$(@D))
+	@touch $@
+
+python:
+	@command -v $(PYTHON) >/dev/null 2>&1 || { \
+		echo "$(PYTHON) was not found; name your interpreter: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "eqx-qdeq needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) -V`;" \
+			"name another: make PYTHON=python3.11" >&2; exit 1; }

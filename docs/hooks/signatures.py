@@ -1,0 +1,108 @@
+"""Signatures in the API reference as they stand in the code.
+
+The reference is made from the running package, since that is where an `equinox.Module` gets its
+`__init__` and its documentation. But annotations at run time are objects whose `repr` is no pleasure
+(a `PRNGKeyArray` is a union of three types); this extension of Griffe puts back what was written.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from typing import Any
+
+import griffe
+
+
+def _source(obj: Any) -> ast.stmt | None:
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(obj)))).body[0]
+    except (OSError, TypeError, SyntaxError):  # generated code has no source
+        return None
+
+
+def _written(node: ast.expr) -> str:
+    # jaxtyping's " d" is "d"; the space is for linters.
+    return re.sub(r"(['\"]) *(.*?)\1", r'"\2"', ast.unparse(node))
+
+
+def _annotations(obj: Any) -> dict[str, str]:
+    """The annotations of a function as written; `return` is what it returns."""
+    node = _source(obj)
+    if not isinstance(node, ast.FunctionDef):
+        return {}
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    found = {a.arg: _written(a.annotation) for a in arguments if a.annotation is not None}
+    if node.returns is not None:
+        found["return"] = _written(node.returns)
+    return found
+
+
+def _fields(cls: type) -> dict[str, ast.AnnAssign]:
+    """The annotated fields of a class and its bases."""
+    fields: dict[str, ast.AnnAssign] = {}
+    for base in reversed(cls.__mro__):
+        node = None if base is object else _source(base)
+        if isinstance(node, ast.ClassDef):
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                    fields[item.target.id] = item
+    return fields
+
+
+def _default(value: ast.expr | None) -> str | None:
+    """The default of a field, looking into `field(..., default=...)`."""
+    if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
+        given = {keyword.arg: keyword.value for keyword in value.keywords}
+        value = given.get("default")
+    return None if value is None else _written(value)
+
+
+class Signatures(griffe.Extension):
+    """Puts annotations and defaults back as they were written."""
+
+    def on_function_instance(
+        self, *, node: ast.AST | griffe.ObjectNode, func: griffe.Function, **_: Any
+    ) -> None:
+        if isinstance(node, griffe.ObjectNode):
+            written = _annotations(node.obj)
+            for parameter in func.parameters:
+                parameter.annotation = written.get(parameter.name, parameter.annotation)
+            func.returns = written.get("return", func.returns)
+
+    def on_class_members(
+        self, *, node: ast.AST | griffe.ObjectNode, cls: griffe.Class, **_: Any
+    ) -> None:
+        if not isinstance(node, griffe.ObjectNode):
+            return
+        runtime = vars(node.obj)
+        for name, member in cls.members.items():
+            if isinstance(member, griffe.Object) and name in runtime:
+                # A field's default value is an attribute of the class, and what documents the
+                # value does not document the field.
+                if member.is_attribute and not isinstance(runtime[name], property):
+                    member.docstring = None
+        order = {name: _line(runtime.get(name)) for name in cls.members}
+        cls.members = dict(sorted(cls.members.items(), key=lambda item: order[item[0]]))
+        init = cls.members.get("__init__")
+        if isinstance(init, griffe.Function):
+            if init.docstring is not None and init.docstring.value.startswith("Initialize self."):
+                init.docstring = None  # Python's own, for a class that has nothing to say
+            if _source(runtime.get("__init__")) is None:  # generated from the fields
+                _restore_fields(init, _fields(node.obj))
+
+
+def _restore_fields(init: griffe.Function, fields: dict[str, ast.AnnAssign]) -> None:
+    for parameter in init.parameters:
+        if parameter.name in fields:
+            field = fields[parameter.name]
+            parameter.annotation = _written(field.annotation)
+            parameter.default = _default(field.value)
+
+
+def _line(member: Any) -> int:
+    """Where a function, method or property begins, for members in the order of the code."""
+    function = member.fget if isinstance(member, property) else member
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    code = getattr(getattr(function, "method", function), "__code__", None)
+    return 0 if code is None else code.co_firstlineno

@@ -1,0 +1,57 @@
+"""Quantum Deep Equilibrium Models for JAX and Equinox.
+
+A circuit becomes a layer, a layer with an injection becomes a cell, a cell with a solver becomes
+an equilibrium, and an equilibrium is an ordinary Equinox module.
+"""
+
+from . import circuits as circuits
+from .circuits import Circuit as Circuit
+from .encodings import (
+    AbstractEncoding as AbstractEncoding,
+    AbstractStateEncoding as AbstractStateEncoding,
+    AmplitudeEncoding as AmplitudeEncoding,
+    AngleEncoding as AngleEncoding,
+    DataReuploading as DataReuploading,
+)
+from .equilibrium import (
+    AbstractBoundCell as AbstractBoundCell,
+    AbstractCell as AbstractCell,
+    AbstractCompiledCell as AbstractCompiledCell,
+    AbstractInjection as AbstractInjection,
+    AbstractLinearInjection as AbstractLinearInjection,
+    AddInjection as AddInjection,
+    Anderson as Anderson,
+    AngleFeedback as AngleFeedback,
+    ConcatInjection as ConcatInjection,
+    default_solver as default_solver,
+    DEQ as DEQ,
+    FunctionCell as FunctionCell,
+    ImplicitAdjoint as ImplicitAdjoint,
+    jacobian as jacobian,
+    jacobian_penalty as jacobian_penalty,
+    Limits as Limits,
+    LinearInjection as LinearInjection,
+    Newton as Newton,
+    Picard as Picard,
+    QDEQ as QDEQ,
+    QuantumCell as QuantumCell,
+    Solution as Solution,
+)
+from .layers import AbstractCompiledLayer as AbstractCompiledLayer, QuantumLayer as QuantumLayer
+from .measurements import (
+    AbstractMeasurement as AbstractMeasurement,
+    Hermitian as Hermitian,
+    PauliStrings as PauliStrings,
+    PauliZ as PauliZ,
+    Probabilities as Probabilities,
+)
+from .models import (
+    AbstractClassifier as AbstractClassifier,
+    ClassicalDEQClassifier as ClassicalDEQClassifier,
+    classifier_from_config as classifier_from_config,
+    QDEQClassifier as QDEQClassifier,
+    UnrolledClassifier as UnrolledClassifier,
+    z_and_zz as z_and_zz,
+)
+
+__version__ = "0.1.0"

@@ -1,0 +1,119 @@
+"""Circuits written as OpenQASM 3."""
+
+import math
+from collections.abc import Iterable
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+
+from ._checks import gate_name
+
+if TYPE_CHECKING:
+    from ._circuit import Circuit
+
+QASM_NAMES = {
+    # in stdgates.inc
+    **{name: name.lower() for name in "X Y Z H S Sdg T Tdg SX Rx Ry Rz".split()},
+    **{name: name.lower() for name in "CX CY CZ CH CRx CRy CRz SWAP CCX CSWAP".split()},
+    **{"I": "id", "U1": "p", "CU1": "cp", "U2": "u2", "U3": "u3"},
+    # defined below, with the names that Qiskit's libraries and devices use where they have one
+    **{name: name.lower() for name in "V Vdg SXdg CV CVdg CSX CSXdg CU2 CU3 ECR ZZMax".split()},
+    **{"XXPhase": "rxx", "YYPhase": "ryy", "ZZPhase": "rzz"},
+    **{"ISWAP": "xy", "PhasedISWAP": "phased_xy", "PhasedX": "prx"},
+}
+"""What our gates are called in OpenQASM."""
+
+DEFINITIONS = {
+    "v": "gate v a { rx(pi/2) a; }",
+    "vdg": "gate vdg a { rx(-pi/2) a; }",
+    "sxdg": "gate sxdg a { gphase(-pi/4); rx(-pi/2) a; }",
+    "cv": "gate cv a, b { crx(pi/2) a, b; }",
+    "cvdg": "gate cvdg a, b { crx(-pi/2) a, b; }",
+    "csx": "gate csx a, b { p(pi/4) a; crx(pi/2) a, b; }",
+    "csxdg": "gate csxdg a, b { p(-pi/4) a; crx(-pi/2) a, b; }",
+    "cu2": "gate cu2(phi, lambda) a, b { cu(pi/2, phi, lambda, 0) a, b; }",
+    "cu3": "gate cu3(theta, phi, lambda) a, b { cu(theta, phi, lambda, 0) a, b; }",
+    "rzz": "gate rzz(theta) a, b { cx a, b; rz(theta) b; cx a, b; }",
+    "rxx": "gate rxx(theta) a, b { h a; h b; cx a, b; rz(theta) b; cx a, b; h a; h b; }",
+    "ryy": "gate ryy(theta) a, b { v a; v b; cx a, b; rz(theta) b; cx a, b; vdg a; vdg b; }",
+    "zzmax": "gate zzmax a, b { rzz(pi/2) a, b; }",
+    "ecr": "gate ecr a, b { h b; rzz(pi/2) a, b; h b; x a; }",
+    "xy": "gate xy(theta) a, b { rxx(-theta/2) a, b; ryy(-theta/2) a, b; }",
+    "phased_xy": (
+        "gate phased_xy(phi, theta) a, b "
+        "{ rz(phi) a; rz(-phi) b; xy(theta) a, b; rz(-phi) a; rz(phi) b; }"
+    ),
+    "prx": "gate prx(theta, phi) a { rz(-phi) a; rx(theta) a; rz(phi) a; }",
+}
+"""Our gates that OpenQASM's standard library lacks, by those that it has and one another."""
+
+_NEEDS = {
+    **{"ryy": ("v", "vdg"), "zzmax": ("rzz",), "ecr": ("rzz",)},
+    **{"xy": ("rxx", "ryy"), "phased_xy": ("xy",)},
+}
+
+
+def write_openqasm(circuit: "Circuit", angles: Any) -> str:
+    """The text of `Circuit.to_openqasm`."""
+    values = None if angles is None else _checked(circuit, angles)
+    names = [_qasm_name(circuit, g) for g in range(len(circuit))]
+    lines = ["OPENQASM 3.0;", 'include "stdgates.inc";']
+    lines += [DEFINITIONS[name] for name in _needed(names)]
+    if values is None:
+        lines += [f"input float theta_{index};" for index in range(circuit.n_params)]
+    lines.append(f"qubit[{circuit.n_qubits}] q;")
+    for g, name in enumerate(names):
+        slots = zip(circuit.params[g], circuit.scales[g], circuit.offsets[g], strict=True)
+        if values is None:
+            arguments = [_expression(*slot) for slot in slots]
+        else:
+            arguments = [repr(scale * values[index] + offset) for index, scale, offset in slots]
+        called = name + (f"({', '.join(arguments)})" if arguments else "")
+        lines.append(f"{called} {', '.join(f'q[{wire}]' for wire in circuit.wires[g])};")
+    return "\n".join(lines) + "\n"
+
+
+def _checked(circuit: "Circuit", angles: Any) -> list[float]:
+    values = np.asarray(angles, dtype=float)
+    if values.shape != (circuit.n_params,):
+        raise ValueError(
+            f"`angles` must have shape ({circuit.n_params},), one for each parameter of the "
+            f"circuit; got {values.shape}. Leave it out to write the parameters as inputs."
+        )
+    if not np.isfinite(values).all():
+        index = int(np.flatnonzero(~np.isfinite(values))[0])
+        raise ValueError(f"`angles` must be finite; angle {index} is {values[index]}.")
+    return values.tolist()
+
+
+def _qasm_name(circuit: "Circuit", g: int) -> str:
+    gate = circuit.gates[g]
+    if isinstance(gate, str):
+        return QASM_NAMES[gate]
+    raise ValueError(
+        f"gate {g} ({gate_name(gate)!r} on wires {circuit.wires[g]}): OpenQASM has no name for an "
+        "array or a function; write the gate as a circuit of named gates."
+    )
+
+
+def _needed(names: Iterable[str]) -> list[str]:
+    """The definitions that a text with these names needs, each behind those that it uses."""
+    needed: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for other in _NEEDS.get(name, ()):
+            add(other)
+        needed[name] = None
+
+    for name in names:
+        if name in DEFINITIONS:
+            add(name)
+    return list(needed)
+
+
+def _expression(index: int, scale: float, offset: float) -> str:
+    name = f"theta_{index}"
+    product = {1.0: name, -1.0: f"-{name}"}.get(scale, f"{scale!r} * {name}")
+    if offset == 0:
+        return product
+    return f"{product} {'-' if math.copysign(1, offset) < 0 else '+'} {abs(offset)!r}"

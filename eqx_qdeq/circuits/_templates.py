@@ -1,0 +1,218 @@
+"""Circuits that the field uses, and the paper's."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ._circuit import Circuit
+from ._gates import GATES
+
+
+class _Builder:
+    """Collects gates with fresh parameters."""
+
+    def __init__(self, n_qubits: int):
+        if n_qubits < 1:
+            raise ValueError(f"`n_qubits` must be at least 1; got {n_qubits}.")
+        self.n_qubits = n_qubits
+        self.gates: list[str] = []
+        self.wires: list[tuple[int, ...]] = []
+        self.params: list[tuple[int, ...]] = []
+        self.used = 0
+
+    def add(self, gate: str, *wires: int) -> None:
+        n = GATES[gate].n_params
+        self.gates.append(gate)
+        self.wires.append(wires)
+        self.params.append(tuple(range(self.used, self.used + n)))
+        self.used += n
+
+    def circuit(self) -> Circuit:
+        return Circuit(self.gates, self.wires, self.params, self.n_qubits)
+
+
+def _pairs(n_qubits: int, pattern: str) -> list[tuple[int, int]]:
+    line = [(i, i + 1) for i in range(n_qubits - 1)]
+    if pattern == "line":
+        return line
+    if pattern == "ring":
+        return [*line, (n_qubits - 1, 0)] if n_qubits > 2 else line
+    if pattern == "brick":
+        return line[::2] + line[1::2]
+    if pattern == "all":
+        return [(i, j) for i in range(n_qubits) for j in range(i + 1, n_qubits)]
+    raise ValueError(f"`pattern` must be 'ring', 'line', 'brick' or 'all'; got {pattern!r}.")
+
+
+def _check_depth(depth: int) -> None:
+    if depth < 1:
+        raise ValueError(f"`depth` must be at least 1; got {depth}.")
+
+
+def _check_gate(gate: str, n_wires: int, argument: str) -> None:
+    known = [name for name, info in GATES.items() if info.n_wires == n_wires]
+    if gate not in known:
+        raise ValueError(
+            f"`{argument}` takes gates on {n_wires} wire{'s' * (n_wires > 1)}: "
+            f"{', '.join(known)}; got {gate!r}."
+        )
+
+
+def hardware_efficient(
+    n_qubits: int,
+    depth: int,
+    *,
+    rotations: str | Sequence[str] = ("Ry", "Rz"),
+    entangler: str = "CX",
+    pattern: str = "ring",
+    final_rotations: bool = False,
+) -> Circuit:
+    """Layers of single-wire rotations on every wire followed by entangling gates.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    - `depth`: the number of layers.
+    - `rotations`: the gates of a layer: the first on every wire, then the second on every wire, …
+    - `entangler`: the two-wire gate; one with angles gets its own parameters each time.
+    - `pattern`: which pairs are entangled: "line" (i, i+1), "ring" (the line and the pair of the
+        last wire and wire 0, from three wires on), "brick" (the pairs of the line that begin on an
+        even wire, then the others) or "all" (every i < j).
+    - `final_rotations`: whether to close with one more layer of rotations. The circuit is no
+        longer periodic then, and compiles more slowly when it is deep.
+
+    **Returns:**
+
+    The circuit; its parameters are numbered in the order of the gates.
+
+    ??? cite "Reference"
+
+        A. Kandala et al., "Hardware-efficient variational quantum eigensolver for small molecules
+        and quantum magnets", Nature 549, 242 (2017).
+    """
+    _check_depth(depth)
+    rotations = (rotations,) if isinstance(rotations, str) else rotations
+    for gate in rotations:
+        _check_gate(gate, 1, "rotations")
+    _check_gate(entangler, 2, "entangler")
+    builder = _Builder(n_qubits)
+    pairs = _pairs(n_qubits, pattern)
+    for _ in range(depth):
+        for gate in rotations:
+            for wire in range(n_qubits):
+                builder.add(gate, wire)
+        for pair in pairs:
+            builder.add(entangler, *pair)
+    if final_rotations:
+        for gate in rotations:
+            for wire in range(n_qubits):
+                builder.add(gate, wire)
+    return builder.circuit()
+
+
+def strongly_entangling(n_qubits: int, depth: int, ranges: Sequence[int] | None = None) -> Circuit:
+    """Rotations RZ RY RZ on every wire, then CX from wire i to wire i + r; PennyLane's
+    `StronglyEntanglingLayers`, with the parameters in the same order.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    - `depth`: the number of layers.
+    - `ranges`: the distance r in each layer; 1, 2, …, n-1, 1, … if left out.
+
+    ??? cite "Reference"
+
+        M. Schuld, A. Bocharov, K. M. Svore and N. Wiebe, "Circuit-centric quantum classifiers",
+        Phys. Rev. A 101, 032308 (2020).
+    """
+    _check_depth(depth)
+    if ranges is None:
+        ranges = [1 + layer % max(n_qubits - 1, 1) for layer in range(depth)]
+    if len(ranges) != depth:
+        raise ValueError(f"`ranges` needs {depth} entries, one a layer; got {len(ranges)}.")
+    if n_qubits > 1 and any(r % n_qubits == 0 for r in ranges):
+        raise ValueError(f"a range must not be a multiple of the {n_qubits} wires; got {ranges}.")
+    builder = _Builder(n_qubits)
+    for r in ranges:
+        for wire in range(n_qubits):
+            for gate in ("Rz", "Ry", "Rz"):
+                builder.add(gate, wire)
+        if n_qubits > 1:
+            for wire in range(n_qubits):
+                builder.add("CX", wire, (wire + r) % n_qubits)
+    return builder.circuit()
+
+
+def basic_entangler(n_qubits: int, depth: int, rotation: str = "Rx") -> Circuit:
+    """One rotation on every wire, then a ring of CX; PennyLane's `BasicEntanglerLayers`.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    - `depth`: the number of layers.
+    - `rotation`: the gate on each wire.
+    """
+    return hardware_efficient(n_qubits, depth, rotations=(rotation,))
+
+
+def random_layer(n_qubits: int, n_ops: int = 50, seed: int = 1111) -> Circuit:
+    """TorchQuantum's `RandomLayer`: gates RX, RY, RZ, CX with equal odds on random wires.
+
+    Drawn with NumPy's legacy generator, as there, so that the paper's seed gives the paper's
+    circuit.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    - `n_ops`: the number of gates.
+    - `seed`: the seed.
+
+    ??? cite "Reference"
+
+        H. Wang et al., "QuantumNAS: noise-adaptive search for robust quantum circuits", HPCA 2022,
+        arXiv:2107.10845 (TorchQuantum).
+    """
+    if n_ops < 1:
+        raise ValueError(f"`n_ops` must be at least 1; got {n_ops}.")
+    random = np.random.RandomState(seed)
+    builder = _Builder(n_qubits)
+    names = np.array(["Rx", "Ry", "Rz", "CX"])
+    while len(builder.gates) < n_ops:
+        gate = str(random.choice(names, p=np.full(4, 0.25)))
+        n_wires = GATES[gate].n_wires
+        if n_wires > n_qubits:
+            continue
+        wires = random.choice(np.arange(n_qubits), size=n_wires, replace=False)
+        builder.add(gate, *(int(w) for w in wires))
+    return builder.circuit()
+
+
+def paper(n_qubits: int) -> Circuit:
+    """The circuit of the QDEQ paper, for 4 wires (39 parameters) or 10 wires (56 parameters).
+
+    A random layer of 50 gates (seed 1111), then one set of gates at 4 wires and four at 10: for
+    each i RX(2i), RY(1+2i), RZ(3+2i), CRX(2i → 2+2i); then for each i H(3+2i), SX(2+2i),
+    CX(3+2i → 2i). All rotations are trainable, as the paper says; the authors' code leaves the
+    RX, RY, RZ and CRX of the sets untrained.
+
+    ??? cite "Reference"
+
+        P. Schleich et al., "Quantum deep equilibrium models", NeurIPS 2024, arXiv:2410.23940.
+    """
+    if n_qubits not in (4, 10):
+        raise ValueError(
+            f"the paper's circuit is defined on 4 or 10 wires; got n_qubits={n_qubits}. Use "
+            "hardware_efficient(n_qubits, depth) for other sizes."
+        )
+    n_sets = 1 if n_qubits == 4 else 4
+    builder = _Builder(n_qubits)
+    for i in range(n_sets):
+        builder.add("Rx", 2 * i)
+        builder.add("Ry", 1 + 2 * i)
+        builder.add("Rz", 3 + 2 * i)
+        builder.add("CRx", 2 * i, 2 + 2 * i)
+    for i in range(n_sets):
+        builder.add("H", 3 + 2 * i)
+        builder.add("SX", 2 + 2 * i)
+        builder.add("CX", 3 + 2 * i, 2 * i)
+    return random_layer(n_qubits) + builder.circuit()

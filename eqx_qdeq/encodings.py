@@ -1,0 +1,269 @@
+"""Encodings: how a feature vector becomes a quantum state.
+
+An encoding that acts before the circuit is described by a real unit vector u(x) on which the
+state depends linearly (see `simulate/_linear.py`); data re-uploading interleaves its rotations
+with the circuit and is described by the rotations' angles instead.
+"""
+
+import abc
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Complex, Float
+
+Axis = Literal["X", "Y", "Z"]
+
+
+class AbstractEncoding(eqx.Module):
+    """The abstract base class of all encodings."""
+
+    @abc.abstractmethod
+    def check(self, in_size: int, n_qubits: int) -> None:
+        """Raises a `ValueError` if `in_size` features do not fit on `n_qubits` wires."""
+
+
+class AbstractStateEncoding(AbstractEncoding):
+    """An encoding that prepares the state on which the circuit then acts."""
+
+    @abc.abstractmethod
+    def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
+        """The real unit vector u of which the encoded state is a linear function.
+
+        With real amplitudes p ≤ 2ⁿ and u holds the first p of them, the others are zero.
+        Otherwise p = 2·2ⁿ and u holds the real parts, then the imaginary parts.
+        """
+
+    @property
+    @abc.abstractmethod
+    def is_complex(self) -> bool:
+        """Whether `amplitudes` holds real and imaginary parts."""
+
+    @abc.abstractmethod
+    def n_amplitudes(self, in_size: int, n_qubits: int) -> int:
+        """The length p of `amplitudes`."""
+
+    @abc.abstractmethod
+    def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
+        """The encoded state, a complex array of shape `(2**n_qubits,)` of unit norm."""
+
+
+def normalise(v: Float[Array, " d"]) -> Float[Array, " d"]:
+    """`v / ‖v‖`, and the first basis vector with zero gradient where v = 0.
+
+    Scales by the largest entry first, so that neither tiny nor huge vectors lose their norm.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(v)))
+    is_zero = largest == 0
+    # The safe value is put in before the division: a `where` after it would still
+    # differentiate 0 / 0 and give NaN gradients.
+    first = jnp.zeros_like(v).at[0].set(1)
+    safe = jnp.where(is_zero, first, v / jnp.where(is_zero, 1, largest))
+    return safe / jnp.sqrt(jnp.sum(safe**2))
+
+
+class AmplitudeEncoding(AbstractStateEncoding):
+    r"""The features are the amplitudes: $|\psi(v)\rangle = \sum_j v_j |j\rangle / \|v\|$.
+
+    Wire 0 is the most significant bit of j. Fewer than 2ⁿ features are padded with zeros. The
+    zero vector, which has no direction, gives $|0\dots0\rangle$ and a zero gradient.
+    """
+
+    def check(self, in_size: int, n_qubits: int) -> None:
+        if not 1 <= in_size <= 2**n_qubits:
+            raise ValueError(
+                f"amplitude encoding on {n_qubits} wires takes 1 to {2**n_qubits} features; "
+                f"got {in_size}. Use at least {max(1, (in_size - 1).bit_length())} wires, or "
+                "fewer features."
+            )
+
+    @property
+    def is_complex(self) -> bool:
+        return False
+
+    def n_amplitudes(self, in_size: int, n_qubits: int) -> int:
+        return in_size
+
+    def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " d"]:
+        return normalise(x)
+
+    def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
+        self.check(x.shape[0], n_qubits)
+        u = self.amplitudes(x, n_qubits)
+        padded = jnp.pad(u, (0, 2**n_qubits - u.shape[0]))
+        return padded.astype(jnp.result_type(u.dtype, jnp.complex64))
+
+
+AmplitudeEncoding.__init__.__doc__ = """**Arguments:** none."""
+
+
+def _pauli(axis: str) -> np.ndarray:
+    return {
+        "X": np.array([[0, 1], [1, 0]], complex),
+        "Y": np.array([[0, -1j], [1j, 0]], complex),
+        "Z": np.array([[1, 0], [0, -1]], complex),
+    }[axis]
+
+
+def pauli_rotations(axis: str, angles: Float[Array, " n"]) -> Complex[Array, "n 2 2"]:
+    r"""$\exp(-i\,\alpha\,\sigma_a/2)$ for every angle α (radians); `axis` names one axis for all
+    of them, or one for each."""
+    axes = axis * angles.shape[0] if len(axis) == 1 else axis
+    dtype = jnp.result_type(angles.dtype, jnp.complex64)
+    sigma = jnp.asarray(np.stack([-1j * _pauli(a) for a in axes]), dtype)
+    half = angles[:, None, None] / 2
+    return jnp.cos(half) * jnp.eye(2, dtype=dtype) + jnp.sin(half) * sigma
+
+
+class AngleEncoding(AbstractStateEncoding):
+    r"""The features are rotation angles (radians), on |0…0⟩:
+    $|\psi(x)\rangle = \prod_i R_{a_i}(s\,x_i)_{w_i}\,|0\dots0\rangle$, feature 0 first.
+
+    Either `axes` names the axis of each round, feature i turning wire `i % n` about
+    `axes[i // n % len(axes)]`; or `layout` gives `(axis, wire)` for every feature.
+    `AngleEncoding("YZXY")` with 16 features on 4 wires is the paper's "4x4_ryzxy".
+    """
+
+    axes: str = eqx.field(static=True, default="Y")
+    layout: tuple[tuple[Axis, int], ...] | None = eqx.field(static=True, default=None)
+    scale: float = eqx.field(static=True, default=1.0)
+
+    def __check_init__(self) -> None:
+        used = self.axes if self.layout is None else [axis for axis, _ in self.layout]
+        for axis in used:
+            if axis not in ("X", "Y", "Z"):
+                raise ValueError(f"a rotation axis is 'X', 'Y' or 'Z'; got {axis!r}.")
+        if len(self.axes) == 0:
+            raise ValueError("`axes` is empty; give at least one axis, e.g. axes='Y'.")
+
+    def resolve(self, in_size: int, n_qubits: int) -> tuple[tuple[Axis, int], ...]:
+        """The `(axis, wire)` of every feature."""
+        self.check(in_size, n_qubits)
+        if self.layout is not None:
+            return self.layout
+        return tuple(
+            (self.axes[i // n_qubits % len(self.axes)], i % n_qubits)  # pyright: ignore
+            for i in range(in_size)
+        )
+
+    def check(self, in_size: int, n_qubits: int) -> None:
+        if in_size < 1:
+            raise ValueError(f"angle encoding takes at least one feature; got {in_size}.")
+        if self.layout is None:
+            return
+        if in_size != len(self.layout):
+            raise ValueError(
+                f"`layout` places {len(self.layout)} features; got {in_size}. Give one "
+                "(axis, wire) for every feature."
+            )
+        for i, (_, wire) in enumerate(self.layout):
+            if not 0 <= wire < n_qubits:
+                raise ValueError(
+                    f"`layout` puts feature {i} on wire {wire}, but the circuit has "
+                    f"{n_qubits} wires (0 to {n_qubits - 1})."
+                )
+
+    @property
+    def is_complex(self) -> bool:
+        return True
+
+    def n_amplitudes(self, in_size: int, n_qubits: int) -> int:
+        return 2 * 2**n_qubits
+
+    def rotations(self, x: Float[Array, " d"], n_qubits: int) -> list[Complex[Array, "n 2 2"]]:
+        """The rotations on all wires, round by round; a wire without one gets the identity."""
+        layout = self.resolve(x.shape[0], n_qubits)
+        rounds: list[dict[int, tuple[Axis, int]]] = []
+        filled = [0] * n_qubits
+        for i, (axis, wire) in enumerate(layout):
+            if filled[wire] == len(rounds):
+                rounds.append({})
+            rounds[filled[wire]][wire] = (axis, i)
+            filled[wire] += 1
+        # The last entry stands for "no rotation here".
+        angles = jnp.append(x * self.scale, jnp.zeros((), x.dtype))
+        out = []
+        for members in rounds:
+            chosen = [members.get(wire, ("Z", x.shape[0])) for wire in range(n_qubits)]
+            axes = "".join(axis for axis, _ in chosen)
+            out.append(pauli_rotations(axes, angles[np.array([i for _, i in chosen])]))
+        return out
+
+    def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
+        first, *rest = self.rotations(x, n_qubits)
+        wires = first[:, :, 0]  # (n, 2): each wire's own state
+        for rotation in rest:
+            wires = jnp.einsum("wij,wj->wi", rotation, wires)
+        state = wires[0]
+        for wire in range(1, n_qubits):
+            state = (state[:, None] * wires[wire]).reshape(-1)
+        return state
+
+    def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
+        state = self.state(x, n_qubits)
+        return jnp.concatenate([state.real, state.imag])
+
+
+AngleEncoding.__init__.__doc__ = """**Arguments:**
+
+- `axes`: the rotation axes, one letter of X, Y, Z for each round over the wires; repeated when
+    there are more features than `len(axes) * n_qubits`.
+- `layout`: instead of `axes`, the `(axis, wire)` of every feature, in order of application.
+- `scale`: every feature is multiplied by this to give an angle in radians.
+"""
+
+
+class DataReuploading(AbstractEncoding):
+    """Encodes the features again between sections of the circuit.
+
+    The circuit is cut into `n_uploads` sections of equal numbers of gates (or at the gates
+    named by `positions`), and the rotations of `encoding` act before each section.
+
+    ??? cite "Reference"
+
+        A. Pérez-Salinas, A. Cervera-Lierta, E. Gil-Fuster and J. I. Latorre, "Data re-uploading
+        for a universal quantum classifier", Quantum 4, 226 (2020).
+    """
+
+    encoding: AngleEncoding
+    n_uploads: int = eqx.field(static=True)
+    positions: tuple[int, ...] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.n_uploads < 1:
+            raise ValueError(f"`n_uploads` must be at least 1; got {self.n_uploads}.")
+        if self.positions is not None and len(self.positions) != self.n_uploads:
+            raise ValueError(
+                f"`positions` has {len(self.positions)} entries for n_uploads="
+                f"{self.n_uploads}; give one gate position for each upload."
+            )
+        if self.positions is not None and list(self.positions) != sorted(self.positions):
+            raise ValueError(f"`positions` must not decrease; got {self.positions}.")
+
+    def check(self, in_size: int, n_qubits: int) -> None:
+        self.encoding.check(in_size, n_qubits)
+
+    def cuts(self, n_gates: int) -> tuple[int, ...]:
+        """The gate positions before which the features are encoded."""
+        if self.positions is not None:
+            if self.positions[0] < 0 or self.positions[-1] > n_gates:
+                raise ValueError(
+                    f"`positions` {self.positions} leave the circuit, which has {n_gates} gates."
+                )
+            return self.positions
+        if n_gates % self.n_uploads != 0:
+            raise ValueError(
+                f"n_uploads={self.n_uploads} does not divide the circuit's {n_gates} gates; "
+                "give `positions`, or a circuit made with `block.repeat(n_uploads)`."
+            )
+        return tuple(range(0, n_gates, n_gates // self.n_uploads))
+
+
+DataReuploading.__init__.__doc__ = """**Arguments:**
+
+- `encoding`: the [`eqx_qdeq.AngleEncoding`][] that is applied before each section.
+- `n_uploads`: how often the features are encoded.
+- `positions`: instead of equal sections, the gate positions before which to encode.
+"""

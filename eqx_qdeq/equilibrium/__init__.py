@@ -1,0 +1,27 @@
+"""Cells, their equilibria, and derivatives through them."""
+
+from ._adjoint import ImplicitAdjoint as ImplicitAdjoint
+from ._cell import AbstractCell as AbstractCell, FunctionCell as FunctionCell
+from ._deq import DEQ as DEQ, Solution as Solution
+from ._injection import (
+    AbstractInjection as AbstractInjection,
+    AbstractLinearInjection as AbstractLinearInjection,
+    AddInjection as AddInjection,
+    AngleFeedback as AngleFeedback,
+    ConcatInjection as ConcatInjection,
+    LinearInjection as LinearInjection,
+)
+from ._jacobian import jacobian as jacobian, jacobian_penalty as jacobian_penalty
+from ._qdeq import QDEQ as QDEQ
+from ._quantum_cell import (
+    AbstractBoundCell as AbstractBoundCell,
+    AbstractCompiledCell as AbstractCompiledCell,
+    QuantumCell as QuantumCell,
+)
+from ._solvers import (
+    Anderson as Anderson,
+    default_solver as default_solver,
+    Limits as Limits,
+    Newton as Newton,
+    Picard as Picard,
+)

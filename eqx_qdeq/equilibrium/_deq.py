@@ -1,0 +1,227 @@
+"""DEQ: a cell and a solver as one Equinox module."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+
+from ._adjoint import all_finite, ImplicitAdjoint, tree_where
+from ._cell import AbstractCell
+from ._solvers import default_solver
+
+Solver = (
+    optx.AbstractFixedPointSolver
+    | optx.AbstractRootFinder
+    | optx.AbstractLeastSquaresSolver
+    | optx.AbstractMinimiser
+)
+
+
+class Solution(eqx.Module):
+    """The result of a solve.
+
+    **Attributes:**
+
+    - `value`: the equilibrium, a pytree like the cell's state; always finite. Where the solve
+        failed it is the best iterate known, at worst the initial guess.
+    - `result`: an `optimistix.RESULTS` item that says how the solve ended.
+    - `stats`: a dictionary of arrays without derivatives: `"num_steps"` of the solver,
+        `"num_evals"` of the cell, and the true `"residual"`, the Euclidean norm ‖f(z) - z‖ at
+        `value`.
+    """
+
+    value: PyTree[Array]
+    result: optx.RESULTS
+    stats: dict[str, Array]
+
+    @property
+    def success(self) -> Bool[Array, "..."]:
+        """Whether the tolerance was met."""
+        return self.result == optx.RESULTS.successful
+
+
+class DEQ(eqx.Module):
+    r"""A deep equilibrium model: the solution $z^\star$ of $z = f(z, x)$ as a function of x.
+
+    An ordinary Equinox module on one sample; batch it with `jax.vmap`. Its derivatives are those
+    of the equilibrium (implicit function theorem), whatever the solver did to find it.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax
+        import eqx_qdeq as qdeq
+
+        key1, key2 = jax.random.split(jax.random.key(0))
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=4, depth=3)
+        layer = qdeq.QuantumLayer(circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), key=key1)
+        deq = qdeq.DEQ(qdeq.QuantumCell(layer, qdeq.AddInjection(in_size=16)))
+        model = eqx.nn.Sequential([deq, eqx.nn.Linear(4, 4, key=key2)])
+        logits = jax.vmap(model)(jax.random.normal(jax.random.key(1), (8, 16)))
+        ```
+
+    ??? cite "Reference"
+
+        S. Bai, J. Z. Kolter and V. Koltun, "Deep equilibrium models", NeurIPS 2019; P. Schleich,
+        M. Skreta, L. B. Kristensen, R. A. Vargas-Hernández and A. Aspuru-Guzik, "Quantum deep
+        equilibrium models", NeurIPS 2024, arXiv:2410.23940.
+    """
+
+    cell: AbstractCell
+    solver: Solver | None = None
+    adjoint: optx.AbstractAdjoint = ImplicitAdjoint()
+    max_steps: int = eqx.field(static=True, default=256)
+    throw: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.cell, AbstractCell):
+            raise TypeError(
+                f"`cell` must be an AbstractCell; got {type(self.cell).__name__}. Wrap a function "
+                "fn(z, x) as `FunctionCell(fn, initial)`."
+            )
+        if self.max_steps < 1:
+            raise ValueError(f"`max_steps` must be at least 1; got {self.max_steps}.")
+
+    def __call__(
+        self,
+        x: PyTree[Array],
+        *,
+        z0: PyTree[Array] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> PyTree[Array]:
+        """**Arguments:**
+
+        - `x`: one sample, e.g. of shape `(d,)`.
+        - `z0`: the initial guess; the cell's own if left out.
+        - `key`: ignored; there so that a `DEQ` fits in `equinox.nn.Sequential`.
+
+        **Returns:**
+
+        The equilibrium; of shape `(m,)` for a quantum cell.
+        """
+        return self.solve(x, z0=z0, key=key).value
+
+    def solve(
+        self,
+        x: PyTree[Array],
+        *,
+        z0: PyTree[Array] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Solution:
+        """As calling the module, but says how the solve went.
+
+        **Arguments:** as for the call.
+
+        **Returns:** a [`eqx_qdeq.Solution`][].
+
+        **Raises:** with `throw=True`, an error if any sample of the batch failed.
+        """
+        x, usable = self.guard(x, z0)
+        solution = self.solve_bound(self.cell.bind(x), self.cell.init(x) if z0 is None else z0)
+        return self.mask(solution, usable)
+
+    def guard(
+        self, x: PyTree[Array], z0: PyTree[Array] | None = None
+    ) -> tuple[PyTree[Array], Bool[Array, ""]]:
+        """Replaces a sample that can only give NaN by zeros, and says whether it could be kept.
+
+        Zeros go in *before* the cell is evaluated: masking afterwards would leave 0 · NaN in the
+        gradient of the shared parameters.
+        """
+        usable = all_finite((x, z0))
+        x = tree_where(usable, x, jtu.tree_map(jnp.zeros_like, x))
+        if not self.cell.always_finite:
+            start = self.cell.init(x) if z0 is None else z0
+            probe = jax.lax.stop_gradient(self.cell.bind(x)(start))
+            usable = usable & all_finite(probe)
+            x = tree_where(usable, x, jtu.tree_map(jnp.zeros_like, x))
+        return x, usable
+
+    def solve_bound(
+        self, fn: Callable[[PyTree[Array]], PyTree[Array]], z0: PyTree[Array]
+    ) -> Solution:
+        """Solves z = fn(z) for a map that was bound before, e.g. to use it again afterwards."""
+        z0 = jtu.tree_map(jnp.asarray, z0)
+        _check_map(fn, z0)
+        usable = all_finite(z0)
+        z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
+        solver = self.solver
+        if solver is None:
+            solver = default_solver(sum(leaf.size for leaf in jtu.tree_leaves(z0)))
+        raw = optx.fixed_point(
+            lambda z, _: fn(z),
+            solver,
+            z0,
+            max_steps=self.max_steps,
+            adjoint=self.adjoint,
+            throw=self.throw,
+        )
+        steps = raw.stats["num_steps"]
+        value = jax.lax.stop_gradient(raw.value)
+        residual = raw.stats.get("residual")
+        if residual is None:
+            gap = ravel_pytree(jtu.tree_map(jnp.subtract, fn(value), value))[0]
+            residual = jnp.linalg.norm(gap)
+        stats = {
+            "num_steps": steps,
+            "num_evals": raw.stats.get("num_evals", steps),
+            "residual": residual,
+        }
+        solution = Solution(raw.value, raw.result, jax.lax.stop_gradient(stats))
+        return self.mask(solution, usable)
+
+    def mask(self, solution: Solution, usable: Bool[Array, ""]) -> Solution:
+        """Marks a solve on stand-in input as failed and cuts its derivatives."""
+        value = tree_where(usable, solution.value, jax.lax.stop_gradient(solution.value))
+        if self.throw:
+            value = eqx.error_if(
+                value,
+                ~usable,
+                "The sample or the cell is not finite at the initial guess. Check the input for "
+                "NaN, or use throw=False to have such samples marked as failed.",
+            )
+        result = optx.RESULTS.where(usable, solution.result, optx.RESULTS.nonfinite)
+        return Solution(value, result, solution.stats)
+
+
+DEQ.__init__.__doc__ = """**Arguments:**
+
+- `cell`: the map whose fixed point is wanted.
+- `solver`: any Optimistix solver for fixed points or roots, ours or theirs; if left out, one
+    that suits the size of the state.
+- `adjoint`: any Optimistix adjoint; [`eqx_qdeq.ImplicitAdjoint`][] if left out.
+- `max_steps`: the solver's steps at most.
+- `throw`: whether a sample that fails raises. If not, its value is finite, its `success` false,
+    and it contributes nothing to gradients.
+
+**Raises:** `TypeError` if `cell` is not a cell, `ValueError` for `max_steps` below 1.
+"""
+
+
+def _check_map(fn: Callable, z0: PyTree[Array]) -> None:
+    for leaf in jtu.tree_leaves(z0):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"the state must be made of real floating-point arrays; got {leaf.dtype}. Split "
+                "a complex state into real and imaginary parts."
+            )
+    out = jax.eval_shape(fn, z0)
+    here = jax.eval_shape(lambda z: z, z0)
+    if jtu.tree_structure(out) != jtu.tree_structure(here) or any(
+        a.shape != b.shape or a.dtype != b.dtype
+        for a, b in zip(jtu.tree_leaves(out), jtu.tree_leaves(here), strict=True)
+    ):
+        raise ValueError(
+            "the cell must map a state to one of the same structure, shapes and dtypes; it maps "
+            f"{_describe(here)} to {_describe(out)}."
+        )
+
+
+def _describe(tree: PyTree) -> str:
+    return str(jtu.tree_map(lambda s: f"{s.dtype}{list(s.shape)}", tree))

@@ -1,0 +1,209 @@
+"""Injections: how the measured values w are fed back into the circuit's input."""
+
+import abc
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+class AbstractInjection(eqx.Module):
+    """The abstract base class of all injections."""
+
+
+class AbstractLinearInjection(AbstractInjection):
+    r"""An injection of the form $v(w, x) = b(x) + R\,w$.
+
+    With amplitude encoding, this form makes the cell a rational quadratic map whose iterations
+    touch no state (see [`eqx_qdeq.QuantumCell`][]).
+    """
+
+    @abc.abstractmethod
+    def offset(self, x: Float[Array, " d_in"], n_values: int) -> Float[Array, " d"]:
+        """The part b(x) that does not depend on w."""
+
+    @abc.abstractmethod
+    def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        """The matrix R, for `in_size` features and m = `n_values` measured values."""
+
+    def __call__(self, w: Float[Array, " m"], x: Float[Array, " d_in"]) -> Float[Array, " d"]:
+        """The circuit's input v(w, x)."""
+        m = w.shape[0]
+        return self.offset(x, m) + self.matrix(x.shape[0], m, w.dtype) @ w
+
+
+def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
+    """Nearest-neighbour upsampling from m values to d: entry i is value ⌊i·m/d⌋, shape (d, m)."""
+    nearest = np.arange(size) * n_values // size
+    return (nearest[:, None] == np.arange(n_values)).astype(float)
+
+
+class AddInjection(AbstractLinearInjection):
+    r"""The paper's injection, $v = x + g\,\mathrm{upsample}(w)$.
+
+    Each of the m measured values is repeated about d/m times. The paper's gain is 1 and fixed;
+    a float stays fixed here too, an array is trained.
+    """
+
+    in_size: int = eqx.field(static=True)
+    gain: float | Float[Array, ""] | Float[Array, " m"] = 1.0
+
+    def __check_init__(self) -> None:
+        if self.in_size < 1:
+            raise ValueError(f"`in_size` must be at least 1 feature; got {self.in_size}.")
+
+    def offset(self, x: Float[Array, " d"], n_values: int) -> Float[Array, " d"]:
+        if x.shape != (self.in_size,):
+            raise ValueError(
+                f"the injection was made for in_size={self.in_size} features; got an input of "
+                f"shape {x.shape}. Batch with `jax.vmap`."
+            )
+        return x
+
+    def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        if n_values > self.in_size:
+            raise ValueError(
+                f"AddInjection cannot upsample {n_values} measured values to in_size="
+                f"{self.in_size}; measure fewer, or use LinearInjection."
+            )
+        return jnp.asarray(upsampling_matrix(self.in_size, n_values), dtype) * self.gain
+
+
+AddInjection.__init__.__doc__ = """**Arguments:**
+
+- `in_size`: the number d of features.
+- `gain`: the strength of the feedback, one for all or one for each measured value. A float is
+    a fixed hyperparameter, a JAX array a trainable leaf.
+"""
+
+
+class LinearInjection(AbstractLinearInjection):
+    r"""A learned injection, $v = W_x x + W_w w + b$."""
+
+    input_weight: Float[Array, "d d_in"]
+    state_weight: Float[Array, "d m"]
+    bias: Float[Array, " d"] | None
+
+    def __init__(
+        self,
+        in_size: int,
+        state_size: int,
+        out_size: int,
+        *,
+        use_bias: bool = True,
+        key: PRNGKeyArray,
+    ):
+        for name, size in (
+            ("in_size", in_size),
+            ("state_size", state_size),
+            ("out_size", out_size),
+        ):
+            if size < 1:
+                raise ValueError(f"`{name}` must be at least 1; got {size}.")
+        kx, kw, kb = jax.random.split(key, 3)
+        dtype = jnp.result_type(float)
+
+        def uniform(key: PRNGKeyArray, shape: tuple[int, ...], fan_in: int) -> Array:
+            limit = 1 / math.sqrt(fan_in)
+            return jax.random.uniform(key, shape, dtype, minval=-limit, maxval=limit)
+
+        self.input_weight = uniform(kx, (out_size, in_size), in_size)
+        self.state_weight = uniform(kw, (out_size, state_size), state_size)
+        self.bias = uniform(kb, (out_size,), in_size) if use_bias else None
+
+    def offset(self, x: Float[Array, " d_in"], n_values: int) -> Float[Array, " d"]:
+        if x.shape != (self.input_weight.shape[1],):
+            raise ValueError(
+                f"the injection was made for in_size={self.input_weight.shape[1]} features; got "
+                f"an input of shape {x.shape}. Batch with `jax.vmap`."
+            )
+        out = self.input_weight @ x
+        return out if self.bias is None else out + self.bias
+
+    def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        if n_values != self.state_weight.shape[1]:
+            raise ValueError(
+                f"the injection was made for state_size={self.state_weight.shape[1]} values, but "
+                f"the layer measures {n_values}."
+            )
+        return self.state_weight.astype(dtype)
+
+
+LinearInjection.__init__.__doc__ = """**Arguments:**
+
+- `in_size`: the number of features of a sample.
+- `state_size`: the number m of measured values.
+- `out_size`: the number d of features that the encoding is given.
+- `use_bias`: whether to add a bias.
+- `key`: for the initial weights, uniform in ±1/√(fan-in) as in `equinox.nn.Linear`.
+"""
+
+
+class ConcatInjection(AbstractLinearInjection):
+    r"""$v = [x;\ g\,w]$: features and measured values side by side, d = d_in + m."""
+
+    gain: float | Float[Array, ""] | Float[Array, " m"] = 1.0
+
+    def offset(self, x: Float[Array, " d_in"], n_values: int) -> Float[Array, " d"]:
+        return jnp.concatenate([x, jnp.zeros(n_values, x.dtype)])
+
+    def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        below = jnp.eye(n_values, dtype=dtype) * self.gain
+        return jnp.concatenate([jnp.zeros((in_size, n_values), dtype), below])
+
+
+ConcatInjection.__init__.__doc__ = """**Arguments:**
+
+- `gain`: the scale of the measured values. A float is fixed, a JAX array trained.
+"""
+
+
+class AngleFeedback(AbstractInjection):
+    r"""The measured values rotate wires between two halves of the circuit:
+
+    $$f(w, x) = \mathrm{measure}\; U_2(\theta)\, \prod_i R_a(g_i w_i)_{w_i}\,
+    U_1(\theta)\,|\psi(x)\rangle$$
+
+    The sample enters only through its encoded state, which $U_1$ carries up to the feedback once
+    per solve.
+    """
+
+    axis: str = eqx.field(static=True, default="Y")
+    gain: float | Float[Array, ""] | Float[Array, " m"] = math.pi
+    position: int | None = eqx.field(static=True, default=None)
+    wires: tuple[int, ...] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.axis not in ("X", "Y", "Z"):
+            raise ValueError(f"`axis` must be 'X', 'Y' or 'Z'; got {self.axis!r}.")
+
+    def resolve(self, n_gates: int, n_qubits: int, n_values: int) -> tuple[int, tuple[int, ...]]:
+        """The gate position of the feedback and the wire that each value turns."""
+        position = n_gates // 2 if self.position is None else self.position
+        if not 0 <= position <= n_gates:
+            raise ValueError(
+                f"`position` must lie in the circuit, 0 to {n_gates} gates; got {position}."
+            )
+        wires = self.wires
+        if wires is None:
+            wires = tuple(i % n_qubits for i in range(n_values))
+        if len(wires) != n_values:
+            raise ValueError(
+                f"`wires` names {len(wires)} wires for {n_values} measured values; name one each."
+            )
+        if any(not 0 <= wire < n_qubits for wire in wires):
+            raise ValueError(f"`wires` {wires} leave the circuit, which has {n_qubits} wires.")
+        return position, wires
+
+
+AngleFeedback.__init__.__doc__ = """**Arguments:**
+
+- `axis`: the axis of the feedback's rotations, 'X', 'Y' or 'Z'.
+- `gain`: radians per unit of measured value, one for all or one for each. A float is fixed, a
+    JAX array trained.
+- `position`: the gate before which the feedback acts; the middle of the circuit if left out.
+- `wires`: the wire that each measured value turns; value i turns wire i mod n if left out.
+"""

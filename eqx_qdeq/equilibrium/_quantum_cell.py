@@ -1,0 +1,322 @@
+"""QuantumCell: a quantum layer whose measured values are fed back into its input.
+
+The state of the cell is the vector w of m measured values, not the d-vector that the paper
+iterates: the paper's map factors through the measurement, so both have the same fixed points,
+and here the Jacobian is a small dense matrix.
+
+A solve has three stages. *Compile* does what depends on the angles alone (once for a batch),
+*bind* what depends on the sample (once per solve); only the rest is iterated.
+"""
+
+import abc
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Complex, Float
+
+from ..encodings import AbstractStateEncoding, AmplitudeEncoding, Axis, pauli_rotations
+from ..layers import (
+    AbstractCompiledLayer,
+    make_propagator,
+    propagate,
+    quadratic_forms,
+    QuantumLayer,
+)
+from ..measurements import AbstractMeasurement
+from ..simulate import (
+    AbstractPropagator,
+    apply_wirewise,
+    from_complex,
+    MatrixPropagator,
+    to_complex,
+)
+from ._cell import AbstractCell
+from ._injection import AbstractInjection, AbstractLinearInjection, AngleFeedback
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class AbstractBoundCell(eqx.Module):
+    """A quantum cell with its sample filled in: the map w ↦ f(w) that a solver iterates."""
+
+    @abc.abstractmethod
+    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
+        """The measured values after one application."""
+
+    @abc.abstractmethod
+    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        """The state that the application prepares, of unit norm: read out anything from it."""
+
+
+class AbstractCompiledCell(AbstractCell):
+    """A quantum cell whose angle-dependent work is done."""
+
+    always_finite: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
+        """Fills in a sample."""
+
+
+class QuantumCell(AbstractCell):
+    r"""A quantum layer with an injection: $f(w, x) = \mathrm{layer}(v(w, x))$, from the m measured
+    values to the m measured values.
+
+    With amplitude encoding and a linear injection $v = b(x) + R\,w$ the map is a ratio of two
+    quadratic forms in w,
+
+    $$f_q(w) = \frac{c_q + 2\,b_q\cdot w + w^\top C_q\,w}{s + 2\,r\cdot w + w^\top G\,w},$$
+
+    and one iteration costs O(m³), whatever the number of wires. This form is used wherever it
+    applies.
+    """
+
+    layer: QuantumLayer
+    injection: AbstractInjection
+
+    always_finite: ClassVar[bool] = True
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.injection, AbstractLinearInjection | AngleFeedback):
+            raise TypeError(
+                "`injection` must be a linear injection (AddInjection, LinearInjection, "
+                f"ConcatInjection) or AngleFeedback; got {type(self.injection).__name__}. Use "
+                "FunctionCell for other feedback."
+            )
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        """The zero vector, from which the paper starts."""
+        return jnp.zeros(self.layer.out_size, x.dtype)
+
+    def compile(self, in_size: int) -> AbstractCompiledCell:
+        """Does the work that depends on the angles alone.
+
+        **Arguments:**
+
+        - `in_size`: the number of features of a sample.
+
+        **Returns:**
+
+        A cell with the same fixed points, for use where many samples share the angles and are
+        not batched by `vmap` (e.g. in a `lax.map` over chunks).
+        """
+        if isinstance(self.injection, AngleFeedback):
+            return _compile_feedback(self.layer, self.injection, in_size)
+        assert isinstance(self.injection, AbstractLinearInjection)
+        if isinstance(self.layer.encoding, AmplitudeEncoding):
+            return _compile_rational(self.layer, self.injection, in_size)
+        return _CompiledComposition(self.layer.compile(), self.injection, self.layer.out_size)
+
+    def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
+        return self.compile(x.shape[0]).bind(x)
+
+
+QuantumCell.__init__.__doc__ = """**Arguments:**
+
+- `layer`: the quantum layer.
+- `injection`: how the measured values are fed back.
+
+**Raises:** `TypeError` for an injection that a quantum cell does not know.
+"""
+
+
+# --- Any encoding that takes a feature vector -------------------------------------------------
+
+
+class _Composition(AbstractBoundCell):
+    layer: AbstractCompiledLayer
+    offset: Float[Array, " d"]
+    matrix: Float[Array, "d m"]
+
+    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.layer(self._input(w))
+
+    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        return self.layer.state(self._input(w))
+
+    def _input(self, w: Array) -> Array:
+        return self.offset + jnp.dot(self.matrix, w, precision=_HIGHEST)
+
+
+class _CompiledComposition(AbstractCompiledCell):
+    layer: AbstractCompiledLayer
+    injection: AbstractLinearInjection
+    n_values: int = eqx.field(static=True)
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return jnp.zeros(self.n_values, x.dtype)
+
+    def bind(self, x: Float[Array, " d"]) -> _Composition:
+        offset = self.injection.offset(x, self.n_values)
+        return _Composition(
+            self.layer, offset, self.injection.matrix(x.shape[0], self.n_values, x.dtype)
+        )
+
+
+# --- Amplitude encoding with a linear injection: the rational quadratic form ------------------
+
+
+class _Rational(AbstractBoundCell):
+    """The ratio of quadratic forms, in u = t·w with the sample scaled by t (see `bind`)."""
+
+    cell: "_CompiledRational"
+    base: Float[Array, "2 dim"]
+    scale: Float[Array, ""]
+    c: Float[Array, " q"]
+    b: Float[Array, "q m"]
+    s: Float[Array, ""]
+    r: Float[Array, " m"]
+
+    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " q"]:
+        u = self.scale * w
+        numerator = self.c + 2 * (self.b @ u) + jnp.dot(self.cell.curvature @ u, u)
+        quadratic = u @ self.cell.gram @ u
+        norm2 = self.s + 2 * (self.r @ u) + quadratic
+        # Where x and R w cancel, the sums carry no information: the encoding's value at zero.
+        safe = norm2 > 8 * jnp.finfo(norm2.dtype).eps * (self.s + quadratic)
+        return jnp.where(safe, numerator / jnp.where(safe, norm2, 1), self.cell.at_zero)
+
+    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        raw = self.base + jnp.dot(self.cell.fed_back, self.scale * w, precision=_HIGHEST)
+        norm2 = jnp.sum(raw**2)
+        safe = norm2 > 0
+        unit = raw / jnp.sqrt(jnp.where(safe, norm2, 1))
+        return to_complex(jnp.where(safe, unit, self.cell.zero_state))
+
+
+class _CompiledRational(AbstractCompiledCell):
+    propagator: AbstractPropagator
+    measurement: AbstractMeasurement
+    injection: AbstractLinearInjection
+    fed_back: Float[Array, "2 dim m"]  # U R
+    curvature: Float[Array, "q m m"]  # C_q = Rᵀ A_q R
+    gram: Float[Array, "m m"]  # G = Rᵀ R
+    matrix: Float[Array, "d m"]  # R
+    slope: Float[Array, "q m d"] | None  # Rᵀ A_q, where the circuit is a matrix
+    zero_state: Float[Array, "2 dim"]
+    at_zero: Float[Array, " q"]
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return jnp.zeros(self.matrix.shape[1], x.dtype)
+
+    def bind(self, x: Float[Array, " d_in"]) -> _Rational:
+        v = self.injection.offset(x, self.matrix.shape[1])
+        # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
+        # features finite; t is constant for differentiation because f does not depend on it.
+        scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
+        v = v * scale
+        base = self.propagator(v[:, None])[..., 0]
+        if self.slope is None:
+            b = quadratic_forms(self.measurement, self.fed_back, base[..., None])[..., 0]
+        else:
+            b = jnp.dot(self.slope, v, precision=_HIGHEST)
+        return _Rational(
+            cell=self,
+            base=base,
+            scale=scale,
+            c=self.measurement.values(to_complex(base)),
+            b=b,
+            s=jnp.dot(v, v, precision=_HIGHEST),
+            r=jnp.dot(v, self.matrix, precision=_HIGHEST),
+        )
+
+
+def _compile_rational(
+    layer: QuantumLayer, injection: AbstractLinearInjection, in_size: int
+) -> _CompiledRational:
+    dtype = layer.angles.dtype
+    matrix = injection.matrix(in_size, layer.out_size, dtype)
+    d = matrix.shape[0]
+    propagator = layer.propagator(d)
+    fed_back = propagator(matrix)
+    first = jnp.zeros((d, 1), dtype).at[0, 0].set(1)
+    slope = None
+    if isinstance(propagator, MatrixPropagator):
+        slope = quadratic_forms(layer.measurement, fed_back, propagator.matrix)
+        zero_state = propagator.matrix[..., 0]
+    else:
+        zero_state = propagator(first)[..., 0]
+    return _CompiledRational(
+        propagator=propagator,
+        measurement=layer.measurement,
+        injection=injection,
+        fed_back=fed_back,
+        curvature=quadratic_forms(layer.measurement, fed_back, fed_back),
+        gram=jnp.dot(matrix.T, matrix, precision=_HIGHEST),
+        matrix=matrix,
+        slope=slope,
+        zero_state=zero_state,
+        at_zero=layer.measurement.values(to_complex(zero_state)),
+    )
+
+
+# --- Angle feedback ---------------------------------------------------------------------------
+
+
+class _Feedback(AbstractBoundCell):
+    cell: "_CompiledFeedback"
+    before: Complex[Array, " dim"]
+
+    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.cell.measurement.values(self.state(w))
+
+    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        gates = pauli_rotations(self.cell.axis, jnp.dot(self.cell.turn, w, precision=_HIGHEST))
+        turned = from_complex(apply_wirewise(gates, self.before))
+        return to_complex(self.cell.second(turned.reshape(-1, 1))[..., 0])
+
+
+class _CompiledFeedback(AbstractCompiledCell):
+    first: AbstractPropagator
+    second: AbstractPropagator
+    encoding: AbstractStateEncoding
+    measurement: AbstractMeasurement
+    turn: Float[Array, "n m"]  # radians on each wire per unit of each measured value
+    axis: Axis = eqx.field(static=True)
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return jnp.zeros(self.turn.shape[1], x.dtype)
+
+    def bind(self, x: Float[Array, " d"]) -> _Feedback:
+        return _Feedback(self, propagate(self.first, self.encoding, x, self.turn.shape[0]))
+
+
+def _compile_feedback(
+    layer: QuantumLayer, injection: AngleFeedback, in_size: int
+) -> _CompiledFeedback:
+    n, m = layer.n_qubits, layer.out_size
+    encoding = layer.encoding
+    if not isinstance(encoding, AbstractStateEncoding):
+        raise TypeError(
+            "AngleFeedback needs an encoding that acts before the circuit (AmplitudeEncoding or "
+            f"AngleEncoding); got {type(encoding).__name__}."
+        )
+    position, wires = injection.resolve(len(layer.circuit), n, m)
+    (head, head_index), (tail, tail_index) = layer.circuit.split(position)
+    options = {"engine": layer.engine, "block_size": layer.block_size}
+    first = make_propagator(
+        head,
+        layer.angles[np.array(head_index, int)],
+        encoding.n_amplitudes(in_size, n),
+        complex_input=encoding.is_complex,
+        **options,
+    )
+    second = make_propagator(
+        tail,
+        layer.angles[np.array(tail_index, int)],
+        2 * 2**n,
+        complex_input=True,
+        **options,
+    )
+    one_hot = jnp.asarray(np.arange(n)[:, None] == np.array(wires)[None, :], layer.angles.dtype)
+    return _CompiledFeedback(
+        first=first,
+        second=second,
+        encoding=encoding,
+        measurement=layer.measurement,
+        turn=one_hot * injection.gain,
+        axis=injection.axis,  # pyright: ignore[reportArgumentType]
+    )

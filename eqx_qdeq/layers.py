@@ -1,0 +1,322 @@
+"""QuantumLayer: encoding + circuit + measurement, as an Equinox module from (d,) to (m,)."""
+
+import abc
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Complex, Float, PRNGKeyArray
+
+from .circuits import Circuit
+from .encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
+from .measurements import AbstractMeasurement
+from .simulate import (
+    AbstractPropagator,
+    apply_wirewise,
+    from_complex,
+    gate_propagator,
+    GatePropagator,
+    matrix_propagator,
+    to_complex,
+)
+
+_HIGHEST = lax.Precision.HIGHEST
+
+Engine = Literal["auto", "statevector", "operator", "heisenberg"]
+_ENGINES = ("auto", "statevector", "operator", "heisenberg")
+
+# Where the circuit's matrix stops paying, by wires: for amplitude encoding because of its
+# memory (2ⁿ·d numbers), for product states because it is applied as a full 2ⁿ × 2ⁿ product.
+_OPERATOR_WIRES_REAL = 11
+_OPERATOR_WIRES_COMPLEX = 7
+
+
+def choose_engine(n_qubits: int, *, complex_input: bool) -> Engine:
+    """The engine for a circuit on `n_qubits` wires that is applied to many samples."""
+    limit = _OPERATOR_WIRES_COMPLEX if complex_input else _OPERATOR_WIRES_REAL
+    return "operator" if n_qubits <= limit else "statevector"
+
+
+def make_propagator(
+    circuit: Circuit,
+    angles: Float[Array, " n_params"],
+    size: int,
+    *,
+    complex_input: bool,
+    engine: Engine,
+    block_size: int,
+) -> AbstractPropagator:
+    """The circuit as a real-linear map on vectors of length `size`, by the given engine."""
+    if engine == "auto":
+        engine = choose_engine(circuit.n_qubits, complex_input=complex_input)
+    if engine == "statevector":
+        return gate_propagator(
+            circuit, angles, complex_input=complex_input, block_size=block_size
+        )
+    return matrix_propagator(
+        circuit, angles, size, complex_input=complex_input, block_size=block_size
+    )
+
+
+class AbstractCompiledLayer(eqx.Module):
+    """A layer whose θ-dependent work is done: call it as often as needed, e.g. in a solve."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        """The measured values for one feature vector."""
+
+    @abc.abstractmethod
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        """The state that is measured, for one feature vector."""
+
+
+def propagate(
+    propagator: AbstractPropagator,
+    encoding: AbstractStateEncoding,
+    x: Float[Array, " d"],
+    n_qubits: int,
+) -> Complex[Array, " dim"]:
+    """The state after the circuit, for one feature vector."""
+    encoding.check(x.shape[0], n_qubits)
+    u = encoding.amplitudes(x, n_qubits)
+    return to_complex(propagator(u[:, None])[..., 0])
+
+
+class PropagatedLayer(AbstractCompiledLayer):
+    """Encodes, propagates (by gates or by a matrix), measures."""
+
+    propagator: AbstractPropagator
+    encoding: AbstractStateEncoding
+    measurement: AbstractMeasurement
+    n_qubits: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return self.measurement.values(self.state(x))
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        return propagate(self.propagator, self.encoding, x, self.n_qubits)
+
+
+class HeisenbergLayer(AbstractCompiledLayer):
+    r"""Observables pulled back through the circuit: $f_q(x) = u(x)^\top A_q\,u(x)$ with the real
+    symmetric $A_q = M^\top O_q M$."""
+
+    forms: Float[Array, "m p p"]
+    propagator: AbstractPropagator
+    encoding: AbstractStateEncoding
+    n_qubits: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        self.encoding.check(x.shape[0], self.n_qubits)
+        u = self.encoding.amplitudes(x, self.n_qubits)
+        forms = self.forms[:, : u.shape[0], : u.shape[0]]
+        return jnp.dot(jnp.dot(forms, u, precision=_HIGHEST), u, precision=_HIGHEST)
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        return propagate(self.propagator, self.encoding, x, self.n_qubits)
+
+
+class ReuploadingLayer(AbstractCompiledLayer):
+    """Alternates the data's rotations with sections of the circuit, on state vectors."""
+
+    sections: list[GatePropagator]
+    encoding: DataReuploading
+    measurement: AbstractMeasurement
+    n_qubits: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return self.measurement.values(self.state(x))
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        self.encoding.check(x.shape[0], self.n_qubits)
+        dim = 2**self.n_qubits
+        state = jnp.zeros((2, dim), x.dtype).at[0, 0].set(1)
+        first, *sections = self.sections
+        state = first(state.reshape(-1, 1))[..., 0]
+        for section in sections:
+            turned = self._rotate(x, to_complex(state))
+            state = section(from_complex(turned).reshape(-1, 1))[..., 0]
+        return to_complex(state)
+
+    def _rotate(self, x: Array, state: Array) -> Array:
+        for rotations in self.encoding.encoding.rotations(x, self.n_qubits):
+            state = apply_wirewise(rotations, state)
+        return state
+
+
+class QuantumLayer(eqx.Module):
+    r"""A parametrised quantum circuit as a function of a feature vector:
+
+    $$f_q(x) = \langle\psi(x)|\,U(\theta)^\dagger O_q\,U(\theta)\,|\psi(x)\rangle$$
+
+    A layer takes one sample of shape `(d,)` to the m measured values; batch it with `jax.vmap`.
+    Whatever depends on the angles alone is then computed once for the whole batch.
+
+    ??? cite "Reference"
+
+        K. Mitarai, M. Negoro, M. Kitagawa and K. Fujii, "Quantum circuit learning", Phys. Rev. A
+        98, 032309 (2018).
+    """
+
+    angles: Float[Array, " n_params"]
+    circuit: Circuit = eqx.field(static=True)
+    encoding: AbstractEncoding
+    measurement: AbstractMeasurement
+    engine: Engine = eqx.field(static=True)
+    block_size: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        encoding: AbstractEncoding,
+        measurement: AbstractMeasurement,
+        *,
+        key: PRNGKeyArray,
+        engine: str = "auto",
+        block_size: int = 5,
+    ):
+        if engine not in _ENGINES:
+            raise ValueError(f"`engine` must be one of {', '.join(_ENGINES)}; got {engine!r}.")
+        if isinstance(encoding, DataReuploading):
+            if engine not in ("auto", "statevector"):
+                raise ValueError(
+                    f"data re-uploading puts the data between the gates, so engine {engine!r} "
+                    "cannot apply; use 'statevector' or 'auto'."
+                )
+            encoding.cuts(len(circuit))
+        measurement.size(circuit.n_qubits)
+        dtype = jnp.result_type(float)
+        self.angles = jax.random.uniform(
+            key, (circuit.n_params,), dtype, minval=-jnp.pi, maxval=jnp.pi
+        )
+        self.circuit = circuit
+        self.encoding = encoding
+        self.measurement = measurement
+        self.engine = engine  # pyright: ignore[reportAttributeAccessIssue]
+        self.block_size = block_size
+
+    @property
+    def n_qubits(self) -> int:
+        """The number of wires."""
+        return self.circuit.n_qubits
+
+    @property
+    def out_size(self) -> int:
+        """The number m of measured values."""
+        return self.measurement.size(self.n_qubits)
+
+    def __call__(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " m"]:
+        """**Arguments:**
+
+        - `x`: one sample's features, shape `(d,)`.
+        - `key`: ignored; there so that a layer fits in `equinox.nn.Sequential`.
+
+        **Returns:**
+
+        The measured values, shape `(m,)`.
+
+        **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
+        """
+        return self.compile(x.shape[0])(x)
+
+    def resolve_engine(self) -> Engine:
+        """The engine that `engine="auto"` stands for."""
+        if self.engine != "auto":
+            return self.engine
+        if not isinstance(self.encoding, AbstractStateEncoding):
+            return "statevector"
+        return choose_engine(self.n_qubits, complex_input=self.encoding.is_complex)
+
+    def propagator(self, in_size: int) -> AbstractPropagator:
+        """The circuit as a real-linear map on the encoding's amplitudes.
+
+        Computes what depends on the angles alone; `in_size` is the number of features.
+        """
+        encoding = self.encoding
+        if not isinstance(encoding, AbstractStateEncoding):
+            raise ValueError("data re-uploading has no linear propagator.")
+        return make_propagator(
+            self.circuit,
+            self.angles,
+            encoding.n_amplitudes(in_size, self.n_qubits),
+            complex_input=encoding.is_complex,
+            engine=self.engine,
+            block_size=self.block_size,
+        )
+
+    def compile(self, in_size: int | None = None) -> AbstractCompiledLayer:
+        """Does the work that depends on the angles alone.
+
+        **Arguments:**
+
+        - `in_size`: the number d of features that the compiled layer will be given. Amplitude
+            encoding then skips the amplitudes that are always zero; left out, all 2ⁿ are kept.
+
+        **Returns:**
+
+        A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
+        instead of the layer.
+        """
+        encoding = self.encoding
+        if isinstance(encoding, DataReuploading):
+            return self._compile_reuploading(encoding)
+        assert isinstance(encoding, AbstractStateEncoding)
+        if in_size is None:
+            in_size = 2**self.n_qubits
+        propagator = self.propagator(in_size)
+        if self.resolve_engine() == "heisenberg":
+            p = encoding.n_amplitudes(in_size, self.n_qubits)
+            columns = propagator(jnp.eye(p, dtype=self.angles.dtype))
+            forms = quadratic_forms(self.measurement, columns, columns)
+            return HeisenbergLayer(forms, propagator, encoding, self.n_qubits)
+        return PropagatedLayer(propagator, encoding, self.measurement, self.n_qubits)
+
+    def _compile_reuploading(self, encoding: DataReuploading) -> ReuploadingLayer:
+        cuts = (*encoding.cuts(len(self.circuit)), len(self.circuit))
+        # What stands before the first upload is a section of its own, possibly empty.
+        rest, indices = self.circuit, np.arange(self.circuit.n_params)
+        sections, done = [], 0
+        for cut in cuts:
+            (head, head_index), (rest, rest_index) = rest.split(cut - done)
+            sections.append(
+                gate_propagator(
+                    head,
+                    self.angles[indices[np.array(head_index, int)]],
+                    complex_input=True,
+                    block_size=self.block_size,
+                )
+            )
+            indices, done = indices[np.array(rest_index, int)], cut
+        return ReuploadingLayer(sections, encoding, self.measurement, self.n_qubits)
+
+
+QuantumLayer.__init__.__doc__ = """**Arguments:**
+
+- `circuit`: the parametrised circuit.
+- `encoding`: how a feature vector becomes a state.
+- `measurement`: what is read out.
+- `key`: for the initial angles, uniform in (-π, π) radians. They are the only trainable leaf.
+- `engine`: how states are computed: `"statevector"` applies the fused gates to every sample,
+    `"operator"` computes the circuit's matrix once for the angles, `"heisenberg"` pulls the
+    observables back through the circuit once; `"auto"` chooses.
+- `block_size`: gates are fused into blocks on at most this many wires.
+
+**Raises:** `ValueError` if a measured wire does not exist, or the engine cannot serve the
+encoding.
+"""
+
+
+def quadratic_forms(
+    measurement: AbstractMeasurement,
+    left: Float[Array, "2 dim a"],
+    right: Float[Array, "2 dim b"],
+) -> Float[Array, "m a b"]:
+    r"""$\mathrm{Re}\,\langle l_a|O_q|r_b\rangle$ for all columns of `left` and `right`."""
+    applied = measurement.apply(to_complex(right))
+    stacked = jnp.concatenate([applied.real, applied.imag], axis=1)
+    return jnp.einsum("ka,qkb->qab", left.reshape(-1, left.shape[-1]), stacked, precision=_HIGHEST)

@@ -1,0 +1,89 @@
+"""A circuit as a linear map on real vectors.
+
+Every encoding that acts before the circuit gives a state that is linear in a real vector
+u ∈ R^p: amplitude encoding u = v (the first p amplitudes are real), product states
+u = [Re φ; Im φ]. The circuit's state is then M u with a real matrix M of shape (2·2ⁿ, p),
+rows real parts first. A *propagator* applies M; how it does so is the engine.
+"""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..circuits import Circuit
+from ._apply import apply_plan
+from ._fusion import make_plan, Plan
+
+
+class AbstractPropagator(eqx.Module):
+    """The real-linear map u ↦ U(θ) φ(u), from R^p to a state of n wires."""
+
+    @abc.abstractmethod
+    def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
+        """Applies the map to every column; real and imaginary parts come first."""
+
+
+class GatePropagator(AbstractPropagator):
+    """Applies the fused gates to each vector. Memory does not grow beyond the states."""
+
+    plan: Plan = eqx.field(static=True)
+    angles: Float[Array, " n_params"]
+    complex_input: bool = eqx.field(static=True)
+
+    def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
+        return apply_plan(self.plan, self.angles, self._states(vectors))
+
+    def _states(self, vectors: Array) -> Array:
+        dim, (p, cols) = 2**self.plan.n_qubits, vectors.shape
+        if self.complex_input:
+            return vectors.reshape(2, dim, cols)
+        return jnp.zeros((2, dim, cols), vectors.dtype).at[0, :p].set(vectors)
+
+
+class MatrixPropagator(AbstractPropagator):
+    """Applies M, computed once for the angles: a matrix product for a batch of vectors."""
+
+    matrix: Float[Array, "2 dim p"]
+
+    def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
+        matrix = self.matrix[..., : vectors.shape[0]]  # the amplitudes beyond are zero
+        return jnp.tensordot(matrix, vectors, axes=1, precision=lax.Precision.HIGHEST)
+
+
+def gate_propagator(
+    circuit: Circuit,
+    angles: Float[Array, " n_params"],
+    *,
+    complex_input: bool,
+    block_size: int,
+) -> GatePropagator:
+    """The circuit as a propagator that applies its gates, for every kind of input."""
+    return GatePropagator(make_plan(circuit, block_size), angles, complex_input)
+
+
+def matrix_propagator(
+    circuit: Circuit,
+    angles: Float[Array, " n_params"],
+    size: int,
+    *,
+    complex_input: bool,
+    block_size: int,
+) -> MatrixPropagator:
+    """The circuit as a matrix: its action on the p = `size` basis vectors of the input.
+
+    With complex input the imaginary unit vectors need no simulation of their own: the
+    columns of M are `[Re U; Im U]` and `[-Im U; Re U]`.
+    """
+    plan = make_plan(circuit, block_size)
+    dim = 2**circuit.n_qubits
+    columns = dim if complex_input else size
+    basis = jnp.zeros((2, dim, columns), angles.dtype).at[0].set(
+        jnp.eye(dim, columns, dtype=angles.dtype)
+    )
+    u = apply_plan(plan, angles, basis)
+    if complex_input:
+        u = jnp.concatenate([u, jnp.stack([-u[1], u[0]])], axis=-1)
+    return MatrixPropagator(u)

@@ -1,0 +1,37 @@
+"""Training on real data: data sources, the training loop, checkpoints, metrics and recipes."""
+
+from . import _extras as _extras  # first: says which extra is missing
+from ._dataset import Dataset as Dataset, Split as Split, stratified_split as stratified_split
+from ._errors import (
+    CheckpointError as CheckpointError,
+    DataError as DataError,
+    TrainingError as TrainingError,
+)
+from ._fit import fit as fit, FitResult as FitResult
+from ._load import load_dataset as load_dataset
+from ._metrics import (
+    count_parameters as count_parameters,
+    evaluate as evaluate,
+    Metrics as Metrics,
+)
+from ._preprocess import (
+    AdaptivePool as AdaptivePool,
+    AveragePool as AveragePool,
+    Compose as Compose,
+    Flatten as Flatten,
+    Normalise as Normalise,
+    paper_preprocess as paper_preprocess,
+    PaperPixels as PaperPixels,
+    PixelPool as PixelPool,
+    Resize as Resize,
+    unit_norm_preprocess as unit_norm_preprocess,
+    UnitNorm as UnitNorm,
+)
+from ._recipes import (
+    get_recipe as get_recipe,
+    Recipe as Recipe,
+    RecipeResult as RecipeResult,
+    recipes as recipes,
+    run_recipe as run_recipe,
+)
+from ._save import load as load, load_metadata as load_metadata, save as save

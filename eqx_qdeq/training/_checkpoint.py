@@ -1,0 +1,149 @@
+"""Checkpoints of a run, from which it goes on exactly, and the file of its metrics.
+
+One file per run, replaced atomically. Equinox's serialisation rather than Orbax: a checkpoint here
+is a few kilobytes, written every epoch, and one file takes 1 ms where an Orbax folder of 15 files
+takes 35; and the checksum that tells a damaged file from a good one would be ours in either case.
+"""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from ._dataset import Split
+from ._errors import CheckpointError
+from ._files import read_header, read_leaves, remove_leftovers, to_json, write_atomic, write_tree
+from ._step import State
+
+_NAME = "checkpoint.eqx"
+
+
+@dataclasses.dataclass
+class Run:
+    """Where a run stands: what is on the device, and what is known of the epochs before."""
+
+    state: State
+    best: PyTree  # the trainable part of the best model, as NumPy arrays
+    best_epoch: int = 0
+    best_loss: float = float("inf")
+    seconds: float = 0.0
+    stopped: bool = False  # by a callback
+    history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """Copies of the arrays, which outlive the donation of the originals."""
+    return jax.tree.map(lambda x: np.array(x, copy=True), tree)
+
+
+def digest(split: Split) -> str:
+    """A fingerprint of samples and labels; of their first six or so digits, so that it is the same
+    in float32 and float64."""
+    sha = hashlib.sha256(str(split.x.shape).encode())
+    sha.update(np.ascontiguousarray(np.asarray(split.x, np.float32)).tobytes())
+    sha.update(np.ascontiguousarray(np.asarray(split.y, np.int32)).tobytes())
+    return sha.hexdigest()[:16]
+
+
+class Checkpoints:
+    """The checkpoint file of a run, in a folder of its own. Without a folder it does nothing."""
+
+    def __init__(self, folder: Path | None, identity: dict[str, Any]):
+        self.path = None if folder is None else folder / _NAME
+        self.identity = identity
+
+    def write(self, run: Run) -> None:
+        """Replaces the file."""
+        if self.path is None:
+            return
+        header = {
+            "identity": self.identity,
+            "step": int(run.state.step),
+            "best_epoch": run.best_epoch,
+            "best_loss": run.best_loss,
+            "seconds": run.seconds,
+            "stopped": run.stopped,
+            "history": run.history,
+        }
+        write_tree(self.path, "checkpoint", header, (run.state, run.best))
+
+    def read(self, run: Run, resume: bool) -> Run | None:
+        """The run in the file, if there is one; `run` gives the structure."""
+        if self.path is None:
+            return None
+        if self.path.parent.exists() and not self.path.parent.is_dir():
+            raise CheckpointError(f"'{self.path.parent}' is not a folder.")
+        remove_leftovers(self.path)
+        if not self.path.exists():
+            return None
+        if not resume:
+            raise CheckpointError(
+                f"'{self.path}' is the checkpoint of an earlier run; go on with resume=True, or "
+                "choose another folder."
+            )
+        header, payload = read_header(self.path, "checkpoint")
+        self._check(header["identity"])
+        state, best = read_leaves(self.path, header, payload, (run.state, run.best))
+        loss = header["best_loss"]
+        return Run(
+            state=state,
+            best=best,
+            best_epoch=header["best_epoch"],
+            best_loss=float("inf") if loss is None else loss,
+            seconds=header["seconds"],
+            stopped=header["stopped"],
+            history=header["history"],
+        )
+
+    def _check(self, stored: dict[str, Any]) -> None:
+        for name, here in self.identity.items():
+            there = stored.get(name)
+            if there != here:
+                if isinstance(there, dict) and isinstance(here, dict):
+                    key = min(k for k in there | here if there.get(k) != here.get(k))
+                    name, there, here = f"{name}[{key!r}]", there.get(key), here.get(key)
+                raise CheckpointError(
+                    f"'{self.path}' is of another run: {name} was {_short(there)} there and is "
+                    f"{_short(here)} here. Use another folder, or the same settings."
+                )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class MetricsFile:
+    """One line of JSON per epoch. Without a path it does nothing."""
+
+    def __init__(self, path: Path | None):
+        self.path = path
+
+    def start(self, history: list[dict[str, Any]] | None) -> None:
+        """Makes the file that of a run with this history; `None` for a new run.
+
+        What was logged after the checkpoint that a run resumes from will be logged again.
+        """
+        if self.path is None:
+            return
+        if self.path.exists():
+            logged = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+            known = [to_json(record) for record in history or []]
+            n = min(len(logged), len(known))
+            if history is None or logged[:n] != known[:n]:
+                raise CheckpointError(
+                    f"'{self.path}' has the metrics of another run; choose another file, or resume "
+                    "that run from its checkpoint."
+                )
+        text = "".join(to_json(record) + "\n" for record in history or [])
+        write_atomic(self.path, text.encode())
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Adds an epoch."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(to_json(record) + "\n")

@@ -1,0 +1,163 @@
+"""Samples with their labels, and how they are split."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from ._errors import DataError
+
+
+class Split(eqx.Module):
+    """Samples and their labels, on the device, in JAX's default precision.
+
+    **Attributes:**
+
+    - `x`: the samples' features, shape `(n, d)` (or `(n, ...)` for models that take images).
+    - `y`: the labels, integers from 0, shape `(n,)`.
+    """
+
+    x: Float[Array, "n ..."]
+    y: Int[Array, " n"]
+
+    def __init__(self, x: Array | np.ndarray, y: Array | np.ndarray, *, name: str = "the split"):
+        x_host, y_host = np.asarray(x), np.asarray(y)
+        check_arrays(x_host, y_host, name)
+        self.x = jnp.asarray(x_host, jnp.result_type(float))
+        self.y = jnp.asarray(y_host, jnp.int32)
+
+    def __len__(self) -> int:
+        return self.x.shape[0]
+
+
+Split.__init__.__doc__ = """**Arguments:**
+
+- `x`: the features.
+- `y`: the labels.
+- `name`: what to call it in errors.
+
+**Raises:** [`eqx_qdeq.training.DataError`][] for no samples, unequal lengths, features that are not
+finite, or labels that are not integers from 0.
+"""
+
+
+def check_arrays(x: np.ndarray, y: np.ndarray, name: str) -> None:
+    """Raises a `DataError` for features and labels that cannot be trained on."""
+    if x.ndim < 2:
+        raise DataError(f"{name}: samples must have shape (n, ...); got {x.shape}.")
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise DataError(
+            f"{name}: labels must be integers of shape (n,); got {y.dtype} of shape {y.shape}."
+        )
+    if len(x) != len(y):
+        raise DataError(f"{name}: {len(x)} samples but {len(y)} labels; the lengths must agree.")
+    if len(x) == 0:
+        raise DataError(f"{name}: no samples.")
+    check_finite(x, name)
+    if y.min() < 0:
+        raise DataError(f"{name}: label {y.min()} is out of range; labels count from 0.")
+
+
+def check_finite(x: np.ndarray, name: str) -> None:
+    """Raises a `DataError` that names the first sample with a NaN or an infinity."""
+    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        raise DataError(
+            f"{name}: {len(bad)} of {len(x)} samples have pixels that are NaN or infinite, the "
+            f"first is sample {bad[0]}; remove or repair them."
+        )
+
+
+class Dataset(eqx.Module):
+    """Data for training, for choosing the best model, and for the final test.
+
+    **Attributes:**
+
+    - `train`, `validation`, `test`: a [`eqx_qdeq.training.Split`][] each.
+    - `class_names`: the name of each label.
+    - `name`: where the data come from.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...] = eqx.field(static=True)
+    name: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        train: Split,
+        validation: Split,
+        test: Split,
+        *,
+        class_names: Sequence[str],
+        name: str = "data",
+    ):
+        self.train = train
+        self.validation = validation
+        self.test = test
+        self.class_names = tuple(str(c) for c in class_names)
+        self.name = name
+        for part, split in (("train", train), ("validation", validation), ("test", test)):
+            if split.x.shape[1:] != train.x.shape[1:]:
+                raise DataError(
+                    f"{name}: samples of {part} have shape {split.x.shape[1:]}, those of train "
+                    f"{train.x.shape[1:]}; they must agree."
+                )
+            largest = int(split.y.max())
+            if largest >= self.n_classes:
+                raise DataError(
+                    f"{name}: label {largest} in {part} is out of range for {self.n_classes} "
+                    "classes; labels count from 0."
+                )
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def in_size(self) -> int:
+        """The number of features of a sample."""
+        return int(np.prod(self.train.x.shape[1:]))
+
+
+Dataset.__init__.__doc__ = """**Arguments:** the attributes.
+
+**Raises:** [`eqx_qdeq.training.DataError`][] for splits whose samples differ in shape, or labels
+that have no name.
+"""
+
+
+def stratified_split(
+    y: Int[np.ndarray, " n"], fraction: float, seed: int
+) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
+    """Sets a fraction of each class aside.
+
+    **Arguments:**
+
+    - `y`: the labels.
+    - `fraction`: how much of each class, in (0, 1); rounded, but at least one sample.
+    - `seed`: a non-negative integer; the same seed gives the same split everywhere.
+
+    **Returns:**
+
+    The indices that stay and those set aside, both ascending.
+
+    **Raises:** [`eqx_qdeq.training.DataError`][] for a class with fewer than two samples.
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"the fraction set aside must be between 0 and 1; got {fraction}.")
+    generator = np.random.Generator(np.random.Philox(seed))
+    aside = []
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        if len(members) < 2:
+            raise DataError(f"label {label} has one sample; a split needs at least two of each.")
+        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
+        aside.append(generator.permutation(members)[:count])
+    chosen = np.sort(np.concatenate(aside))
+    return np.setdiff1d(np.arange(len(y)), chosen), chosen

@@ -1,0 +1,190 @@
+"""The files that weights are kept in: one line of JSON, then Equinox's serialised leaves.
+
+The line has a SHA-256 of the rest and of itself, and the path, dtype and shape of every leaf, so
+that a file that is damaged or holds something else is told apart from a good one before anything
+is made of it. Files appear whole or not at all: they are written beside their destination and
+renamed onto it.
+"""
+
+import hashlib
+import io
+import json
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jaxtyping import PyTree
+
+from ._errors import CheckpointError
+
+_VERSION = 1
+_START = b'{"format": "eqx-qdeq '
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file that is there whole or not at all, whenever the process or machine stops."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; these are as readable as the one before, or as any other.
+        os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # the new name is on disk once its folder is
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Removes what a killed `write_atomic` may have left beside `path`."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """JSON on one line; what is no number in JSON (NaN, ∞) becomes null."""
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return _plain(np.asarray(value).tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+# --- Leaves -----------------------------------------------------------------------------------
+
+
+def _is_key(x: Any) -> bool:
+    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _write_leaf(file: Any, x: Any) -> None:
+    eqx.default_serialise_filter_spec(file, jax.random.key_data(x) if _is_key(x) else x)
+
+
+def _read_leaf(file: Any, x: Any) -> Any:
+    if _is_key(x):
+        return jax.random.wrap_key_data(jnp.load(file), impl=jax.random.key_impl(x))
+    if eqx.is_array(x) and jnp.issubdtype(x.dtype, jnp.inexact):
+        # What was saved in float64 is read into a float32 tree, and the other way round. Read by
+        # NumPy: JAX would warn about float64 where that is off.
+        stored = np.load(file)
+        return jnp.asarray(stored.view(x.dtype) if stored.dtype.kind == "V" else stored, x.dtype)
+    return eqx.default_deserialise_filter_spec(file, x)
+
+
+def describe_leaves(tree: PyTree) -> list[list[str]]:
+    """The path and the kind of each leaf that is saved."""
+    leaves = []
+    for path, leaf in jtu.tree_leaves_with_path(tree):
+        if isinstance(leaf, jax.Array | np.ndarray):
+            leaves.append([jtu.keystr(path), f"{leaf.dtype}{list(leaf.shape)}"])
+        elif eqx.is_array_like(leaf):
+            leaves.append([jtu.keystr(path), type(leaf).__name__])
+    return leaves
+
+
+def _kind(description: str) -> str:
+    """Floats of any precision are one kind: they are converted when read."""
+    for name in ("float32", "float64"):
+        if description.startswith(name):
+            return description.replace(name, "float", 1)
+    return description
+
+
+# --- Files ------------------------------------------------------------------------------------
+
+
+def write_tree(path: Path, kind: str, header: dict[str, Any], tree: PyTree) -> None:
+    """Writes the leaves of `tree`, with a header, as a file of the given kind."""
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, tree, filter_spec=_write_leaf)
+    payload = buffer.getvalue()
+    text = to_json(
+        {
+            "format": f"eqx-qdeq {kind}",
+            "version": _VERSION,
+            "sha256": hashlib.sha256(payload).hexdigest(),
+            **header,
+            "leaves": describe_leaves(tree),
+        }
+    )
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_atomic(path, f"{text}\t{digest}\n".encode() + payload)
+
+
+def read_header(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
+    """The header and the bytes of the leaves, checked to be whole.
+
+    **Raises:** [`eqx_qdeq.training.CheckpointError`][] naming the file.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no file '{path}'.") from None
+    except OSError as error:
+        raise CheckpointError(f"'{path}' cannot be read: {error.strerror}.") from None
+    if not content.startswith(_START):
+        raise CheckpointError(f"'{path}' is not a {kind} file of eqx_qdeq.training.")
+    line, _, payload = content.partition(b"\n")
+    text, _, digest = line.rpartition(b"\t")
+    damaged = CheckpointError(
+        f"'{path}' is corrupt or truncated (its checksum does not match); use another copy."
+    )
+    if hashlib.sha256(text).hexdigest().encode() != digest:
+        raise damaged
+    header = json.loads(text)
+    if header["format"] != f"eqx-qdeq {kind}":
+        found = header["format"].removeprefix("eqx-qdeq ")
+        raise CheckpointError(f"'{path}' is a {found} file, not a {kind} file.")
+    if header["version"] != _VERSION:
+        raise CheckpointError(
+            f"'{path}' has version {header['version']} of the format and this release reads "
+            f"version {_VERSION}; use the release that wrote it."
+        )
+    if hashlib.sha256(payload).hexdigest() != header["sha256"]:
+        raise damaged
+    return header, payload
+
+
+def read_leaves(path: Path, header: dict[str, Any], payload: bytes, like: PyTree) -> PyTree:
+    """The tree in the file; `like` gives the structure.
+
+    **Raises:** [`eqx_qdeq.training.CheckpointError`][] if the file holds another structure.
+    """
+    stored, wanted = header["leaves"], describe_leaves(like)
+    for (name, have), (other, want) in zip(stored, wanted, strict=False):
+        if name != other or _kind(have) != _kind(want):
+            raise CheckpointError(
+                f"'{path}' is of another architecture: it has {have} at {name}, where {want} at "
+                f"{other} is expected."
+            )
+    if len(stored) != len(wanted):
+        raise CheckpointError(
+            f"'{path}' is of another architecture: it has {len(stored)} arrays and numbers, where "
+            f"{len(wanted)} are expected."
+        )
+    return eqx.tree_deserialise_leaves(io.BytesIO(payload), like, filter_spec=_read_leaf)

@@ -1,0 +1,204 @@
+"""How well a model classifies, and how its equilibria were found."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from ..equilibrium import Solution
+from ._dataset import Split
+from ._errors import DataError
+
+
+def forward(
+    model: Callable, x: Float[Array, "..."], key: PRNGKeyArray | None
+) -> tuple[Float[Array, " classes"], Solution | None]:
+    """The logits of one sample, and the solution of a model that has one."""
+    if hasattr(model, "solve"):
+        return model.solve(x, key=key)  # pyright: ignore[reportFunctionMemberAccess]
+    return model(x, key=key), None
+
+
+def count_parameters(model: PyTree) -> int:
+    """The number of trainable numbers: the sizes of all floating-point arrays.
+
+    **Arguments:**
+
+    - `model`: any Equinox module.
+    """
+    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Metrics:
+    """What [`eqx_qdeq.training.evaluate`][] finds, over all samples of a split.
+
+    **Attributes:**
+
+    - `loss`: the mean cross-entropy, in nats.
+    - `accuracy`: the fraction classified correctly.
+    - `confusion`: counts of shape `(classes, classes)`; rows are true classes, columns guesses.
+    - `solver_steps`: the mean number of solver steps.
+    - `residual`, `residual_max`: mean and largest ‖f(z) - z‖.
+    - `fraction_converged`: the fraction whose solve met its tolerance.
+
+    The last four are `None` for a model without `solve`.
+    """
+
+    loss: float
+    accuracy: float
+    confusion: Int[np.ndarray, "classes classes"]
+    solver_steps: float | None = None
+    residual: float | None = None
+    residual_max: float | None = None
+    fraction_converged: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, without the confusion matrix."""
+        numbers = {k: v for k, v in vars(self).items() if k != "confusion"}
+        return {k: v for k, v in numbers.items() if v is not None}
+
+    def __str__(self) -> str:
+        text = f"accuracy {self.accuracy:.2%}, loss {self.loss:.4f}"
+        if self.solver_steps is not None:
+            text += (
+                f", solver steps {self.solver_steps:.1f}, residual {self.residual:.1e} (largest "
+                f"{self.residual_max:.1e}), converged {self.fraction_converged:.1%}"
+            )
+        return text
+
+
+class Sums(eqx.Module):
+    """Weighted sums over samples, from which means are made."""
+
+    weight: Float[Array, ""]
+    loss: Float[Array, ""]
+    correct: Float[Array, ""]
+    steps: Float[Array, ""]
+    residual: Float[Array, ""]
+    residual_max: Float[Array, ""]
+    converged: Float[Array, ""]
+
+    def __add__(self, other: "Sums") -> "Sums":
+        total = jax.tree.map(jnp.add, self, other)
+        largest = jnp.maximum(self.residual_max, other.residual_max)
+        return eqx.tree_at(lambda s: s.residual_max, total, largest)
+
+    @classmethod
+    def zero(cls) -> "Sums":
+        return cls(*[jnp.zeros((), jnp.result_type(float)) for _ in dataclasses.fields(cls)])
+
+    @classmethod
+    def of(
+        cls,
+        losses: Float[Array, " n"],
+        logits: Float[Array, "n classes"],
+        solution: Solution | None,
+        y: Int[Array, " n"],
+        weight: Float[Array, " n"],
+    ) -> "Sums":
+        dtype = jnp.result_type(float)
+
+        def total(values: Array) -> Array:
+            # Not the product alone: what has no weight may be infinite.
+            weighted = jnp.where(weight > 0, weight * values.astype(weight.dtype), 0)
+            return jnp.sum(weighted).astype(dtype)
+
+        steps = residual = residual_max = converged = jnp.zeros((), dtype)
+        if solution is not None:
+            residuals = solution.stats["residual"]
+            steps = total(solution.stats["num_steps"])
+            residual = total(residuals)
+            residual_max = jnp.max(jnp.where(weight > 0, residuals, 0)).astype(dtype)
+            converged = total(solution.success)
+        correct = total(guess(logits) == y)
+        weights = total(jnp.ones_like(weight))
+        parts = (weights, total(losses), correct, steps, residual, residual_max, converged)
+        return cls(*[jax.lax.stop_gradient(part) for part in parts])
+
+    def means(self, has_solver: bool) -> dict[str, float]:
+        """Named means as Python numbers."""
+        host = {k: float(v) for k, v in vars(jax.device_get(self)).items()}
+        weight = max(host["weight"], 1.0)
+        means = {"loss": host["loss"] / weight, "accuracy": host["correct"] / weight}
+        if has_solver:
+            means["solver_steps"] = host["steps"] / weight
+            means["residual"] = host["residual"] / weight
+            means["residual_max"] = host["residual_max"]
+            means["fraction_converged"] = host["converged"] / weight
+        return means
+
+
+def guess(logits: Float[Array, "n classes"]) -> Int[Array, " n"]:
+    """The most likely class; -1 where a logit is NaN, which argmax would call a class."""
+    return jnp.where(jnp.isnan(logits).any(axis=-1), -1, jnp.argmax(logits, axis=-1))
+
+
+@eqx.filter_jit
+def _evaluate_chunk(
+    model: Callable, x: Array, y: Array, weight: Array
+) -> tuple[Sums, Int[Array, "classes classes"]]:
+    logits, solution = jax.vmap(lambda one: forward(model, one, None))(x)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    n_classes = logits.shape[-1]
+    guesses = guess(logits)
+    counted = ((weight > 0) & (guesses >= 0)).astype(jnp.int32)
+    confusion = jnp.zeros((n_classes, n_classes), jnp.int32).at[y, guesses].add(counted)
+    return Sums.of(losses, logits, solution, y, weight), confusion
+
+
+def chunks(split: Split, batch_size: int = 1024) -> list[tuple[Array, Array, Array]]:
+    """The samples in chunks of one size, the last one filled up with samples of no weight."""
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
+    # A small split gets a chunk of about its own size; few shapes, as each is compiled.
+    batch_size = min(batch_size, 64 * -(-len(split) // 64))
+    x, y = np.asarray(split.x), np.asarray(split.y)
+    result = []
+    for start in range(0, len(y), batch_size):
+        index = np.arange(start, start + batch_size)
+        weight = (index < len(y)).astype(x.dtype)
+        index = np.minimum(index, len(y) - 1)
+        result.append((jnp.asarray(x[index]), jnp.asarray(y[index]), jnp.asarray(weight)))
+    return result
+
+
+def evaluate_chunks(model: Callable, data: list[tuple[Array, Array, Array]]) -> Metrics:
+    """As `evaluate`, for samples already in chunks."""
+    totals, confusion = Sums.zero(), 0
+    for x, y, weight in data:
+        sums, counts = _evaluate_chunk(model, x, y, weight)
+        totals, confusion = totals + sums, confusion + np.asarray(counts, np.int64)
+    means = totals.means(hasattr(model, "solve"))
+    return Metrics(confusion=np.asarray(confusion), **means)
+
+
+def evaluate(model: Callable, split: Split, batch_size: int = 1024) -> Metrics:
+    """Classifies every sample of a split, without dropout.
+
+    **Arguments:**
+
+    - `model`: a classifier of [`eqx_qdeq`][], or any Equinox module from one sample to logits.
+    - `split`: the samples.
+    - `batch_size`: how many are classified at a time; changes memory and time, not the results.
+
+    **Returns:**
+
+    [`eqx_qdeq.training.Metrics`][]; printed, it is a line of text.
+
+    **Raises:** [`eqx_qdeq.training.DataError`][] for labels that the model does not have.
+    """
+    logits = eqx.filter_eval_shape(lambda m, x: forward(m, x, None)[0], model, split.x[0])
+    largest = int(split.y.max())
+    if largest >= logits.shape[-1]:
+        raise DataError(
+            f"label {largest} is out of range: the model has {logits.shape[-1]} classes. Use the "
+            "data that it was trained for."
+        )
+    return evaluate_chunks(model, chunks(split, batch_size))

@@ -1,0 +1,291 @@
+"""From images to feature vectors: small steps that compose.
+
+A step takes images of shape `(n, height, width)` with pixels in [0, 1], and gives images or
+features. Any function of that kind will do; those here are hashable, compare by value and print
+as they are written. All are NumPy: data are prepared once, before anything is compiled.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+from ._errors import DataError
+
+Preprocess = Callable[[np.ndarray], np.ndarray]
+
+
+def _check_images(images: np.ndarray, step: str) -> None:
+    if images.ndim != 3:
+        raise DataError(
+            f"{step} needs images of shape (n, height, width); got {images.shape}. Pass "
+            "preprocess=... for data of another shape."
+        )
+
+
+def _separable(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Applies one matrix along the height and one along the width."""
+    dtype = images.dtype
+    return np.matmul(np.matmul(rows.astype(dtype), images), columns.T.astype(dtype))
+
+
+def _pool_matrix(size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
+    n_out = (size + 2 * padding - kernel) // stride + 1
+    if n_out < 1:
+        raise DataError(f"AveragePool({kernel}, {stride}, {padding}) is too large for {size} px.")
+    matrix = np.zeros((n_out, size))
+    for i in range(n_out):
+        start = i * stride - padding
+        matrix[i, max(start, 0) : start + kernel] = 1 / kernel
+    return matrix
+
+
+def _adaptive_matrix(size: int, side: int) -> np.ndarray:
+    matrix = np.zeros((side, size))
+    for i in range(side):
+        start, stop = i * size // side, -(-(i + 1) * size // side)
+        matrix[i, start:stop] = 1 / (stop - start)
+    return matrix
+
+
+def _bilinear_matrix(size: int, side: int) -> np.ndarray:
+    where = (np.arange(side) + 0.5) * size / side - 0.5
+    where = np.clip(where, 0, size - 1)
+    low = np.minimum(where.astype(int), max(size - 2, 0))
+    high = np.minimum(low + 1, size - 1)
+    matrix = np.zeros((side, size))
+    np.add.at(matrix, (np.arange(side), low), 1 - (where - low))
+    np.add.at(matrix, (np.arange(side), high), where - low)
+    return matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class AveragePool:
+    """Means over square windows, as PyTorch's `avg_pool2d`: padding is zeros and is counted.
+
+    **Arguments:**
+
+    - `kernel`: the side of a window, in pixels.
+    - `stride`: from window to window, in pixels.
+    - `padding`: zeros on each side, in pixels.
+    """
+
+    kernel: int
+    stride: int
+    padding: int = 0
+
+    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h2 w2"]:
+        _check_images(images, "AveragePool")
+        options = (self.kernel, self.stride, self.padding)
+        rows, columns = (_pool_matrix(size, *options) for size in images.shape[1:])
+        return _separable(images, rows, columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptivePool:
+    """Means over as many windows as are wanted, as PyTorch's `adaptive_avg_pool2d`.
+
+    **Arguments:**
+
+    - `side`: height and width of the result, in pixels.
+    """
+
+    side: int
+
+    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n side side"]:
+        _check_images(images, "AdaptivePool")
+        if self.side > min(images.shape[1:]):
+            raise DataError(
+                f"AdaptivePool({self.side}) cannot enlarge images of "
+                f"{images.shape[1]}×{images.shape[2]} px; use Resize({self.side})."
+            )
+        rows, columns = (_adaptive_matrix(size, self.side) for size in images.shape[1:])
+        return _separable(images, rows, columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resize:
+    """Bilinear interpolation without antialiasing, as PyTorch's
+    `interpolate(mode="bilinear", align_corners=False)`.
+
+    **Arguments:**
+
+    - `side`: height and width of the result, in pixels.
+    """
+
+    side: int
+
+    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n side side"]:
+        _check_images(images, "Resize")
+        if images.shape[1:] == (self.side, self.side):
+            return images
+        rows, columns = (_bilinear_matrix(size, self.side) for size in images.shape[1:])
+        return _separable(images, rows, columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalise:
+    """Subtracts a mean and divides by a standard deviation, the same ones for every pixel.
+
+    **Arguments:**
+
+    - `mean`, `std`: in units of the pixels.
+    """
+
+    mean: float
+    std: float
+
+    def __call__(self, images: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        return (images - images.dtype.type(self.mean)) / images.dtype.type(self.std)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flatten:
+    """Each image as one vector, row by row."""
+
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
+        return images.reshape(images.shape[0], math.prod(images.shape[1:]))
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitNorm:
+    """Each sample divided by its Euclidean norm; a blank one stays zero."""
+
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+        flat = images.reshape(images.shape[0], -1)
+        # The largest pixel first: squares of tiny or huge ones would leave the float range.
+        largest = np.abs(flat).max(axis=1, initial=0, keepdims=True)
+        flat = flat / np.where(largest > 0, largest, 1)
+        norm = np.linalg.norm(flat, axis=1, keepdims=True)
+        return (flat / np.where(norm > 0, norm, 1)).reshape(images.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelPool:
+    """Pools images to as many pixels as fit the amplitudes of `n_qubits` wires.
+
+    As in the paper for 28×28 images on 4 wires (4×4 pixels) and 10 wires (10×10); otherwise the
+    largest square of side n or less that fits into 2ⁿ amplitudes. 8×8 images are pooled by whole
+    windows: to 4×4 on 4 and 5 wires, to 2×2 on fewer, and not at all on 6 or more.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    """
+
+    n_qubits: int
+
+    def __post_init__(self) -> None:
+        if self.n_qubits < 2:
+            raise ValueError(f"`n_qubits` must be at least 2; got {self.n_qubits}.")
+
+    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h2 w2"]:
+        _check_images(images, "PixelPool")
+        n = self.n_qubits
+        if images.shape[1:] == (8, 8):
+            return AdaptivePool(2 if n < 4 else 4 if n < 6 else 8)(images)
+        if images.shape[1:] == (28, 28) and n in _PAPER_POOLS:
+            return _PAPER_POOLS[n](images)
+        side = min(n, math.isqrt(2**n), *images.shape[1:])
+        return AdaptivePool(side)(images)
+
+
+_PAPER_POOLS = {4: AveragePool(6, 6), 10: AveragePool(5, 3, 2)}
+
+
+@dataclasses.dataclass(frozen=True)
+class PaperPixels:
+    """The paper's pixels as an image: see [`eqx_qdeq.training.paper_preprocess`][].
+
+    **Arguments:**
+
+    - `n_qubits`: 4 or 10.
+    """
+
+    n_qubits: int
+
+    def __post_init__(self) -> None:
+        if self.n_qubits not in _PAPER_POOLS:
+            raise ValueError(
+                f"the paper's preprocessing is defined for 4 and 10 qubits; got {self.n_qubits}. "
+                "Use unit_norm_preprocess(n_qubits) for other numbers."
+            )
+
+    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h2 w2"]:
+        if images.shape[1:] not in ((28, 28), (32, 32)):
+            raise DataError(
+                "the paper's preprocessing needs images of 28×28 or 32×32 pixels; got "
+                f"{'×'.join(map(str, images.shape[1:]))}. Use unit_norm_preprocess(...) instead."
+            )
+        images = Resize(28)(images)
+        # Normalised first: the zeros of the padding are not black.
+        return _PAPER_POOLS[self.n_qubits](Normalise(0.1307, 0.3081)(images))
+
+
+@dataclasses.dataclass(frozen=True)
+class Compose:
+    """One step after the other.
+
+    **Arguments:**
+
+    - `steps`: the steps, the first one first.
+    """
+
+    steps: tuple[Preprocess, ...]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        for step in self.steps:
+            images = step(images)
+        return images
+
+
+def paper_preprocess(n_qubits: int) -> Compose:
+    """The paper's features: d = n² pixels.
+
+    Pixels are normalised to (p - 0.1307) / 0.3081, p in [0, 1]; then averaged over windows of 6×6
+    pixels with stride 6 at 4 qubits (4×4 features, of pixels 0 to 23), or of 5×5 pixels with stride
+    3 and 2 pixels of zero padding, counted, at 10 qubits (10×10 features). Images of 32×32 pixels
+    are first reduced to 28×28 by [`eqx_qdeq.training.Resize`][], that is without antialiasing, as
+    the authors' code did it.
+
+    **Arguments:**
+
+    - `n_qubits`: 4 or 10.
+
+    **Returns:**
+
+    A function from images `(n, 28, 28)` or `(n, 32, 32)` to features `(n, n_qubits**2)`.
+
+    **Raises:** `ValueError` for another number of qubits; the function it returns,
+    [`eqx_qdeq.training.DataError`][] for images of another size.
+
+    ??? cite "Reference"
+
+        P. Schleich et al., "Quantum deep equilibrium models", NeurIPS 2024, arXiv:2410.23940.
+    """
+    return Compose((PaperPixels(n_qubits), Flatten()))
+
+
+def unit_norm_preprocess(n_qubits: int | None = None, *, side: int | None = None) -> Compose:
+    r"""Pooled pixels in [0, 1] scaled to unit Euclidean norm, $x = p / \|p\|$: amplitudes as they
+    are. A blank image stays zero.
+
+    **Arguments:**
+
+    - `n_qubits`: pools as [`eqx_qdeq.training.PixelPool`][] does, e.g. to 4×4 at 4 qubits.
+    - `side`: or pools to that many pixels on each side.
+
+    **Returns:**
+
+    A function from images `(n, height, width)` to features `(n, d)`.
+
+    **Raises:** `ValueError` unless exactly one of the two is given.
+    """
+    if (n_qubits is None) == (side is None):
+        raise ValueError(f"give exactly one of `n_qubits` and `side`; got {n_qubits=} and {side=}.")
+    if side is not None and side < 1:
+        raise ValueError(f"`side` must be at least 1; got {side}.")
+    pool = AdaptivePool(side) if side is not None else PixelPool(n_qubits or 0)
+    return Compose((pool, Flatten(), UnitNorm()))

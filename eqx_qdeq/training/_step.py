@@ -1,0 +1,175 @@
+"""Many training steps in one call of a compiled function.
+
+A step of a small quantum model takes about a millisecond, as long as Python needs to start one. So
+the loop over steps is compiled too: a `while_loop` whose bounds are arguments. It runs as many
+steps as it is told (up to a checkpoint, a progress report, or the end of an epoch), and because
+its body is compiled once, where it is interrupted does not change the numbers.
+"""
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from ._metrics import forward, Sums
+
+
+class Settings(NamedTuple):
+    """What is fixed when the steps are compiled."""
+
+    optimiser: optax.GradientTransformation
+    clip: float | None
+    jacobian_penalty: float
+    unrolled_layers: int  # 0: the model itself; otherwise its unrolled version (warm-up)
+    shared_dropout: bool
+
+
+class State(eqx.Module):
+    """What a step changes. `params` is the trainable part of the model."""
+
+    params: PyTree
+    opt_state: PyTree
+    step: Int[Array, ""]
+    sums: Sums
+    penalty: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    finite: Bool[Array, ""]
+    has_solver: bool = eqx.field(static=True)
+
+    def means(self) -> dict[str, float]:
+        """Named means over the epoch so far."""
+        return self.sums.means(self.has_solver)
+
+    def fresh_sums(self) -> "State":
+        """The state at the start of an epoch."""
+        zero = jnp.zeros_like(self.penalty)
+        where = lambda s: (s.sums, s.penalty, s.gradient_norm)
+        return eqx.tree_at(where, self, (Sums.zero(), zero, jnp.zeros_like(zero)))
+
+
+class Fixed(eqx.Module):
+    """What a step needs and does not change."""
+
+    static: PyTree  # the rest of the model
+    x: Float[Array, "n ..."]
+    y: Int[Array, " n"]
+    batches: Int[Array, "n_batches batch"]  # rows of x, -1 where the last batch is filled up
+    first: Int[Array, ""]  # the step of the epoch's first batch
+    key: PRNGKeyArray
+    settings: Settings
+
+
+def make_state(params: PyTree, optimiser: optax.GradientTransformation, has_solver: bool) -> State:
+    """The state before the first step, on buffers of its own: they are donated."""
+    params = jax.tree.map(lambda p: jnp.array(p, p.dtype, copy=True), params)
+    opt_state = eqx.filter_jit(optimiser.init)(params)
+    zero = jnp.zeros((), jnp.result_type(float))
+    return State(
+        params,
+        opt_state,
+        jnp.zeros((), jnp.int32),
+        Sums.zero(),
+        zero,
+        jnp.zeros_like(zero),
+        jnp.ones((), bool),
+        has_solver,
+    )
+
+
+def epoch_batches(
+    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool
+) -> Int[np.ndarray, "n_batches batch"]:
+    """Which samples are in which batch of an epoch: a permutation that depends on the seed and the
+    epoch alone, on every machine. -1 fills up the last batch."""
+    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+    n_batches = n // batch_size if drop_last else -(-n // batch_size)
+    batches = np.full(n_batches * batch_size, -1, np.int32)
+    kept = min(n, len(batches))
+    batches[:kept] = order[:kept]
+    return batches.reshape(n_batches, batch_size)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> State:
+    """Runs steps until `stop`, or until a loss or gradient is not finite: that step is undone."""
+    fixed, stop = fixed_and_stop
+    return jax.lax.while_loop(
+        lambda s: (s.step < stop) & s.finite, lambda s: _step(fixed, s), state
+    )
+
+
+def _step(fixed: Fixed, state: State) -> State:
+    settings = fixed.settings
+    index = fixed.batches[state.step - fixed.first]
+    weight = (index >= 0).astype(fixed.x.dtype)
+    rows = jnp.maximum(index, 0)
+    x, y = fixed.x[rows], fixed.y[rows]
+    key = jax.random.fold_in(fixed.key, state.step)
+
+    def objective(params: PyTree) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""]]]:
+        return _objective(eqx.combine(params, fixed.static), x, y, weight, key, settings)
+
+    value_and_grad = eqx.filter_value_and_grad(objective, has_aux=True)
+    (loss, (sums, penalty)), gradient = value_and_grad(state.params)
+    norm = optax.tree.norm(gradient)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+    if settings.clip is not None:
+        clipping = optax.clip_by_global_norm(settings.clip)
+        gradient, _ = clipping.update(gradient, optax.EmptyState())
+    optimiser = optax.with_extra_args_support(settings.optimiser)
+    updates, opt_state = optimiser.update(
+        gradient,
+        state.opt_state,
+        state.params,
+        # For those that look: line searches, reduction on plateaus.
+        value=loss,
+        grad=gradient,
+        value_fn=lambda params: objective(params)[0],
+    )
+    params = eqx.apply_updates(state.params, updates)
+    done = State(
+        params,
+        opt_state,
+        state.step + 1,
+        state.sums + sums,
+        state.penalty + penalty,
+        state.gradient_norm + norm.astype(state.gradient_norm.dtype),
+        finite,
+        state.has_solver,
+    )
+    undone = eqx.tree_at(lambda s: s.finite, state, finite)
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), done, undone)
+
+
+def _objective(
+    model: Any,
+    x: Float[Array, "batch ..."],
+    y: Int[Array, " batch"],
+    weight: Float[Array, " batch"],
+    key: PRNGKeyArray,
+    settings: Settings,
+) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""]]]:
+    """Cross-entropy, and the Jacobian penalty, as weighted means over a batch."""
+    drop_key, probe_key = jax.random.split(key)
+    n = len(y)
+    if settings.unrolled_layers:
+        model = model.unrolled(settings.unrolled_layers)
+    # One dropout mask for the batch, or one per sample.
+    drop, axis = (drop_key, None) if settings.shared_dropout else (jax.random.split(drop_key, n), 0)
+    penalties = jnp.zeros_like(weight)
+    if settings.jacobian_penalty:
+        probes = jax.random.split(probe_key, n)
+        solve = lambda one, k, probe: model.solve_with_penalty(one, key=k, penalty_key=probe)
+        logits, solution, penalties = jax.vmap(solve, (0, axis, 0))(x, drop, probes)
+    else:
+        logits, solution = jax.vmap(lambda one, k: forward(model, one, k), (0, axis))(x, drop)
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
+    total = jnp.sum(weight)
+    penalty = jnp.sum(weight * penalties) / total
+    loss = jnp.sum(weight * losses) / total + settings.jacobian_penalty * penalty
+    sums = Sums.of(losses, logits, solution, y, weight)
+    return loss, (sums, jax.lax.stop_gradient(penalty))

@@ -1,0 +1,68 @@
+"""Fixtures shared by all tests.
+
+The suite runs twice: in float32, JAX's default, and with the environment variable
+`JAX_ENABLE_X64=1`, which JAX reads when it is imported. Write a test for both, with `tol`.
+"""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+# A figure in a test is looked at by nobody: no window, no display needed.
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import hypothesis
+import jax
+import pytest
+from jaxtyping import PRNGKeyArray
+
+# A first example compiles and takes seconds, so neither deadlines nor many examples. The same
+# examples in each run: a failure in CI is a failure here.
+hypothesis.settings.register_profile(
+    "eqx-qdeq",
+    deadline=None,
+    max_examples=20,
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.data_too_large,
+    ],
+)
+hypothesis.settings.load_profile("eqx-qdeq")
+
+
+@pytest.fixture(scope="session")
+def x64() -> bool:
+    """Whether this run is in double precision."""
+    return jax.config.jax_enable_x64
+
+
+@pytest.fixture(scope="session")
+def tol(x64: bool) -> float:
+    """How closely two ways to compute the same numbers must agree."""
+    return 1e-10 if x64 else 1e-5
+
+
+@pytest.fixture
+def getkey() -> Callable[[], PRNGKeyArray]:
+    """A function that returns a fresh key at each call, the same ones in every run."""
+    seeds = random.Random(0)
+
+    def fresh() -> PRNGKeyArray:
+        return jax.random.key(seeds.randint(0, 2**31 - 1))
+
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with the real image data, as torchvision lays it out."""
+    root = os.environ.get("EQX_QDEQ_DATA")
+    if not root:
+        pytest.skip("needs real image data: set EQX_QDEQ_DATA to torchvision's data folder")
+    path = Path(root)
+    if not path.is_dir():
+        raise NotADirectoryError(f"EQX_QDEQ_DATA={root!r} is not a folder")
+    return path

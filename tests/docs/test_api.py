@@ -1,0 +1,110 @@
+"""Every public name has an entry in the API reference, and the navigation shows every page.
+
+Public is what a package's `__init__.py` re-exports, and the functions and classes of a module that
+is itself re-exported. (That each entry names something that exists is for `mkdocs build --strict`
+to find.)
+"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import types
+from pathlib import Path
+from typing import Any
+
+import eqx_qdeq
+
+ROOT = Path(__file__).parents[2]
+API = sorted((ROOT / "docs" / "api").glob("*.md"))
+
+
+def _is_public(name: str) -> bool:
+    return not any(part.startswith("_") for part in name.split("."))
+
+
+def _reexports(package: types.ModuleType) -> list[str]:
+    """The names that an `__init__.py` imports as themselves."""
+    return [
+        alias.name
+        for node in ast.walk(ast.parse(inspect.getsource(package)))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    ]
+
+
+def _own_names(module: types.ModuleType) -> list[str]:
+    return [
+        name
+        for name, member in vars(module).items()
+        if _is_public(name)
+        and isinstance(member, type | types.FunctionType)
+        and member.__module__ == module.__name__
+    ]
+
+
+def public_names() -> list[str]:
+    """The dotted names of everything public."""
+    packages = [
+        info.name
+        for info in pkgutil.walk_packages(eqx_qdeq.__path__, "eqx_qdeq.")
+        if info.ispkg and _is_public(info.name)
+    ]
+    names = []
+    for package in map(importlib.import_module, ["eqx_qdeq", *packages]):
+        for name in _reexports(package):
+            member = getattr(package, name)
+            if not isinstance(member, types.ModuleType):
+                names.append(f"{package.__name__}.{name}")
+            elif not hasattr(member, "__path__"):
+                names += [f"{member.__name__}.{own}" for own in _own_names(member)]
+    return names
+
+
+def _resolve(name: str) -> Any:
+    parts = name.split(".")
+    for i in range(len(parts), 0, -1):
+        try:
+            found: Any = importlib.import_module(".".join(parts[:i]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[i:]:
+            found = getattr(found, part)
+        return found
+    raise ModuleNotFoundError(name)
+
+
+def test_every_public_name_is_documented() -> None:
+    entries = [
+        entry
+        for page in API
+        for entry in re.findall(r"^::: (\S+)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    # A name that is re-exported twice needs one entry.
+    documented = {id(_resolve(entry)) for entry in entries}
+    missing = [name for name in public_names() if id(_resolve(name)) not in documented]
+    assert not missing, f"add `::: NAME` to a page in docs/api for: {', '.join(missing)}"
+
+
+def test_public_names_are_found() -> None:
+    names = public_names()
+    assert "eqx_qdeq.DEQ" in names
+    assert "eqx_qdeq.circuits.hardware_efficient" in names
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    bare = [
+        name
+        for name in public_names()
+        if isinstance(_resolve(name), type | types.FunctionType)
+        and not (_resolve(name).__doc__ or "").strip()
+    ]
+    assert not bare, f"no docstring: {', '.join(bare)}"
+
+
+def test_navigation_shows_every_page() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:")[1]
+    pages = [str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")]
+    assert sorted(pages) == sorted(re.findall(r": (\S+\.md)$", navigation, re.MULTILINE))

@@ -1,0 +1,150 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pennylane as qml
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import eqx_qdeq as qdeq
+from tests._pennylane import apply, random_circuit
+
+
+def _layer(circuit, encoding, measurement, engine="auto", seed=0):
+    return qdeq.QuantumLayer(
+        circuit, encoding, measurement, key=jax.random.key(seed), engine=engine
+    )
+
+
+_ENGINES = ("statevector", "operator", "heisenberg")
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_qubits=st.integers(1, 6),
+    angle_encoding=st.booleans(),
+)
+@settings(max_examples=8)
+def test_engines_agree(seed, n_qubits, angle_encoding, tol):
+    rng = np.random.default_rng(seed)
+    circuit = random_circuit(rng, n_qubits, 20)
+    encoding = qdeq.AngleEncoding("XYZ") if angle_encoding else qdeq.AmplitudeEncoding()
+    measurement = qdeq.PauliStrings(["Z0", "X0", f"Y{n_qubits - 1}"])
+    x = jnp.asarray(rng.normal(size=min(7, 2**n_qubits)))
+    layers = [_layer(circuit, encoding, measurement, engine) for engine in _ENGINES]
+    values = [
+        (layer(x), eqx.filter_grad(lambda l: jnp.sum(l(x) ** 2))(layer).angles)
+        for layer in layers
+    ]
+    for value, gradient in values[1:]:
+        np.testing.assert_allclose(value, values[0][0], atol=tol)
+        np.testing.assert_allclose(gradient, values[0][1], atol=20 * tol)
+
+
+def test_a_layer_agrees_with_pennylane_values_and_gradients(tol):
+    rng = np.random.default_rng(0)
+    circuit = random_circuit(rng, 4, 30)
+    layer = _layer(circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    x = rng.normal(size=13)
+
+    def theirs(x, angles):
+        @qml.qnode(qml.device("default.qubit", wires=4), interface="autograd")
+        def run(x, angles):
+            qml.AmplitudeEmbedding(x, wires=range(4), pad_with=0, normalize=True)
+            apply(circuit, angles)
+            return [qml.expval(qml.PauliZ(w)) for w in range(4)]
+
+        return qml.numpy.stack(run(x, angles))
+
+    angles = qml.numpy.array(np.asarray(layer.angles, float), requires_grad=True)
+    np.testing.assert_allclose(layer(jnp.asarray(x)), theirs(x, angles), atol=tol)
+    expected = qml.jacobian(lambda a: theirs(x, a))(angles)
+    ours = jax.jacobian(lambda a: eqx.tree_at(lambda l: l.angles, layer, a)(jnp.asarray(x)))
+    np.testing.assert_allclose(ours(layer.angles), expected, atol=10 * tol)
+
+
+@pytest.mark.parametrize("positions", [None, (1, 5, 18)])
+def test_data_reuploading_agrees_with_pennylane(positions, tol):
+    rng = np.random.default_rng(1)
+    circuit = random_circuit(rng, 3, 21)
+    encoding = qdeq.DataReuploading(qdeq.AngleEncoding("YZ", scale=0.7), 3, positions)
+    layer = _layer(circuit, encoding, qdeq.PauliZ())
+    x = rng.normal(size=5)
+    cuts = (0, 7, 14) if positions is None else positions
+
+    @qml.qnode(qml.device("default.qubit", wires=3))
+    def expected(angles):
+        rest, done, index = circuit, 0, np.arange(circuit.n_params)
+        for cut in (*cuts, len(circuit)):
+            (head, head_index), (rest, rest_index) = rest.split(cut - done)
+            apply(head, angles[index[np.array(head_index, int)]])
+            index, done = index[np.array(rest_index, int)], cut
+            if cut != len(circuit):
+                for i, value in enumerate(x):
+                    (qml.RY if i < 3 else qml.RZ)(0.7 * value, wires=i % 3)
+        return [qml.expval(qml.PauliZ(w)) for w in range(3)]
+
+    np.testing.assert_allclose(
+        layer(jnp.asarray(x)), expected(np.asarray(layer.angles, float)), atol=tol
+    )
+
+
+def test_jit_vmap_and_grad_commute(tol):
+    layer = _layer(qdeq.circuits.hardware_efficient(3, 2), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    xs = jax.random.normal(jax.random.key(1), (5, 8))
+    one_by_one = jnp.stack([layer(x) for x in xs])
+    np.testing.assert_allclose(eqx.filter_jit(jax.vmap(layer))(xs), one_by_one, atol=tol)
+    np.testing.assert_allclose(jax.vmap(eqx.filter_jit(layer))(xs), one_by_one, atol=tol)
+    one = lambda x: jnp.sum(layer(x) ** 2)
+    total = jax.grad(lambda xs: jnp.sum(jax.vmap(one)(xs)))(xs)
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(one)))(xs), total, atol=10 * tol)
+
+
+def test_second_derivatives(x64):
+    if not x64:
+        pytest.skip("finite differences of a gradient need double precision")
+    layer = _layer(qdeq.circuits.paper(4), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    x = jax.random.normal(jax.random.key(1), (16,))
+    jax.test_util.check_grads(
+        lambda a, x: jnp.sum(eqx.tree_at(lambda l: l.angles, layer, a)(x)),
+        (layer.angles, x),
+        order=2,
+        atol=1e-5,
+        rtol=1e-5,
+    )
+
+
+def test_compiled_layers_take_any_number_of_features(tol):
+    layer = _layer(qdeq.circuits.hardware_efficient(3, 2), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    x = jnp.arange(1.0, 6.0)
+    for engine in _ENGINES:
+        compiled = _layer(layer.circuit, layer.encoding, layer.measurement, engine).compile()
+        np.testing.assert_allclose(compiled(x), layer(x), atol=tol)
+
+
+def test_only_the_angles_are_trainable():
+    layer = _layer(qdeq.circuits.paper(4), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    leaves = jax.tree.leaves(eqx.filter(layer, eqx.is_inexact_array))
+    assert [leaf.shape for leaf in leaves] == [(39,)]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda c: _layer(c, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), "gpu"), "`engine` must be"),
+        (lambda c: _layer(c, qdeq.AmplitudeEncoding(), qdeq.PauliZ((3,))), "names wire 3"),
+        (
+            lambda c: _layer(
+                c, qdeq.DataReuploading(qdeq.AngleEncoding(), 1), qdeq.PauliZ(), "operator"
+            ),
+            "engine 'operator' cannot apply",
+        ),
+        (
+            lambda c: _layer(c, qdeq.AmplitudeEncoding(), qdeq.PauliZ())(jnp.ones(9)),
+            "takes 1 to 8 features; got 9",
+        ),
+    ],
+)
+def test_mistakes_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(qdeq.circuits.hardware_efficient(3, 1))
