@@ -26,8 +26,8 @@ demo: $(DEMO)/installed  ## train the 4-qubit model on real digits and draw what
 	$(DEMO)/bin/python examples/demo.py $(ARGS)
 
 test: $(TEST)/installed  ## all tests, in float32 and in float64
-	env -u JAX_ENABLE_X64 $(TEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
-	JAX_ENABLE_X64=1 $(TEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
+	env -u JAX_ENABLE_X64 $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	JAX_ENABLE_X64=1 $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check

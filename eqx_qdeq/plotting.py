@@ -16,29 +16,14 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+_COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9")
+_MARKERS = "os^Dv"
 _DPI = 150
 
-
-def _new_figure(width: float, height: float) -> "Figure":
-    try:
-        module = importlib.import_module("matplotlib.figure")
-    except ImportError:
-        raise ImportError('figures need Matplotlib: pip install "eqx-qdeq[plot]"') from None
-    return module.Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+History = Sequence[Mapping[str, Any]]
 
 
-def _tidy(axes: "Axes") -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
-    axes.set_axisbelow(True)
-
-
-def _values(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """A column of the history; NaN where there is none."""
-    return np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
-
-
-def plot_training(history: Sequence[Mapping[str, Any]]) -> "Figure":
+def plot_training(history: History) -> "Figure":
     """Loss, accuracy and, for models with a solver, residual and solver steps by epoch.
 
     **Arguments:**
@@ -51,47 +36,15 @@ def plot_training(history: Sequence[Mapping[str, Any]]) -> "Figure":
 
     **Raises:** `ValueError` for an empty history.
     """
-    if not history:
-        raise ValueError("`history` has no epochs; train for at least one.")
+    _check_history(history)
     has_solver = any(row.get("train_solver_steps") is not None for row in history)
-    figure = _new_figure(10 if has_solver else 7, 3.2)
-    panels = figure.subplots(1, 3 if has_solver else 2)
-    epochs = _values(history, "epoch")
-    marker = "o" if len(history) < 8 else None
-
-    def curves(axes: "Axes", name: str, scale: float) -> None:
-        for part, colour, style in (("train", _BLUE, "-"), ("validation", _ORANGE, "--")):
-            values = scale * _values(history, f"{part}_{name}")
-            axes.plot(epochs, values, style, color=colour, label=part, marker=marker, markersize=4)
-
-    loss, accuracy = panels[:2]
-    curves(loss, "loss", 1)
-    loss.set(ylabel="cross-entropy (nats)", title="Loss")
-    losses = _values(history, "validation_loss")
-    if np.isfinite(losses).any():
-        best = int(np.nanargmin(losses))
-        loss.plot(epochs[best], losses[best], "*", color=_ORANGE, markersize=11, label="best epoch")
-    curves(accuracy, "accuracy", 100)
-    accuracy.set(ylabel="accuracy (%)", title="Accuracy")
+    n_panels = 3 if has_solver else 2
+    figure = _new_figure(3.4 * n_panels, 3.2)
+    panels = figure.subplots(1, n_panels)
+    _draw_loss(panels[0], history)
+    _draw_accuracy(panels[1], history)
     if has_solver:
-        residual = panels[2]
-        curves(residual, "residual", 1)
-        residual.set(ylabel="mean residual ‖f(z) − z‖", title="Equilibrium")
-        if (_values(history, "train_residual") > 0).any():
-            residual.set_yscale("log")
-        steps = residual.twinx()
-        steps.plot(epochs, _values(history, "train_solver_steps"), ":", color=_GREEN)
-        steps.set_ylabel("solver steps (mean, dotted)", color=_GREEN)
-        steps.tick_params(axis="y", colors=_GREEN)
-        steps.set_ylim(bottom=0)
-        steps.spines["top"].set_visible(False)
-    for axes in panels:
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        _tidy(axes)
-    loss.legend(frameon=False)
-    if has_solver:
-        panels[2].spines["right"].set_visible(True)
+        _draw_equilibrium(panels[2], history)
     return figure
 
 
@@ -103,8 +56,9 @@ def plot_residuals(
     **Arguments:**
 
     - `residuals`: ‖f(z) - z‖ after step 0, 1, …: an array of shape `(n_steps,)` for one sample or
-        `(n_samples, n_steps)` for many (median, and the range of the middle 90 %), or a dictionary
-        of such arrays by the solver's name.
+        `(n_samples, n_steps)` for many (drawn as the median and the range of the middle 90 %), or
+        a dictionary of such arrays by the solver's name. See
+        [`eqx_qdeq.training.residual_history`][].
     - `tolerance`: drawn as a line if given.
 
     **Returns:**
@@ -113,38 +67,8 @@ def plot_residuals(
 
     **Raises:** `ValueError` for arrays of another shape.
     """
-    series = dict(residuals) if isinstance(residuals, Mapping) else {"": residuals}
-    if not series:
-        raise ValueError("`residuals` is empty; give at least one array.")
-    figure = _new_figure(5, 3.4)
-    axes = figure.subplots()
-    styles = zip((_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9"), "os^Dv", strict=True)
-    for (name, values), (colour, marker) in zip(series.items(), list(styles) * 9, strict=False):
-        array = np.asarray(values, float)
-        if array.ndim not in (1, 2) or array.size == 0:
-            raise ValueError(
-                "`residuals` must have shape (n_steps,) or (n_samples, n_steps); got "
-                f"{array.shape}."
-            )
-        array = np.atleast_2d(array)
-        steps = np.arange(array.shape[1])
-        low, middle, high = np.nanquantile(array, [0.05, 0.5, 0.95], axis=0)
-        axes.plot(steps, middle, color=colour, marker=marker, markersize=4, label=name)
-        if len(array) > 1:
-            axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
-    if tolerance is not None:
-        axes.axhline(tolerance, color=_GREY, linestyle=":")
-        axes.annotate(
-            "tolerance", (1, tolerance), xycoords=("axes fraction", "data"), ha="right",
-            va="bottom", color=_GREY,
-        )  # fmt: skip
-    axes.set(xlabel="solver step", ylabel="residual ‖f(z) − z‖", title="Convergence")
-    if any((np.asarray(values, float) > 0).any() for values in series.values()):
-        axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    if any(series):
-        axes.legend(frameon=False)
-    _tidy(axes)
+    figure = _new_figure(5.0, 3.4)
+    _draw_residuals(figure.subplots(), residuals, tolerance)
     return figure
 
 
@@ -162,6 +86,148 @@ def plot_confusion(matrix: Any, class_names: Sequence[str] | None = None) -> "Fi
 
     **Raises:** `ValueError` if the matrix is not square or the names do not fit.
     """
+    side = 2.2 + 0.5 * len(matrix)
+    figure = _new_figure(side + 0.8, side)
+    _draw_confusion(figure.subplots(), matrix, class_names)
+    return figure
+
+
+def plot_summary(
+    history: History,
+    residuals: Mapping[str, Any] | Any,
+    matrix: Any,
+    class_names: Sequence[str] | None = None,
+) -> "Figure":
+    """A run in one figure: loss, accuracy, convergence, and the confusion matrix of the test.
+
+    **Arguments:** as for [`eqx_qdeq.plotting.plot_training`][],
+    [`eqx_qdeq.plotting.plot_residuals`][] and [`eqx_qdeq.plotting.plot_confusion`][].
+
+    **Returns:**
+
+    A Matplotlib figure.
+
+    **Raises:** `ValueError` as they do.
+    """
+    _check_history(history)
+    figure = _new_figure(9.0, 7.0)
+    (loss, accuracy), (convergence, confusion) = figure.subplots(2, 2)
+    _draw_loss(loss, history)
+    _draw_accuracy(accuracy, history)
+    _draw_residuals(convergence, residuals, None)
+    _draw_confusion(confusion, matrix, class_names)
+    return figure
+
+
+# --- Panels -----------------------------------------------------------------------------------
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    try:
+        module = importlib.import_module("matplotlib.figure")
+    except ImportError:
+        raise ImportError('figures need Matplotlib: pip install "eqx-qdeq[plot]"') from None
+    return module.Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+
+
+def _check_history(history: History) -> None:
+    if not history:
+        raise ValueError("`history` has no epochs; train for at least one.")
+
+
+def _tidy(axes: "Axes") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="#DDDDDD", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _log_scale(axes: "Axes", values: np.ndarray) -> None:
+    """Whole decades, so that noise in the last digit does not look like an event."""
+    positive = values[np.isfinite(values) & (values > 0)]
+    if positive.size:
+        axes.set_yscale("log")
+        low, high = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
+        axes.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
+
+
+def _column(history: History, name: str) -> np.ndarray:
+    """A column of the history; NaN where there is none."""
+    return np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
+
+
+def _draw_curves(axes: "Axes", history: History, name: str, scale: float = 1.0) -> None:
+    # A line through a few points shows the points; through one, nothing else would be seen.
+    marker = "o" if len(history) < 8 else None
+    for part, colour, style in (("train", _BLUE, "-"), ("validation", _ORANGE, "--")):
+        values = scale * _column(history, f"{part}_{name}")
+        epochs = _column(history, "epoch")
+        axes.plot(epochs, values, style, color=colour, label=part, marker=marker, markersize=4)
+    axes.set_xlabel("epoch")
+    _tidy(axes)
+
+
+def _draw_loss(axes: "Axes", history: History) -> None:
+    _draw_curves(axes, history, "loss")
+    losses, epochs = _column(history, "validation_loss"), _column(history, "epoch")
+    if np.isfinite(losses).any():
+        best = int(np.nanargmin(losses))
+        star = {"color": _ORANGE, "markersize": 11, "label": "best epoch"}
+        axes.plot(epochs[best], losses[best], "*", **star)
+    axes.set(ylabel="cross-entropy (nats)", title="Loss")
+    axes.legend(frameon=False)
+
+
+def _draw_accuracy(axes: "Axes", history: History) -> None:
+    _draw_curves(axes, history, "accuracy", 100.0)
+    axes.set(ylabel="accuracy (%)", title="Accuracy")
+
+
+def _draw_equilibrium(axes: "Axes", history: History) -> None:
+    _draw_curves(axes, history, "residual")
+    axes.set(ylabel="mean residual ‖f(z) − z‖", title="Equilibrium")
+    both = [_column(history, f"{part}_residual") for part in ("train", "validation")]
+    _log_scale(axes, np.concatenate(both))
+    steps = axes.twinx()
+    steps.plot(_column(history, "epoch"), _column(history, "train_solver_steps"), ":", color=_GREEN)
+    steps.set_ylabel("solver steps (mean, dotted)", color=_GREEN)
+    steps.tick_params(axis="y", colors=_GREEN)
+    steps.set_ylim(bottom=0)
+    steps.spines["top"].set_visible(False)
+
+
+def _draw_residuals(
+    axes: "Axes", residuals: Mapping[str, Any] | Any, tolerance: float | None
+) -> None:
+    series = dict(residuals) if isinstance(residuals, Mapping) else {"": residuals}
+    if not series:
+        raise ValueError("`residuals` is empty; give at least one array.")
+    drawn = []
+    for i, (name, values) in enumerate(series.items()):
+        array = np.asarray(values, float)
+        if array.ndim not in (1, 2) or array.size == 0:
+            raise ValueError(
+                "`residuals` must have shape (n_steps,) or (n_samples, n_steps); got "
+                f"{array.shape}."
+            )
+        array = np.atleast_2d(array)
+        steps = np.arange(array.shape[1])
+        low, middle, high = np.nanquantile(array, [0.05, 0.5, 0.95], axis=0)
+        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+        axes.plot(steps, middle, color=colour, marker=marker, markersize=4, label=name)
+        if len(array) > 1:
+            axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+        drawn += [low, high]
+    _log_scale(axes, np.concatenate(drawn))
+    if tolerance is not None:
+        axes.axhline(tolerance, color=_GREY, linestyle=":", label="tolerance")
+    axes.set(xlabel="solver step", ylabel="residual ‖f(z) − z‖", title="Convergence")
+    if any(series) or tolerance is not None:
+        axes.legend(frameon=False)
+    _tidy(axes)
+
+
+def _draw_confusion(axes: "Axes", matrix: Any, class_names: Sequence[str] | None) -> None:
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
         raise ValueError(f"`matrix` must be square; got shape {counts.shape}.")
@@ -170,21 +236,14 @@ def plot_confusion(matrix: Any, class_names: Sequence[str] | None = None) -> "Fi
     if len(names) != n:
         raise ValueError(f"`class_names` needs {n} names; got {len(names)}.")
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.2 + 0.5 * n
-    figure = _new_figure(side + 0.8, side)
-    axes = figure.subplots()
     image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100)
-    for row in range(n):
-        for column in range(n):
-            colour = "black" if share[row, column] > 55 else "white"
-            text = f"{counts[row, column]:d}" if counts.dtype.kind in "iu" else (
-                f"{counts[row, column]:g}"
-            )  # fmt: skip
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    for row, column in np.ndindex(n, n):
+        colour = "black" if share[row, column] > 55 else "white"
+        text = f"{counts[row, column]:g}"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     long = max(map(len, names)) > 3
     axes.set_xticks(range(n), names, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(range(n), names)
     right = np.trace(counts) / max(counts.sum(), 1)
     axes.set(xlabel="guessed class", ylabel="true class", title=f"Accuracy {right:.1%}")
-    figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)
-    return figure
+    axes.figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)

@@ -6,7 +6,7 @@ The suite runs twice: in float32, JAX's default, and with the environment variab
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # A figure in a test is looked at by nobody: no window, no display needed.
@@ -66,3 +66,10 @@ def data_root() -> Path:
     if not path.is_dir():
         raise NotADirectoryError(f"EQX_QDEQ_DATA={root!r} is not a folder")
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_compiled() -> Iterator[None]:
+    """Forgets what a module of tests compiled: all of it together is many gigabytes."""
+    yield
+    jax.clear_caches()

@@ -38,10 +38,16 @@ def _sample(model, seed=1):
 def test_every_classifier_solves_trains_and_is_rebuilt(name, tol):
     model = _MAKERS[name](jax.random.key(0))
     x = _sample(model)
-    logits, solution = model.solve(x)
-    np.testing.assert_array_equal(model(x), logits)
+
+    @eqx.filter_jit
+    @eqx.filter_grad(has_aux=True)
+    def run(model):
+        logits, solution = model.solve(x)
+        return jax.nn.logsumexp(logits), (logits, model(x), solution)
+
+    gradient, (logits, called, solution) = run(model)
+    np.testing.assert_allclose(called, logits, atol=tol)
     assert logits.shape == (model.config["n_classes"],) and solution.success
-    gradient = eqx.filter_grad(lambda m: jax.nn.logsumexp(m(x)))(model)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
     # Through JSON, as in a file: the same structure, and other weights for another key.
     config = json.loads(json.dumps(model.config))
@@ -55,8 +61,8 @@ def test_every_classifier_solves_trains_and_is_rebuilt(name, tol):
 def test_many_layers_reach_the_equilibrium(name, tol):
     model = _MAKERS[name](jax.random.key(0))
     x = 3 * _sample(model)
-    logits, solution = model.unrolled(200).solve(x)
-    np.testing.assert_allclose(logits, model(x), atol=2e-4)
+    logits, solution = eqx.filter_jit(lambda m: m.unrolled(200).solve(x))(model)
+    np.testing.assert_allclose(logits, eqx.filter_jit(model)(x), atol=2e-4)
     assert solution.stats["residual"] < 1e-4 and solution.stats["num_evals"] == 200
 
 
@@ -71,7 +77,7 @@ def test_one_layer_is_the_circuit_applied_once(tol):
 def test_the_warm_up_model_shares_its_parameters():
     model = _MAKERS["paper"](jax.random.key(0))
     x = _sample(model)
-    gradient = eqx.filter_grad(lambda m: jnp.sum(m.unrolled(2)(x)))(model)
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda m: jnp.sum(m.unrolled(2)(x))))(model)
     assert jax.tree.structure(gradient) == jax.tree.structure(eqx.filter(model, eqx.is_array))
     config = model.unrolled(2).config
     rebuilt = qdeq.classifier_from_config(config, key=jax.random.key(0))
@@ -101,9 +107,16 @@ def test_the_papers_parameters():
 def test_solve_with_penalty_is_both(tol):
     model = _MAKERS["paper"](jax.random.key(0))
     x = _sample(model)
-    logits, solution, penalty = model.solve_with_penalty(x)
-    np.testing.assert_array_equal(logits, model(x))
-    np.testing.assert_allclose(penalty, model.jacobian_penalty(x, solution.value), rtol=100 * tol)
+
+    @eqx.filter_jit
+    def run(model):
+        logits, solution, penalty = model.solve_with_penalty(x)
+        alone = model.jacobian_penalty(x, solution.value)
+        return logits, model(x), penalty, alone, solution
+
+    logits, called, penalty, alone, solution = run(model)
+    np.testing.assert_allclose(logits, called, atol=tol)
+    np.testing.assert_allclose(penalty, alone, rtol=100 * tol)
     assert penalty > 0
     assert model.unrolled(2).solve_with_penalty(x)[2] == 0
     assert model.unrolled(2).jacobian_penalty(x, solution.value) == 0
@@ -117,7 +130,8 @@ def test_a_sample_with_nan_is_contained():
         logits, solutions = jax.vmap(model.solve)(xs)
         return jnp.sum(logits**2), solutions.success
 
-    (value, success), gradient = eqx.filter_value_and_grad(loss, has_aux=True)(model)
+    step = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
+    (value, success), gradient = step(model)
     np.testing.assert_array_equal(success, [True, True, False, True])
     assert np.isfinite(value) and all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
 

@@ -22,6 +22,8 @@ def _source(obj: Any) -> ast.stmt | None:
 
 
 def _written(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value  # an annotation that had to be quoted
     # jaxtyping's " d" is "d"; the space is for linters.
     return re.sub(r"(['\"]) *(.*?)\1", r'"\2"', ast.unparse(node))
 
@@ -55,7 +57,7 @@ def _default(value: ast.expr | None) -> str | None:
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
         given = {keyword.arg: keyword.value for keyword in value.keywords}
         value = given.get("default")
-    return None if value is None else _written(value)
+    return None if value is None else ast.unparse(value)
 
 
 class Signatures(griffe.Extension):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._gates import Adjoint, Gate, GATES, Unitary
+from ._gates import Adjoint, Gate, GATES, Unitary, ZZMAX_INVERSE
 
 # What the same gates are called elsewhere, for the hint in an error.
 _ELSEWHERE = {
@@ -48,6 +48,8 @@ def gate_name(gate: Any) -> str:
         return gate
     if isinstance(gate, Adjoint):
         return f"{gate_name(gate.gate)}†"
+    if isinstance(gate, Unitary) and gate == ZZMAX_INVERSE:
+        return "ZZMax†"
     if isinstance(gate, Unitary) or hasattr(gate, "__array__"):
         return "unitary"
     if callable(getattr(gate, "gate", None)):  # a wrapper of ours around a function

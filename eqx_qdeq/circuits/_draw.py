@@ -6,13 +6,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ._checks import gate_name
-from ._gates import Unitary
 
 if TYPE_CHECKING:
     from ._circuit import Circuit
 
 _CONTROLS = {"CCX": 2}  # the controls of a gate whose name begins with C are 1 otherwise
-_SYMMETRIC = ("SWAP", "ISWAP", "XXPhase", "YYPhase", "ZZPhase", "ZZMax")
+_SYMMETRIC = ("SWAP", "ISWAP", "XXPhase", "YYPhase", "ZZPhase", "ZZMax", "ZZMax†")
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _NARROWEST = 20
 
@@ -101,10 +100,10 @@ def _cells(circuit: "Circuit", g: int) -> list[str]:
         return ["●"] * n_controls + targets
     if gate == "SWAP":
         return ["×", "×"]
-    name = "U" if isinstance(gate, Unitary) else gate_name(gate)
+    name = {"unitary": "U"}.get(gate_name(gate), gate_name(gate))
     if n_wires == 1:
         return [name + angles]
-    if gate in _SYMMETRIC:
+    if name in _SYMMETRIC:
         return [name + angles] + [name] * (n_wires - 1)
     # Which wire is the gate's first, second, … cannot be seen otherwise.
     names = [name + str(i).translate(_SUBSCRIPTS) for i in range(n_wires)]

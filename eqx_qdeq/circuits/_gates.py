@@ -106,7 +106,7 @@ Slot = tuple[int, float, float]
 `scale * angles[index] + offset`."""
 
 # qujax has no name for the inverse of ZZMax, the only such gate.
-_ZZMAX_INVERSE = Unitary(np.diag(np.exp(0.25j * np.pi * np.array([1, -1, -1, 1]))))
+ZZMAX_INVERSE = Unitary(np.diag(np.exp(0.25j * np.pi * np.array([1, -1, -1, 1]))))
 
 _PARTNERS = ("S Sdg", "T Tdg", "V Vdg", "SX SXdg", "CV CVdg", "CSX CSXdg")
 _PARTNER = {a: b for pair in map(str.split, _PARTNERS) for a, b in (pair, pair[::-1])}
@@ -117,7 +117,7 @@ def invert(gate: Gate, slots: tuple[Slot, ...]) -> tuple[Gate, tuple[Slot, ...]]
 
     Inverting twice gives back the same gate and slots.
     """
-    if gate == _ZZMAX_INVERSE:
+    if gate == ZZMAX_INVERSE:
         return "ZZMax", slots
     if isinstance(gate, Unitary):
         return gate.adjoint(), slots
@@ -126,7 +126,7 @@ def invert(gate: Gate, slots: tuple[Slot, ...]) -> tuple[Gate, tuple[Slot, ...]]
     if not isinstance(gate, str):
         return Adjoint(gate), slots
     if gate == "ZZMax":
-        return _ZZMAX_INVERSE, slots
+        return ZZMAX_INVERSE, slots
     if gate in ("U2", "CU2"):
         # U2(φ, λ) = U3(π/2, φ, λ), and U3(-θ, φ, λ) = U3(θ, φ + π, λ + π).
         phi, lam = (_shift(_negate(slot), math.pi) for slot in slots)

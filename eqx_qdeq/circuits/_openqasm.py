@@ -7,6 +7,7 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 
 from ._checks import gate_name
+from ._gates import ZZMAX_INVERSE
 
 if TYPE_CHECKING:
     from ._circuit import Circuit
@@ -31,24 +32,25 @@ DEFINITIONS = {
     "cvdg": "gate cvdg a, b { crx(-pi/2) a, b; }",
     "csx": "gate csx a, b { p(pi/4) a; crx(pi/2) a, b; }",
     "csxdg": "gate csxdg a, b { p(-pi/4) a; crx(-pi/2) a, b; }",
-    "cu2": "gate cu2(phi, lambda) a, b { cu(pi/2, phi, lambda, 0) a, b; }",
-    "cu3": "gate cu3(theta, phi, lambda) a, b { cu(theta, phi, lambda, 0) a, b; }",
+    # Qiskit's importer takes a definition's angles in alphabetical order, hence these names.
+    "cu2": "gate cu2(r, s) a, b { cu(pi/2, r, s, 0) a, b; }",
+    "cu3": "gate cu3(r, s, t) a, b { cu(r, s, t, 0) a, b; }",
     "rzz": "gate rzz(theta) a, b { cx a, b; rz(theta) b; cx a, b; }",
     "rxx": "gate rxx(theta) a, b { h a; h b; cx a, b; rz(theta) b; cx a, b; h a; h b; }",
     "ryy": "gate ryy(theta) a, b { v a; v b; cx a, b; rz(theta) b; cx a, b; vdg a; vdg b; }",
     "zzmax": "gate zzmax a, b { rzz(pi/2) a, b; }",
+    "zzmaxdg": "gate zzmaxdg a, b { rzz(-pi/2) a, b; }",
     "ecr": "gate ecr a, b { h b; rzz(pi/2) a, b; h b; x a; }",
     "xy": "gate xy(theta) a, b { rxx(-theta/2) a, b; ryy(-theta/2) a, b; }",
     "phased_xy": (
-        "gate phased_xy(phi, theta) a, b "
-        "{ rz(phi) a; rz(-phi) b; xy(theta) a, b; rz(-phi) a; rz(phi) b; }"
+        "gate phased_xy(r, s) a, b { rz(r) a; rz(-r) b; xy(s) a, b; rz(-r) a; rz(r) b; }"
     ),
-    "prx": "gate prx(theta, phi) a { rz(-phi) a; rx(theta) a; rz(phi) a; }",
+    "prx": "gate prx(r, s) a { rz(-s) a; rx(r) a; rz(s) a; }",
 }
 """Our gates that OpenQASM's standard library lacks, by those that it has and one another."""
 
 _NEEDS = {
-    **{"ryy": ("v", "vdg"), "zzmax": ("rzz",), "ecr": ("rzz",)},
+    **{"ryy": ("v", "vdg"), "zzmax": ("rzz",), "zzmaxdg": ("rzz",), "ecr": ("rzz",)},
     **{"xy": ("rxx", "ryy"), "phased_xy": ("xy",)},
 }
 
@@ -90,6 +92,8 @@ def _qasm_name(circuit: "Circuit", g: int) -> str:
     gate = circuit.gates[g]
     if isinstance(gate, str):
         return QASM_NAMES[gate]
+    if gate == ZZMAX_INVERSE:
+        return "zzmaxdg"
     raise ValueError(
         f"gate {g} ({gate_name(gate)!r} on wires {circuit.wires[g]}): OpenQASM has no name for an "
         "array or a function; write the gate as a circuit of named gates."

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from ._circuit import Circuit
-from ._gates import GATES
+from ._gates import Gate, GATES, ZZMAX_INVERSE
 from ._openqasm import DEFINITIONS, QASM_NAMES
 from ._openqasm_text import (
     Affine,
@@ -18,15 +18,17 @@ from ._openqasm_text import (
     tokens_of,
 )
 
-_NATIVE = {
+_NATIVE: Mapping[str, Gate] = {
     **{theirs: ours for ours, theirs in QASM_NAMES.items()},
     **{"CX": "CX", "U": "U3", "u": "U3", "u1": "U1", "cu1": "CU1"},
-    **{"phase": "U1", "cphase": "CU1"},
+    **{"phase": "U1", "cphase": "CU1", "zzmaxdg": ZZMAX_INVERSE},
 }
-# Gates of the standard libraries that are several of ours.
+# Gates of the standard libraries that are several of ours, without numbers of their own: those
+# would become parameters.
 _LIBRARY = """
 gate cu(theta, phi, lambda, gamma) a, b { p(gamma) a; cu3(theta, phi, lambda) a, b; }
-gate iswap a, b { xy(pi) a, b; }
+gate iswap a, b { s a; s b; h a; cx a, b; cx b, a; h b; }
+gate rccx a, b, c { h c; t c; cx b, c; tdg c; cx a, c; t c; cx b, c; tdg c; h c; }
 gate rzx(theta) a, b { h b; rzz(theta) a, b; h b; }
 """
 _INCLUDES = ('"qelib1.inc"', '"stdgates.inc"')
@@ -58,7 +60,7 @@ class _Program:
         self.input_lines: dict[str, int] = {}
         self.definitions: dict[str, Definition] = {}
         self.measured: dict[int, int] = {}
-        self.gates: list[str] = []
+        self.gates: list[Gate] = []
         self.wires: list[tuple[int, ...]] = []
         self.angles: list[list[Affine]] = []
 
@@ -245,7 +247,8 @@ class _Program:
         if definition is not None:
             n_params, n_wires = len(definition.params), len(definition.qubits)
         elif name.text in _NATIVE:
-            info = GATES[_NATIVE[name.text]]
+            native = _NATIVE[name.text]
+            info = GATES[native if isinstance(native, str) else "ZZMax"]
             n_params, n_wires = info.n_params, info.n_wires
         else:
             known = ", ".join(sorted({*_NATIVE, *self.definitions}))

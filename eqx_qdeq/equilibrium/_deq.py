@@ -129,19 +129,24 @@ class DEQ(eqx.Module):
     def guard(
         self, x: PyTree[Array], z0: PyTree[Array] | None = None
     ) -> tuple[PyTree[Array], Bool[Array, ""]]:
-        """Replaces a sample that can only give NaN by zeros, and says whether it could be kept.
+        """Replaces a sample that can only give NaN, and says whether it could be kept.
 
-        Zeros go in *before* the cell is evaluated: masking afterwards would leave 0 · NaN in the
-        gradient of the shared parameters.
+        The stand-in goes in *before* the cell is evaluated: masking afterwards would leave 0 · NaN
+        in the gradient of the shared parameters. It is the sample of zeros, or that of ones if the
+        cell is not finite at zero (a logarithm, say).
         """
         usable = all_finite((x, z0))
-        x = tree_where(usable, x, jtu.tree_map(jnp.zeros_like, x))
+        stand_in = jtu.tree_map(jnp.zeros_like, x)
         if not self.cell.always_finite:
-            start = self.cell.init(x) if z0 is None else z0
-            probe = jax.lax.stop_gradient(self.cell.bind(x)(start))
-            usable = usable & all_finite(probe)
-            x = tree_where(usable, x, jtu.tree_map(jnp.zeros_like, x))
-        return x, usable
+            ones = jtu.tree_map(jnp.ones_like, x)
+            stand_in = tree_where(self._is_finite_at(stand_in, z0), stand_in, ones)
+            usable = usable & self._is_finite_at(x, z0)
+        return tree_where(usable, x, stand_in), usable
+
+    def _is_finite_at(self, x: PyTree[Array], z0: PyTree[Array] | None) -> Bool[Array, ""]:
+        """Whether the cell is finite at its initial guess for x."""
+        start = self.cell.init(x) if z0 is None else z0
+        return all_finite(jax.lax.stop_gradient(self.cell.bind(x)(start)))
 
     def solve_bound(
         self, fn: Callable[[PyTree[Array]], PyTree[Array]], z0: PyTree[Array]

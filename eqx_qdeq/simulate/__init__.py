@@ -6,7 +6,7 @@ from ._apply import (
     from_complex as from_complex,
     to_complex as to_complex,
 )
-from ._fusion import Block as Block, make_plan as make_plan, Plan as Plan
+from ._fusion import make_plan as make_plan, Plan as Plan
 from ._linear import (
     AbstractPropagator as AbstractPropagator,
     gate_propagator as gate_propagator,
@@ -14,8 +14,5 @@ from ._linear import (
     matrix_propagator as matrix_propagator,
     MatrixPropagator as MatrixPropagator,
 )
-from ._qujax import (
-    gate_matrices as gate_matrices,
-    qujax_state_function as qujax_state_function,
-    unitary as unitary,
-)
+from ._product import Block as Block
+from ._qujax import qujax_state_function as qujax_state_function

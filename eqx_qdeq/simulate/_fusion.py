@@ -12,20 +12,11 @@ import dataclasses
 import functools as ft
 
 import jax
-import jax.numpy as jnp
-import qujax
 from jaxtyping import Array, Complex, Float
 
 from ..circuits import Circuit
-from ._qujax import gate_matrices
-
-
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """Gates that are fused: their positions in the circuit and the wires they act on."""
-
-    wires: tuple[int, ...]
-    gates: tuple[int, ...]
+from ._product import Block, block_products
+from ._qujax import gate_entries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,24 +43,8 @@ class Plan:
         One array of shape `(n_sections, 2**k, 2**k)` for each block on k wires.
         """
         per_section = angles.reshape(self.n_sections, self.section.n_params)
-        return jax.vmap(self._section_unitaries, axis_size=self.n_sections)(per_section)
-
-    def _section_unitaries(self, angles: Float[Array, " n"]) -> list[Complex[Array, "..."]]:
-        matrices = gate_matrices(self.section, angles)
-        return [self._fuse(block, matrices) for block in self.blocks]
-
-    def _fuse(self, block: Block, matrices: list[Array]) -> Array:
-        if len(block.gates) == 1 and self.section.wires[block.gates[0]] == block.wires:
-            return matrices[block.gates[0]]
-        k = len(block.wires)
-        local = {wire: i for i, wire in enumerate(block.wires)}
-        dtype = matrices[block.gates[0]].dtype
-        tensor = jnp.eye(2**k, dtype=dtype).reshape((2,) * k + (2**k,))
-        for g in block.gates:
-            wires = [local[wire] for wire in self.section.wires[g]]
-            gate = matrices[g].reshape((2,) * (2 * len(wires)))
-            tensor = qujax.apply_gate(tensor, gate, wires)
-        return tensor.reshape(2**k, 2**k)
+        entries = jax.vmap(ft.partial(gate_entries, self.section))(per_section)
+        return block_products(self.section, self.blocks, entries)
 
 
 def _fuse_greedily(circuit: Circuit, block_size: int) -> tuple[Block, ...]:

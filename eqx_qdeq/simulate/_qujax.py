@@ -1,4 +1,4 @@
-"""The one place that calls qujax: from gates to unitary matrices.
+"""The one place that calls qujax: from angles to the matrices of gates.
 
 qujax measures angles in units of π and creates its constants at import, in the precision
 that was set then. Both stop here: angles arrive in radians, and constants are taken from a
@@ -9,6 +9,7 @@ depends on whether JAX's x64 mode was switched on before or after an import.
 import functools as ft
 import importlib.util
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import qujax
 from jaxtyping import Array, Complex, Float
 
 from ..circuits import Circuit, GATES
+from ..circuits._gates import Unitary
 
 
 @ft.cache
@@ -35,19 +37,49 @@ def _constants() -> dict[str, np.ndarray]:
     return constants
 
 
-def _complex_dtype(angles: Array) -> jnp.dtype:
-    return jnp.result_type(angles.dtype, jnp.complex64)
+def constant_matrix(gate: str | Unitary) -> np.ndarray:
+    """The matrix of a gate without parameters, in double precision."""
+    return _constants()[gate] if isinstance(gate, str) else np.asarray(gate)
 
 
-def _as_matrix(tensor: Array, n_wires: int, dtype: jnp.dtype) -> Array:
-    return jnp.asarray(tensor, dtype).reshape(2**n_wires, 2**n_wires)
+def is_constant(gate: object) -> bool:
+    """Whether a gate has no parameters."""
+    if isinstance(gate, str):
+        return GATES[gate].n_params == 0
+    return isinstance(gate, Unitary)
 
 
-def gate_matrices(circuit: Circuit, angles: Float[Array, " n_params"]) -> list[Array]:
-    """The unitary matrix of every gate, in order.
+@ft.lru_cache(maxsize=256)
+def _groups(circuit: Circuit) -> tuple[tuple[Any, tuple[int, ...]], ...]:
+    """The parametrised gates, those of one name together; functions stand alone."""
+    by_name: dict[str, list[int]] = {}
+    alone: list[tuple[Any, tuple[int, ...]]] = []
+    for g, gate in enumerate(circuit.gates):
+        if is_constant(gate):
+            continue
+        if isinstance(gate, str):
+            by_name.setdefault(gate, []).append(g)
+        else:
+            alone.append((gate, (g,)))
+    return (*((name, tuple(gs)) for name, gs in by_name.items()), *alone)
 
-    Gates of one name are evaluated together (one `vmap` over their angles), so that the
-    number of traced operations grows with the kinds of gates and not with their number.
+
+@ft.lru_cache(maxsize=256)
+def entry_layout(circuit: Circuit) -> tuple[dict[int, int], int]:
+    """Where `gate_entries` puts each parametrised gate, and how long its result is."""
+    starts, position = {}, 0
+    for _, members in _groups(circuit):
+        for g in members:
+            starts[g] = position
+            position += 4 ** len(circuit.wires[g])
+    return starts, position
+
+
+def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex[Array, " entries"]:
+    """The matrices of all parametrised gates, row by row, in one vector.
+
+    Gates of one name are evaluated together (one `vmap` of qujax's function over their angles),
+    so that the number of traced operations grows with the kinds of gates, not with their number.
 
     **Arguments:**
 
@@ -56,51 +88,24 @@ def gate_matrices(circuit: Circuit, angles: Float[Array, " n_params"]) -> list[A
 
     **Returns:**
 
-    A list of complex arrays, the g-th of shape `(2**k, 2**k)` for a gate on k wires.
+    A complex vector; `entry_layout` tells where each gate begins.
     """
-    dtype = _complex_dtype(angles)
-    matrices: list[Array | None] = [None] * len(circuit)
-    by_name: dict[str, list[int]] = {}
-    for g, gate in enumerate(circuit.gates):
-        if isinstance(gate, str) and GATES[gate].n_params > 0:
-            by_name.setdefault(gate, []).append(g)
-        elif isinstance(gate, str):
-            matrices[g] = jnp.asarray(_constants()[gate], dtype)
-        elif callable(gate):
-            values = [_slot(circuit, angles, g, s) for s in range(len(circuit.params[g]))]
-            matrices[g] = _as_matrix(gate(*values), len(circuit.wires[g]), dtype)
-        else:
-            matrices[g] = _as_matrix(jnp.asarray(np.asarray(gate), dtype), len(circuit.wires[g]), dtype)
-    for name, positions in by_name.items():
-        info = GATES[name]
-        function = getattr(qujax.gates, name)
-        index = np.array([circuit.params[g] for g in positions])
-        scale = np.array([circuit.scales[g] for g in positions]) / np.pi
-        offset = np.array([circuit.offsets[g] for g in positions]) / np.pi
-        # (gates, slots), in qujax's units of π
-        values = angles[index] * scale.astype(angles.dtype)
-        if np.any(offset):
-            values = values + offset.astype(angles.dtype)
-        stacked = jax.vmap(lambda v, function=function: function(*v))(values)
-        for g, tensor in zip(positions, stacked, strict=True):
-            matrices[g] = _as_matrix(tensor, info.n_wires, dtype)
-    return matrices  # pyright: ignore[reportReturnType]
-
-
-def _slot(circuit: Circuit, angles: Array, gate: int, slot: int) -> Array:
-    """The value, in radians, of one parameter slot of one gate."""
-    value = angles[circuit.params[gate][slot]] * circuit.scales[gate][slot]
-    return value + circuit.offsets[gate][slot]
-
-
-def unitary(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex[Array, "dim dim"]:
-    """The circuit's unitary matrix, gate by gate. Meant for few wires: a fused block."""
-    n = circuit.n_qubits
-    tensor = jnp.eye(2**n, dtype=_complex_dtype(angles)).reshape((2,) * (2 * n))
-    for matrix, wires in zip(gate_matrices(circuit, angles), circuit.wires, strict=True):
-        gate = matrix.reshape((2,) * (2 * len(wires)))
-        tensor = qujax.apply_gate(tensor, gate, wires)
-    return tensor.reshape(2**n, 2**n)
+    dtype = jnp.result_type(angles.dtype, jnp.complex64)
+    parts = [jnp.zeros(0, dtype)]
+    for gate, members in _groups(circuit):
+        index = np.array([circuit.params[g] for g in members], int)
+        scales = np.array([circuit.scales[g] for g in members])
+        offsets = np.array([circuit.offsets[g] for g in members])
+        unit = 1.0
+        function = gate
+        if isinstance(gate, str):
+            function, unit = getattr(qujax.gates, gate), np.pi
+        values = angles[index] * (scales / unit).astype(angles.dtype)
+        if np.any(offsets):
+            values = values + (offsets / unit).astype(angles.dtype)
+        tensors = jax.vmap(lambda v, function=function: jnp.asarray(function(*v)))(values)
+        parts.append(tensors.astype(dtype).reshape(-1))
+    return jnp.concatenate(parts)
 
 
 def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:

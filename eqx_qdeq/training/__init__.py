@@ -30,8 +30,15 @@ from ._preprocess import (
 from ._recipes import (
     get_recipe as get_recipe,
     Recipe as Recipe,
-    RecipeResult as RecipeResult,
     recipes as recipes,
+)
+from ._residuals import (
+    plain_iteration_history as plain_iteration_history,
+    residual_history as residual_history,
+)
+from ._run_recipe import (
+    load_recipe_data as load_recipe_data,
+    RecipeResult as RecipeResult,
     run_recipe as run_recipe,
 )
 from ._save import load as load, load_metadata as load_metadata, save as save

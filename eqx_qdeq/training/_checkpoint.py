@@ -131,10 +131,11 @@ class MetricsFile:
         if self.path is None:
             return
         if self.path.exists():
-            logged = self.path.read_text(encoding="utf-8").split("\n")[:-1]
+            text = self.path.read_text(encoding="utf-8")
+            logged = text.split("\n")[:-1]
             known = [to_json(record) for record in history or []]
             n = min(len(logged), len(known))
-            if history is None or logged[:n] != known[:n]:
+            if (history is None and text) or logged[:n] != known[:n]:
                 raise CheckpointError(
                     f"'{self.path}' has the metrics of another run; choose another file, or resume "
                     "that run from its checkpoint."

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def to_json(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
@@ -88,11 +89,12 @@ def _write_leaf(file: Any, x: Any) -> None:
 def _read_leaf(file: Any, x: Any) -> Any:
     if _is_key(x):
         return jax.random.wrap_key_data(jnp.load(file), impl=jax.random.key_impl(x))
-    if eqx.is_array(x) and jnp.issubdtype(x.dtype, jnp.inexact):
+    if isinstance(x, jax.Array | np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact):
         # What was saved in float64 is read into a float32 tree, and the other way round. Read by
-        # NumPy: JAX would warn about float64 where that is off.
+        # NumPy: JAX would warn about float64 where that is off. NumPy does not know bfloat16.
         stored = np.load(file)
-        return jnp.asarray(stored.view(x.dtype) if stored.dtype.kind == "V" else stored, x.dtype)
+        stored = stored.view(x.dtype) if stored.dtype.kind == "V" else stored.astype(x.dtype)
+        return jnp.asarray(stored) if isinstance(x, jax.Array) else stored
     return eqx.default_deserialise_filter_spec(file, x)
 
 

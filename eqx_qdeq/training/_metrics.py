@@ -1,7 +1,6 @@
 """How well a model classifies, and how its equilibria were found."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -17,11 +16,11 @@ from ._errors import DataError
 
 
 def forward(
-    model: Callable, x: Float[Array, "..."], key: PRNGKeyArray | None
+    model: Any, x: Float[Array, "..."], key: PRNGKeyArray | None
 ) -> tuple[Float[Array, " classes"], Solution | None]:
     """The logits of one sample, and the solution of a model that has one."""
     if hasattr(model, "solve"):
-        return model.solve(x, key=key)  # pyright: ignore[reportFunctionMemberAccess]
+        return model.solve(x, key=key)
     return model(x, key=key), None
 
 
@@ -32,7 +31,9 @@ def count_parameters(model: PyTree) -> int:
 
     - `model`: any Equinox module.
     """
-    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array)))
+    leaves = [leaf for leaf in jax.tree.leaves(model) if hasattr(leaf, "dtype")]
+    # Also for models that only have shapes, from `equinox.filter_eval_shape`.
+    return sum(leaf.size for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.inexact))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -142,7 +143,7 @@ def guess(logits: Float[Array, "n classes"]) -> Int[Array, " n"]:
 
 @eqx.filter_jit
 def _evaluate_chunk(
-    model: Callable, x: Array, y: Array, weight: Array
+    model: Any, x: Array, y: Array, weight: Array
 ) -> tuple[Sums, Int[Array, "classes classes"]]:
     logits, solution = jax.vmap(lambda one: forward(model, one, None))(x)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
@@ -169,7 +170,7 @@ def chunks(split: Split, batch_size: int = 1024) -> list[tuple[Array, Array, Arr
     return result
 
 
-def evaluate_chunks(model: Callable, data: list[tuple[Array, Array, Array]]) -> Metrics:
+def evaluate_chunks(model: Any, data: list[tuple[Array, Array, Array]]) -> Metrics:
     """As `evaluate`, for samples already in chunks."""
     totals, confusion = Sums.zero(), 0
     for x, y, weight in data:
@@ -179,7 +180,7 @@ def evaluate_chunks(model: Callable, data: list[tuple[Array, Array, Array]]) -> 
     return Metrics(confusion=np.asarray(confusion), **means)
 
 
-def evaluate(model: Callable, split: Split, batch_size: int = 1024) -> Metrics:
+def evaluate(model: Any, split: Split, batch_size: int = 1024) -> Metrics:
     """Classifies every sample of a split, without dropout.
 
     **Arguments:**

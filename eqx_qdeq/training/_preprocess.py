@@ -76,7 +76,7 @@ class AveragePool:
     stride: int
     padding: int = 0
 
-    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h2 w2"]:
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "AveragePool")
         options = (self.kernel, self.stride, self.padding)
         rows, columns = (_pool_matrix(size, *options) for size in images.shape[1:])
@@ -94,7 +94,7 @@ class AdaptivePool:
 
     side: int
 
-    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n side side"]:
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
         _check_images(images, "AdaptivePool")
         if self.side > min(images.shape[1:]):
             raise DataError(
@@ -117,7 +117,7 @@ class Resize:
 
     side: int
 
-    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n side side"]:
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
         _check_images(images, "Resize")
         if images.shape[1:] == (self.side, self.side):
             return images
@@ -181,7 +181,7 @@ class PixelPool:
         if self.n_qubits < 2:
             raise ValueError(f"`n_qubits` must be at least 2; got {self.n_qubits}.")
 
-    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h2 w2"]:
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "PixelPool")
         n = self.n_qubits
         if images.shape[1:] == (8, 8):
@@ -213,7 +213,7 @@ class PaperPixels:
                 "Use unit_norm_preprocess(n_qubits) for other numbers."
             )
 
-    def __call__(self, images: Float[np.ndarray, "n h w"]) -> Float[np.ndarray, "n h2 w2"]:
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         if images.shape[1:] not in ((28, 28), (32, 32)):
             raise DataError(
                 "the paper's preprocessing needs images of 28×28 or 32×32 pixels; got "

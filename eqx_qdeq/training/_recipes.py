@@ -1,24 +1,20 @@
 """Recipes: everything that a training run needs beside its seed, under a name."""
 
 import dataclasses
-import os
+import json
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import optax
 
 from ..models import classifier_from_config
-from ._dataset import Dataset
-from ._errors import CheckpointError, DataError
-from ._files import to_json, write_atomic
-from ._fit import fit, FitResult
-from ._load import load_dataset
-from ._metrics import count_parameters, evaluate, Metrics
+from ._errors import DataError
+from ._files import to_json
+from ._metrics import count_parameters
 from ._preprocess import paper_preprocess, Preprocess, unit_norm_preprocess
-from ._save import save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +51,10 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON can hold it; the preprocessing as it prints."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return fields | {"preprocess": repr(self.preprocess), "model": dict(self.model)}
+        return fields | {
+            "preprocess": repr(self.preprocess),
+            "model": json.loads(to_json(self.model)),
+        }
 
     def rate(self, n_train: int) -> optax.ScalarOrSchedule:
         """The learning rate, for so many training samples."""
@@ -63,6 +62,48 @@ class Recipe:
             return self.learning_rate
         steps = self.epochs * -(-n_train // min(self.batch_size, n_train))
         return optax.cosine_decay_schedule(self.learning_rate, steps)
+
+    def with_model(
+        self, model: Literal["qdeq", "unrolled", "classical"], *, n_layers: int = 2
+    ) -> "Recipe":
+        """The same recipe for another kind of model; its name gets the kind and size as a suffix.
+
+        **Arguments:**
+
+        - `model`: "qdeq" is the recipe itself; "unrolled" applies its cell `n_layers` times instead
+            of solving; "classical" is an equilibrium of tanh with the most hidden values for which
+            it has no more parameters.
+        - `n_layers`: for "unrolled".
+        """
+        if model == "qdeq":
+            return self
+        if model == "unrolled":
+            config = {"model": "UnrolledClassifier", "n_layers": n_layers, "base": dict(self.model)}
+            name = f"{self.name}-unrolled{n_layers}"
+            # There is no equilibrium whose Jacobian could be penalised.
+            changes: dict[str, Any] = {"jacobian_penalty": 0.0, "warmup_steps": 0}
+        elif model == "classical":
+            hidden_size = self._classical_size()
+            config = {
+                "model": "ClassicalDEQClassifier",
+                "in_size": self.model["in_size"],
+                "hidden_size": hidden_size,
+                "n_classes": self.model["n_classes"],
+                "dropout": self.model.get("dropout", 0.0),
+            }
+            name, changes = f"{self.name}-classical{hidden_size}", {}
+        else:
+            raise ValueError(f"`model` must be qdeq, unrolled or classical; got {model!r}.")
+        return dataclasses.replace(self, name=name, model=config, **changes)
+
+    def _classical_size(self) -> int:
+        key = jax.random.key(0)
+        build = lambda key: classifier_from_config(dict(self.model), key=key)
+        budget = count_parameters(eqx.filter_eval_shape(build, key))
+        d, k = self.model["in_size"], self.model["n_classes"]
+        # h² for the state, (d + 1) h for the input, (h + 1) k for the head.
+        fits = [h for h in range(1, budget) if h * h + (d + 1) * h + (h + 1) * k <= budget]
+        return max(fits, default=1)
 
 
 def _ours(
@@ -152,45 +193,6 @@ recipes: Mapping[str, Recipe] = MappingProxyType(
 """The recipes by name."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class RecipeResult:
-    """What [`eqx_qdeq.training.run_recipe`][] returns.
-
-    **Attributes:**
-
-    - `recipe`: the recipe, as it was run.
-    - `dataset`: its data.
-    - `fit`: the training, a [`eqx_qdeq.training.FitResult`][].
-    - `test`: the best model on the whole test set, a [`eqx_qdeq.training.Metrics`][].
-    - `n_parameters`: the model's number of trainable parameters.
-    """
-
-    recipe: Recipe
-    dataset: Dataset
-    fit: FitResult
-    test: Metrics
-    n_parameters: int
-
-    def __str__(self) -> str:
-        test = self.test
-        lines = [
-            f"recipe          {self.recipe.name}: {self.recipe.summary}",
-            f"test accuracy   {test.accuracy:.2%} on {test.confusion.sum()} samples",
-            f"parameters      {self.n_parameters}",
-        ]
-        if test.solver_steps is not None:
-            lines += [
-                f"solver steps    {test.solver_steps:.2f} (mean)",
-                f"residual        {test.residual:.1e} (mean), {test.residual_max:.1e} (largest)",
-                f"converged       {test.fraction_converged:.1%}",
-            ]
-        lines.append(
-            f"training        {self.fit.seconds:.1f} s, {self.fit.steps} steps, best epoch "
-            f"{self.fit.best_epoch} of {len(self.fit.history)}"
-        )
-        return "\n".join(lines)
-
-
 def get_recipe(name: str) -> Recipe:
     """A recipe by name.
 
@@ -199,94 +201,3 @@ def get_recipe(name: str) -> Recipe:
     if name not in recipes:
         raise DataError(f"unknown recipe {name!r}; choose one of {', '.join(recipes)}.")
     return recipes[name]
-
-
-def run_recipe(
-    recipe: Recipe | str,
-    *,
-    seed: int = 0,
-    root: str | os.PathLike[str] | None = None,
-    download: bool = False,
-    limit: int | None = None,
-    out: str | os.PathLike[str] | None = None,
-    progress: bool = True,
-) -> RecipeResult:
-    """Trains and tests by a recipe. Change one with `dataclasses.replace(recipe, epochs=5)`.
-
-    **Arguments:**
-
-    - `recipe`: the recipe or its name.
-    - `seed`: of the initial parameters, the validation split and the training.
-    - `root`, `download`, `limit`: as for [`eqx_qdeq.training.load_dataset`][].
-    - `out`: a folder for `run.json` (the configuration), `metrics.jsonl`, `checkpoint.eqx`,
-        `model.eqx` and `test.json`. A run that was interrupted goes on there.
-    - `progress`: whether to show a progress bar.
-
-    **Returns:**
-
-    A [`eqx_qdeq.training.RecipeResult`][].
-
-    **Raises:** [`eqx_qdeq.training.DataError`][] for missing data;
-    [`eqx_qdeq.training.CheckpointError`][] if `out` has something else in it, which stays as it is;
-    [`eqx_qdeq.training.TrainingError`][] if training diverges.
-    """
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
-    config = {"recipe": recipe.to_dict(), "seed": seed, "limit": limit}
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        _check_folder(folder, config)
-    dataset = load_dataset(
-        recipe.dataset,
-        classes=recipe.classes,
-        preprocess=recipe.preprocess,
-        root=root,
-        download=download,
-        seed=seed,
-        limit=limit,
-    )
-    if folder is not None:
-        write_atomic(folder / "run.json", (to_json(config) + "\n").encode())
-    model = classifier_from_config(dict(recipe.model), key=jax.random.key(seed))
-    rate = recipe.rate(len(dataset.train))
-    result = fit(
-        model,
-        dataset,
-        optimiser=optax.adam(rate),
-        learning_rate=rate,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        seed=seed,
-        clip=recipe.clip,
-        jacobian_penalty=recipe.jacobian_penalty,
-        warmup_steps=recipe.warmup_steps,
-        warmup_layers=recipe.warmup_layers,
-        progress=progress,
-        metrics_path=None if folder is None else folder / "metrics.jsonl",
-        checkpoint_dir=folder,
-        config=config,
-    )
-    test = evaluate(result.model, dataset.test)
-    done = RecipeResult(recipe, dataset, result, test, count_parameters(result.model))
-    if folder is not None:
-        save(folder / "model.eqx", result.model, metadata=config)
-        summary = {**test.to_dict(), "confusion": test.confusion, "parameters": done.n_parameters}
-        write_atomic(folder / "test.json", (to_json(summary) + "\n").encode())
-    return done
-
-
-def _check_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Whether a run may write there: into a new or empty folder, or that of the same run."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise CheckpointError(f"'{folder}' is not a folder; choose another one.")
-    written = folder / "run.json"
-    if not written.exists():
-        if any(folder.iterdir()):
-            raise CheckpointError(
-                f"'{folder}' has other files in it; choose a new folder for this run."
-            )
-    elif written.read_text(encoding="utf-8") != to_json(config) + "\n":
-        raise CheckpointError(
-            f"'{folder}' has a run of another configuration; choose another folder, or remove it."
-        )

@@ -134,7 +134,8 @@ def _read_npz(path: Path) -> Raw:
         raise DataError(f"there is no file '{path}'; give the path of an .npz file.")
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a file open that it cannot read, unless it is ours.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [name for name in names if name not in file.files]
             if missing:
                 raise DataError(

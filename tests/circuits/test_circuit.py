@@ -75,16 +75,22 @@ def test_inverse_of_a_sum(a, b):
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("gate", [*circuits.GATES, ARRAYS[2], tilted], ids=lambda g: str(g)[:8])
-def test_inverting_twice_gives_the_same_circuit(gate):
+@pytest.mark.parametrize("gate", [*circuits.GATES, ARRAYS[2], tilted], ids=lambda g: str(g)[:9])
+def test_each_gate_is_undone_and_done_again(gate):
     n_wires, n_params = 2, 0
     if isinstance(gate, str):
         n_wires, n_params = circuits.GATES[gate].n_wires, circuits.GATES[gate].n_params
     elif gate is tilted:
         n_wires, n_params = 1, 2
-    c = Circuit([gate], [range(n_wires)], [range(n_params)])
-    assert c.inverse().inverse() == c
-    assert hash(c.inverse().inverse()) == hash(c)
+    arguments = [gate], [range(n_wires)], [range(n_params)]
+    plain = Circuit(*arguments)
+    turned = Circuit(*arguments, scales=[[-0.5] * n_params], offsets=[[0.25] * n_params])
+    for c in (plain, turned):
+        angles = angles_of(c)
+        undone = matrix(c.inverse(), angles) @ matrix(c, angles)
+        np.testing.assert_allclose(undone, np.eye(2**n_wires), atol=1e-12)
+    assert plain.inverse().inverse() == plain
+    assert hash(plain.inverse().inverse()) == hash(plain)
 
 
 @given(any_circuit(), st.data())

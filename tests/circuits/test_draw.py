@@ -57,6 +57,8 @@ def test_wires_of_other_gates_are_numbered_where_order_matters():
         1: ─ECR₀────ISWAP────×──U₀───────●──────────────────────
         """
     )
+    lines = Circuit(["ZZMax"], [[0, 1]], [[]]).inverse().draw().split("\n")
+    assert (lines[0], lines[2]) == ("0: ─ZZMax†─", "1: ─ZZMax†─")
     assert Circuit([tilted], [[0]], [[0, 1]]).inverse().draw() == "0: ─tilted†(θ0,θ1)─"
 
 

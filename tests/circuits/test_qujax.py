@@ -66,6 +66,8 @@ def test_circuits_of_qujax(tol):
     expected = matrix(named, np.pi * units)
     np.testing.assert_allclose(np.asarray(theirs).reshape(4, 4), expected, atol=tol)
     np.testing.assert_allclose(_by_qujax(ours, np.pi * units), expected, atol=tol)
+    undone = _by_qujax(ours.inverse(), np.pi * units)
+    np.testing.assert_allclose(undone, expected.conj().T, atol=tol)
     back, *_ = ours.to_qujax()
     assert back[3] is phase
     nothing = Circuit.from_qujax([], [], [], 2)

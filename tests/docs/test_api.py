@@ -1,8 +1,8 @@
 """Every public name has an entry in the API reference, and the navigation shows every page.
 
-Public is what a package's `__init__.py` re-exports, and the functions and classes of a module that
-is itself re-exported. (That each entry names something that exists is for `mkdocs build --strict`
-to find.)
+Public is what a package's `__init__.py` re-exports, and the functions and classes of a module of
+which nothing is re-exported, since it can only be meant to be imported by itself. (That each entry
+names something that exists is for `mkdocs build --strict` to find.)
 """
 
 import ast
@@ -47,19 +47,23 @@ def _own_names(module: types.ModuleType) -> list[str]:
 
 def public_names() -> list[str]:
     """The dotted names of everything public."""
-    packages = [
-        info.name
+    modules = [
+        (importlib.import_module(info.name), info.ispkg)
         for info in pkgutil.walk_packages(eqx_qdeq.__path__, "eqx_qdeq.")
-        if info.ispkg and _is_public(info.name)
+        if _is_public(info.name)
     ]
-    names = []
-    for package in map(importlib.import_module, ["eqx_qdeq", *packages]):
-        for name in _reexports(package):
-            member = getattr(package, name)
-            if not isinstance(member, types.ModuleType):
-                names.append(f"{package.__name__}.{name}")
-            elif not hasattr(member, "__path__"):
-                names += [f"{member.__name__}.{own}" for own in _own_names(member)]
+    names = [
+        f"{package.__name__}.{name}"
+        for package, is_package in [(eqx_qdeq, True), *modules]
+        if is_package
+        for name in _reexports(package)
+        if _is_public(name) and not isinstance(getattr(package, name), types.ModuleType)
+    ]
+    reexported = {id(_resolve(name)) for name in names}
+    for module, is_package in modules:
+        own = [] if is_package else _own_names(module)
+        if not any(id(getattr(module, name)) in reexported for name in own):
+            names += [f"{module.__name__}.{name}" for name in own]
     return names
 
 
@@ -92,6 +96,8 @@ def test_public_names_are_found() -> None:
     names = public_names()
     assert "eqx_qdeq.DEQ" in names
     assert "eqx_qdeq.circuits.hardware_efficient" in names
+    assert "eqx_qdeq.plotting.plot_training" in names
+    assert "eqx_qdeq.layers.make_propagator" not in names  # of use inside only
 
 
 def test_every_public_name_has_a_docstring() -> None:

@@ -27,10 +27,15 @@ def _with_angles(deq, angles):
 
 def test_the_equilibrium_is_scipys(tol, x64):
     deq = _tight(_quantum(), x64)
-    x = jax.random.normal(jax.random.key(1), (16,))
+    x = 3 * jax.random.normal(jax.random.key(1), (16,))
     fn = deq.cell.bind(x)
-    expected = scipy.optimize.root(lambda w: np.asarray(fn(jnp.asarray(w))) - w, np.zeros(4))
-    np.testing.assert_allclose(deq(x), expected.x, atol=20 * tol)
+    jacobian = jax.jit(jax.jacobian(fn))
+    expected = scipy.optimize.root(
+        lambda w: np.asarray(fn(jnp.asarray(w, x.dtype))) - w,
+        np.zeros(4),
+        jac=lambda w: np.asarray(jacobian(jnp.asarray(w, x.dtype))) - np.eye(4),
+    )
+    np.testing.assert_allclose(eqx.filter_jit(deq)(x), expected.x, atol=20 * tol)
 
 
 def test_implicit_gradients_agree_with_finite_differences(x64):
@@ -39,6 +44,7 @@ def test_implicit_gradients_agree_with_finite_differences(x64):
     deq = _tight(_quantum(), x64)
     x = jax.random.normal(jax.random.key(1), (16,))
 
+    @jax.jit
     def loss(angles, x):
         return jnp.sum(jnp.sin(_with_angles(deq, angles)(x) * jnp.arange(1.0, 5.0)))
 
@@ -62,9 +68,9 @@ def test_implicit_gradients_agree_with_unrolling(tol, x64):
 
     implicit = lambda angles: jnp.sum(_with_angles(deq, angles)(x) ** 3)
     angles = deq.cell.layer.angles
-    np.testing.assert_allclose(
-        jax.grad(implicit)(angles), jax.grad(unrolled)(angles), atol=100 * tol
-    )
+    both = jax.jit(lambda a: (jax.grad(implicit)(a), jax.grad(unrolled)(a)))
+    gradient, expected = both(angles)
+    np.testing.assert_allclose(gradient, expected, atol=100 * tol)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +81,10 @@ def test_any_solver_and_adjoint_may_be_used(adjoint, solver, tol):
     base = _quantum(gain=0.5)
     x = 2 * jax.random.normal(jax.random.key(1), (16,))
     deq = qdeq.DEQ(base.cell, solver(0.1 * tol, 0.1 * tol), adjoint, max_steps=60)
-    value, gradient = jax.value_and_grad(lambda x: jnp.sum(deq(x) ** 2))(x)
-    expected, expected_gradient = jax.value_and_grad(
-        lambda x: jnp.sum(qdeq.DEQ(base.cell, qdeq.Newton(0.1 * tol, 0.1 * tol))(x) ** 2)
-    )(x)
+    reference = qdeq.DEQ(base.cell, qdeq.Newton(0.1 * tol, 0.1 * tol))
+    run = lambda d: eqx.filter_jit(jax.value_and_grad(lambda x: jnp.sum(d(x) ** 2)))(x)
+    value, gradient = run(deq)
+    expected, expected_gradient = run(reference)
     np.testing.assert_allclose(value, expected, atol=20 * tol)
     if isinstance(adjoint, optx.RecursiveCheckpointAdjoint):
         # The best iterate of an unrolled solve is a step behind in its derivative.
@@ -155,7 +161,8 @@ def test_a_cell_that_is_not_finite_is_contained():
         solutions = jax.vmap(qdeq.DEQ(cell).solve)(xs)
         return jnp.sum(solutions.value), solutions.success
 
-    (value, success), gradient = eqx.filter_value_and_grad(loss, has_aux=True)(cell)
+    step = eqx.filter_jit(eqx.filter_value_and_grad(loss, has_aux=True))
+    (value, success), gradient = step(cell)
     np.testing.assert_array_equal(success, [True, False, True])
     assert np.isfinite(value)
     # d/dw of 0.1 log(w x) / 0.7 for the two good samples.
@@ -165,7 +172,7 @@ def test_a_cell_that_is_not_finite_is_contained():
 def test_a_sample_that_ran_out_of_steps_says_so():
     deq = qdeq.DEQ(_quantum().cell, qdeq.Picard(1e-6, 1e-6), max_steps=2)
     x = jax.random.normal(jax.random.key(1), (16,))
-    solution = deq.solve(x)
+    solution = eqx.filter_jit(deq.solve)(x)
     assert not solution.success
     assert solution.result == optx.RESULTS.nonlinear_max_steps_reached
     gap = deq.cell.bind(x)(solution.value) - solution.value
@@ -184,8 +191,9 @@ def test_throw_raises():
 def test_a_warm_start_takes_fewer_steps(tol):
     deq = _quantum()
     x = jax.random.normal(jax.random.key(1), (16,))
-    cold = deq.solve(x)
-    warm = deq.solve(x, z0=cold.value)
+    solve = eqx.filter_jit(lambda z0: deq.solve(x, z0=z0))
+    cold = solve(jnp.zeros(4))
+    warm = solve(cold.value)
     assert warm.stats["num_evals"] < cold.stats["num_evals"]
     np.testing.assert_allclose(warm.value, cold.value, atol=1e-4)
 
@@ -196,7 +204,7 @@ def test_any_pytree_can_be_the_state(tol):
 
     cell = qdeq.FunctionCell(fn, lambda x: {"a": jnp.zeros(2), "b": jnp.zeros(3)})
     deq = qdeq.DEQ(cell, qdeq.Newton(0.1 * tol, 0.1 * tol))
-    z = deq(jnp.array([0.5, -1.0]))
+    z = eqx.filter_jit(deq)(jnp.array([0.5, -1.0]))
     np.testing.assert_allclose(
         jax.flatten_util.ravel_pytree(fn(z, jnp.array([0.5, -1.0])))[0],
         jax.flatten_util.ravel_pytree(z)[0],
@@ -211,14 +219,14 @@ def test_float32_under_x64(x64):
         cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(matrix @ z + x), jnp.zeros_like)
         deq = qdeq.DEQ(cell, solver(1e-5, 1e-5))
         x = jnp.ones(2, jnp.float32)
-        value, gradient = jax.value_and_grad(lambda x, deq=deq: jnp.sum(deq(x)))(x)
+        value, gradient = jax.jit(jax.value_and_grad(lambda x, deq=deq: jnp.sum(deq(x))))(x)
         assert value.dtype == gradient.dtype == jnp.float32
 
 
 def test_jacobian_penalty(tol):
     deq = _quantum()
     x = jax.random.normal(jax.random.key(1), (16,))
-    fn, z = deq.cell.bind(x), deq(x)
+    fn, z = deq.cell.bind(x), eqx.filter_jit(deq)(x)
     exact = qdeq.jacobian_penalty(fn, z)
     np.testing.assert_allclose(exact, jnp.sum(jax.jacobian(fn)(z) ** 2) / 4, rtol=100 * tol)
     probed = qdeq.jacobian_penalty(fn, z, key=jax.random.key(3), n_probes=20_000)

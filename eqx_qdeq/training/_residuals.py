@@ -1,0 +1,95 @@
+"""How the residual of an equilibrium falls, step by step."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree
+
+from ..equilibrium import DEQ
+from ..equilibrium._solvers import default_solver
+
+
+def residual_history(deq: DEQ, x: Float[Array, "n ..."], n_steps: int) -> Float[Array, "n steps"]:
+    """The smallest ‖f(z) - z‖ so far, at the initial guess and after each step of the solver of
+    `deq`.
+
+    **Arguments:**
+
+    - `deq`: the equilibrium layer, e.g. `classifier.deq`.
+    - `x`: samples.
+    - `n_steps`: the number of steps; they go on where the solver would have stopped.
+
+    **Returns:**
+
+    Residuals of shape `(n, n_steps + 1)`. Plot them with [`eqx_qdeq.plotting.plot_residuals`][].
+
+    **Raises:** `TypeError` for a solver that is neither a fixed-point solver nor a root finder.
+    """
+    return _solver_history(deq, x, n_steps)
+
+
+def plain_iteration_history(
+    deq: DEQ, x: Float[Array, "n ..."], n_steps: int
+) -> Float[Array, "n steps"]:
+    """‖f(z) - z‖ for z, f(z), f(f(z)), …: what happens without a solver.
+
+    **Arguments:** as for [`eqx_qdeq.training.residual_history`][].
+
+    **Returns:**
+
+    Residuals of shape `(n, n_steps + 1)`.
+    """
+    return _plain_history(deq, x, n_steps)
+
+
+def _residual(fn: Any, z: PyTree) -> Float[Array, ""]:
+    return jnp.linalg.norm(ravel_pytree(jax.tree.map(jnp.subtract, fn(z), z))[0])
+
+
+@eqx.filter_jit
+def _solver_history(deq: DEQ, x: Array, n_steps: int) -> Array:
+    def one(sample: Array) -> Array:
+        fn, z = deq.cell.bind(sample), deq.cell.init(sample)
+        solver: Any = deq.solver
+        if solver is None:
+            solver = default_solver(sum(leaf.size for leaf in jax.tree.leaves(z)))
+        if isinstance(solver, optx.AbstractFixedPointSolver):
+            problem = lambda z, _: (fn(z), None)
+        elif isinstance(solver, optx.AbstractRootFinder):
+            problem = lambda z, _: (jax.tree.map(jnp.subtract, fn(z), z), None)
+        else:
+            raise TypeError(
+                "residuals can be followed for fixed-point solvers and root finders; got "
+                f"{type(solver).__name__}."
+            )
+        struct = jax.eval_shape(lambda: z)
+        state = solver.init(problem, z, None, {}, struct, None, frozenset())
+        dynamic, static = eqx.partition(state, eqx.is_array)
+
+        def step(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], Array]:
+            z, dynamic = carry
+            state = eqx.combine(dynamic, static)
+            z, state, _aux = solver.step(problem, z, None, {}, state, frozenset())
+            return (z, eqx.filter(state, eqx.is_array)), _residual(fn, z)
+
+        _, residuals = lax.scan(step, (z, dynamic), None, length=n_steps)
+        every = jnp.concatenate([_residual(fn, z)[None], residuals])
+        # The best so far is what a solver returns; beyond the last digit, steps may fail.
+        return lax.cummin(jnp.where(jnp.isfinite(every), every, jnp.inf))
+
+    return jax.vmap(one)(x)
+
+
+@eqx.filter_jit
+def _plain_history(deq: DEQ, x: Array, n_steps: int) -> Array:
+    def one(sample: Array) -> Array:
+        fn = deq.cell.bind(sample)
+        step = lambda z, _: (fn(z), _residual(fn, z))
+        return lax.scan(step, deq.cell.init(sample), None, length=n_steps + 1)[1]
+
+    return jax.vmap(one)(x)

@@ -1,0 +1,147 @@
+"""Recipes: what they are made of, and what a run of one leaves behind."""
+
+import dataclasses
+import json
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+import eqx_qdeq as qdeq
+from eqx_qdeq.training import (
+    CheckpointError,
+    count_parameters,
+    DataError,
+    evaluate,
+    get_recipe,
+    load,
+    load_metadata,
+    load_recipe_data,
+    paper_preprocess,
+    recipes,
+    run_recipe,
+)
+
+# As small as can be, and without a circuit: what is tested here is not the model.
+TINY = dataclasses.replace(
+    recipes["digits-demo"].with_model("classical"), name="tiny", epochs=2, learning_rate=0.01
+)
+
+
+def _model(recipe):
+    build = lambda key: qdeq.classifier_from_config(dict(recipe.model), key=key)
+    return eqx.filter_eval_shape(build, jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", recipes)
+def test_every_recipe_fits_together(name):
+    recipe = recipes[name]
+    assert recipe.name == name == get_recipe(name).name
+    model = _model(recipe)
+    side = 8 if recipe.dataset == "digits" else 32 if recipe.dataset == "cifar10" else 28
+    features = recipe.preprocess(np.zeros((1, side, side), np.float32))
+    logits = eqx.filter_eval_shape(model, jax.numpy.asarray(features[0], float))
+    assert logits.shape == (10 if recipe.classes is None else len(recipe.classes),)
+    json.dumps(recipe.to_dict())
+
+
+def test_the_papers_protocol():
+    recipe = recipes["paper-mnist4"]
+    assert (recipe.epochs, recipe.batch_size, recipe.clip) == (100, 256, 0.25)
+    assert (recipe.learning_rate, recipe.schedule, recipe.jacobian_penalty) == (
+        5e-3,
+        "constant",
+        0.8,
+    )
+    assert recipe.classes == (0, 3, 6, 9) and recipe.preprocess == paper_preprocess(4)
+    model = recipe.model
+    assert (model["circuit"], model["head"], model["dropout"]) == ("paper", "paper", 0.05)
+    assert recipe.rate(1000) == 5e-3
+    # 39 angles and a linear map from 16 features to 4 classes; 56 and 100 to 10.
+    assert count_parameters(_model(recipe)) == 39 + 68
+    assert count_parameters(_model(recipes["paper-mnist10"])) == 56 + 1010
+
+
+def test_ours_at_four_qubits_has_at_most_200_parameters():
+    assert count_parameters(_model(recipes["ours-mnist4"])) <= 200
+
+
+def test_the_cosine_ends_at_zero():
+    recipe = recipes["ours-mnist4"]
+    rate = recipe.rate(1000)  # 4 steps an epoch
+    assert rate(0) == recipe.learning_rate
+    assert rate(4 * recipe.epochs) == pytest.approx(0, abs=1e-8)
+
+
+def test_other_models():
+    recipe = recipes["ours-mnist4"]
+    assert recipe.with_model("qdeq") is recipe
+    unrolled = dataclasses.replace(recipes["paper-mnist4"]).with_model("unrolled", n_layers=5)
+    assert unrolled.name == "paper-mnist4-unrolled5" and unrolled.jacobian_penalty == 0
+    assert isinstance(_model(unrolled), qdeq.UnrolledClassifier)
+    assert count_parameters(_model(unrolled)) == count_parameters(_model(recipes["paper-mnist4"]))
+    classical = recipe.with_model("classical")
+    size = count_parameters(_model(classical))
+    budget = count_parameters(_model(recipe))
+    wider = dict(classical.model) | {"hidden_size": classical.model["hidden_size"] + 1}
+    assert size <= budget < count_parameters(_model(dataclasses.replace(classical, model=wider)))
+    with pytest.raises(ValueError, match="`model` must be qdeq, unrolled or classical; got 'x'"):
+        recipe.with_model("x")
+
+
+def test_unknown_recipe():
+    with pytest.raises(DataError, match="unknown recipe 'mnist'; choose one of digits-demo, ours-"):
+        run_recipe("mnist")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return folder, run_recipe(TINY, limit=60, out=folder, progress=False)
+
+
+def test_a_run_leaves_everything_behind(finished):
+    folder, result = finished
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["checkpoint.eqx", "metrics.jsonl", "model.eqx", "run.json", "test.json"]
+    model = load(folder / "model.eqx")
+    data = load_recipe_data(TINY, limit=60)
+    assert evaluate(model, data.test).to_dict() == result.test.to_dict()
+    assert load_metadata(folder / "model.eqx")["metadata"]["recipe"]["name"] == "tiny"
+    test = json.loads((folder / "test.json").read_text())
+    assert test["accuracy"] == result.test.accuracy
+    assert np.array_equal(test["confusion"], result.test.confusion)
+    assert test["parameters"] == result.n_parameters == count_parameters(model)
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    text = str(result)
+    for part in ("tiny", "test accuracy", "parameters", "solver steps", "residual", "training"):
+        assert part in text
+
+
+def test_the_same_run_again_gives_the_same(finished):
+    folder, result = finished
+    again = run_recipe(TINY, limit=60, out=folder, progress=False)
+    assert eqx.tree_equal(again.fit.model, result.fit.model)
+
+
+def test_a_folder_with_something_else_is_left_alone(finished, tmp_path):
+    folder, _ = finished
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    other = dataclasses.replace(TINY, learning_rate=0.5)
+    with pytest.raises(CheckpointError, match="has a run of another configuration"):
+        run_recipe(other, limit=60, out=folder, progress=False)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="has other files in it; choose a new folder"):
+        run_recipe(TINY, out=tmp_path)
+    with pytest.raises(CheckpointError, match=r"thesis\.txt' is not a folder"):
+        run_recipe(TINY, out=tmp_path / "thesis.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_missing_data_leaves_no_folder(tmp_path):
+    pytest.importorskip("torchvision", reason='reads MNIST: pip install "eqx-qdeq[vision]"')
+    with pytest.raises(DataError, match="download=True"):
+        run_recipe("ours-mnist4", root=tmp_path, out=tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []

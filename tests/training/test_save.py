@@ -1,0 +1,166 @@
+"""Models in files."""
+
+import json
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqx_qdeq as qdeq
+from eqx_qdeq.training import CheckpointError, load, load_metadata, save
+from tests.training._stand_in import make_model
+
+
+def _classical(key=0, hidden=5):
+    return qdeq.ClassicalDEQClassifier(6, hidden, 3, dropout=0.1, key=jax.random.key(key))
+
+
+def _quantum():
+    return qdeq.QDEQClassifier(
+        3, 6, 3, depth=2, gain=0.3, train_gain=True, readout="zz", key=jax.random.key(1)
+    )
+
+
+@pytest.mark.parametrize(
+    "make", [_classical, _quantum, lambda: _quantum().unrolled(3)], ids=["classical", "q", "L=3"]
+)
+def test_a_classifier_comes_back_from_the_file_alone(make, tmp_path):
+    model, path = make(), tmp_path / "new" / "model.eqx"
+    save(path, model, metadata={"note": "é", "values": (1, np.float32(0.5), float("nan"))})
+    loaded = load(path)
+    assert eqx.tree_equal(loaded, model)
+    x = jnp.ones(6)
+    assert np.array_equal(loaded(x), model(x))
+    found = load_metadata(path)
+    assert found["metadata"] == {"note": "é", "values": [1, 0.5, None]}
+    assert found["config"] == json.loads(json.dumps(model.config))
+    assert [p.name for p in path.parent.iterdir()] == ["model.eqx"]
+
+
+def test_any_module_comes_back_with_like(tmp_path):
+    path = tmp_path / "mlp.eqx"
+    make = lambda seed: eqx.nn.MLP(2, 2, 4, 1, key=jax.random.key(seed))
+    save(path, make(0))
+    assert eqx.tree_equal(load(path, like=make(1)), make(0))
+    with pytest.raises(CheckpointError, match=r"without `config`; pass load\(\.\.\., like=model\)"):
+        load(path)
+
+
+def test_leaves_of_every_kind(tmp_path):
+    path = tmp_path / "tree.eqx"
+    tree = {
+        "half": jnp.arange(3, dtype=jnp.bfloat16),
+        "key": jax.random.key(3),
+        "int": jnp.arange(3),
+        "numpy": np.arange(3, dtype=np.int16),
+        "number": 0.25,
+        "flag": True,
+        "none": None,
+        "function": jnp.tanh,
+    }
+    like = tree | {"key": jax.random.key(0), "number": 0.0, "half": jnp.zeros(3, jnp.bfloat16)}
+    save(path, tree)
+    loaded = load(path, like=like)
+    for name, leaf in tree.items():
+        if name == "key":
+            assert np.array_equal(jax.random.key_data(loaded[name]), jax.random.key_data(leaf))
+        elif eqx.is_array_like(leaf):
+            assert type(loaded[name]) is type(leaf) and np.array_equal(loaded[name], leaf)
+            assert getattr(loaded[name], "dtype", None) == getattr(leaf, "dtype", None)
+        else:
+            assert loaded[name] is leaf
+
+
+def test_a_file_of_the_other_precision_is_converted(tmp_path, x64):
+    path = tmp_path / "tree.eqx"
+    here, there = (np.float64, np.float32) if x64 else (np.float32, np.float64)
+    save(path, {"a": np.arange(3, dtype=there) / 3})
+    loaded = load(path, like={"a": jnp.zeros(3)})["a"]
+    assert loaded.dtype == here
+    np.testing.assert_allclose(loaded, np.arange(3) / 3, rtol=1e-7)
+
+
+def test_saving_replaces_the_file(tmp_path):
+    path = tmp_path / "model.eqx"
+    path.write_text("something old")
+    path.chmod(0o640)
+    save(path, _classical())
+    assert eqx.tree_equal(load(path), _classical())
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_failing_save_leaves_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "model.eqx"
+    save(path, _classical())
+    content = path.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(path, _classical(key=1))
+    assert path.read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+
+
+def _refused(path, message, like=None):
+    with pytest.raises(CheckpointError, match=message) as error:
+        load(path, like=like)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
+
+
+def test_missing_and_foreign_files(tmp_path):
+    path = tmp_path / "model.eqx"
+    _refused(path, "there is no file")
+    _refused(tmp_path, "cannot be read: Is a directory")
+    eqx.tree_serialise_leaves(path, _classical())
+    _refused(path, "is not a model file of eqx_qdeq.training")
+
+
+def test_damage_anywhere_is_noticed(tmp_path):
+    path = tmp_path / "model.eqx"
+    save(path, _classical())
+    good = path.read_bytes()
+    for position in range(0, len(good), 37):
+        bad = bytearray(good)
+        bad[position] ^= 0b100
+        path.write_bytes(bad)
+        _refused(path, "corrupt or truncated|is not a model file|is a .* file, not a model")
+    for length in range(0, len(good), 61):
+        path.write_bytes(good[:length])
+        _refused(path, "corrupt or truncated|is not a model file")
+
+
+def _rewrite(path, **changes):
+    """Changes the header of a file, with the right checksum."""
+    import hashlib
+
+    line, _, payload = path.read_bytes().partition(b"\n")
+    header = json.loads(line.rpartition(b"\t")[0]) | changes
+    text = json.dumps(header)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    path.write_bytes(f"{text}\t{digest}\n".encode() + payload)
+
+
+def test_other_formats(tmp_path):
+    path = tmp_path / "model.eqx"
+    save(path, _classical())
+    _rewrite(path, version=2)
+    _refused(path, "has version 2 of the format and this release reads version 1")
+    _rewrite(path, version=1, format="eqx-qdeq checkpoint")
+    _refused(path, "is a checkpoint file, not a model file")
+    _rewrite(path, format="eqx-qdeq model", config={"model": "Nobody"})
+    _refused(path, "config that this release cannot build: .*Nobody")
+    _rewrite(path, config=_classical(hidden=7).config)
+    _refused(path, "of another architecture: it has float.* where float.* is expected")
+
+
+def test_another_architecture(tmp_path):
+    path = tmp_path / "model.eqx"
+    save(path, _classical())
+    _refused(path, r"of another architecture: it has float\d+\[5, 5\] at .*", _classical(hidden=6))
+    _refused(path, "of another architecture", make_model(jax.random.key(0)))
+    save(path, [1.0, 2.0])
+    _refused(path, "it has 2 arrays and numbers, where 1 are expected", [1.0])
