@@ -115,7 +115,7 @@ def plot_summary(
     _draw_loss(loss, history)
     _draw_accuracy(accuracy, history)
     _draw_residuals(convergence, residuals, None)
-    _draw_confusion(confusion, matrix, class_names)
+    _draw_confusion(confusion, matrix, class_names, "Test accuracy")
     return figure
 
 
@@ -139,7 +139,7 @@ def _tidy(axes: "Axes") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
 
 
 def _log_scale(axes: "Axes", values: np.ndarray) -> None:
@@ -227,7 +227,9 @@ def _draw_residuals(
     _tidy(axes)
 
 
-def _draw_confusion(axes: "Axes", matrix: Any, class_names: Sequence[str] | None) -> None:
+def _draw_confusion(
+    axes: "Axes", matrix: Any, class_names: Sequence[str] | None, title: str = "Accuracy"
+) -> None:
     counts = np.asarray(matrix)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
         raise ValueError(f"`matrix` must be square; got shape {counts.shape}.")
@@ -245,5 +247,5 @@ def _draw_confusion(axes: "Axes", matrix: Any, class_names: Sequence[str] | None
     axes.set_xticks(range(n), names, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(range(n), names)
     right = np.trace(counts) / max(counts.sum(), 1)
-    axes.set(xlabel="guessed class", ylabel="true class", title=f"Accuracy {right:.1%}")
+    axes.set(xlabel="guessed class", ylabel="true class", title=f"{title} {right:.1%}")
     axes.figure.colorbar(image, ax=axes, label="share of the true class (%)", shrink=0.8)

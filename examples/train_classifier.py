@@ -56,7 +56,9 @@ def choose_recipe(options: Options) -> training.Recipe:
             raise training.DataError("the file does not name its recipe: pass --recipe NAME.")
         name = metadata["recipe"]["name"]
     elif name is None:
-        task = options.task or ("digits" if options.smoke else "")
+        task = options.task or ("digits" if options.smoke else None)
+        if task is None:
+            raise ValueError(f"name a --recipe or a --task; recipes: {', '.join(training.recipes)}")
         name = "digits-demo" if task == "digits" else f"ours-{task}"
     recipe = training.get_recipe(name).with_model(options.model, n_layers=options.layers)
     if options.smoke:

@@ -11,6 +11,10 @@ from pathlib import Path
 
 # A figure in a test is looked at by nobody: no window, no display needed.
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Nearly all of the suite's time is XLA's compilation of small programs that run once.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 
 import hypothesis
 import jax

@@ -98,7 +98,7 @@ def test_confusion(tmp_path):
 def test_summary(tmp_path):
     figure = plotting.plot_summary(HISTORY, np.ones((2, 3)), np.eye(4, dtype=int), list("0369"))
     titles = [axes.get_title() for axes in figure.axes[:4]]
-    assert titles == ["Loss", "Accuracy", "Convergence", "Accuracy 100.0%"]
+    assert titles == ["Loss", "Accuracy", "Convergence", "Test accuracy 100.0%"]
     _draws(figure, tmp_path)
 
 

@@ -1,8 +1,9 @@
 """Signatures in the API reference as they stand in the code.
 
 The reference is made from the running package, since that is where an `equinox.Module` gets its
-`__init__` and its documentation. But annotations at run time are objects whose `repr` is no pleasure
-(a `PRNGKeyArray` is a union of three types); this extension of Griffe puts back what was written.
+`__init__` and its documentation. But annotations at run time are objects whose `repr` is no
+pleasure (a `PRNGKeyArray` is a union of three types); this extension of Griffe puts back what was
+written.
 """
 
 import ast

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -31,6 +32,8 @@ class Recipe:
         [`eqx_qdeq.training.fit`][]; trained with Adam.
     - `learning_rate`: Adam's; where it starts.
     - `schedule`: "constant", or "cosine" for a decay to zero over the whole run.
+
+    **Raises:** `ValueError` for numbers below 1 or an unknown schedule.
     """
 
     name: str
@@ -41,12 +44,19 @@ class Recipe:
     epochs: int
     learning_rate: float
     classes: tuple[int | str, ...] | None = None
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: str = "constant"
     batch_size: int = 256
     clip: float | None = None
     jacobian_penalty: float = 0.0
     warmup_steps: int = 0
     warmup_layers: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
+        if self.schedule not in ("constant", "cosine"):
+            raise ValueError(f"`schedule` must be constant or cosine; got {self.schedule!r}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON can hold it; the preprocessing as it prints."""
@@ -56,16 +66,14 @@ class Recipe:
             "model": json.loads(to_json(self.model)),
         }
 
-    def rate(self, n_train: int) -> optax.ScalarOrSchedule:
+    def rate(self, n_train: int) -> float | optax.Schedule:
         """The learning rate, for so many training samples."""
         if self.schedule == "constant":
             return self.learning_rate
         steps = self.epochs * -(-n_train // min(self.batch_size, n_train))
         return optax.cosine_decay_schedule(self.learning_rate, steps)
 
-    def with_model(
-        self, model: Literal["qdeq", "unrolled", "classical"], *, n_layers: int = 2
-    ) -> "Recipe":
+    def with_model(self, model: str, *, n_layers: int = 2) -> "Recipe":
         """The same recipe for another kind of model; its name gets the kind and size as a suffix.
 
         **Arguments:**
@@ -194,10 +202,21 @@ recipes: Mapping[str, Recipe] = MappingProxyType(
 
 
 def get_recipe(name: str) -> Recipe:
-    """A recipe by name.
+    """A recipe by name, also one made by `with_model`, e.g. "ours-mnist4-unrolled5".
+
+    **Arguments:**
+
+    - `name`: its name.
+
+    **Returns:**
+
+    A [`eqx_qdeq.training.Recipe`][].
 
     **Raises:** [`eqx_qdeq.training.DataError`][] that lists the names there are.
     """
-    if name not in recipes:
-        raise DataError(f"unknown recipe {name!r}; choose one of {', '.join(recipes)}.")
-    return recipes[name]
+    if name in recipes:
+        return recipes[name]
+    variant = re.fullmatch(r"(.+)-(unrolled|classical)(\d+)", name)
+    if variant is not None and variant[1] in recipes:
+        return recipes[variant[1]].with_model(variant[2], n_layers=int(variant[3]))
+    raise DataError(f"unknown recipe {name!r}; choose one of {', '.join(recipes)}.")

@@ -126,9 +126,9 @@ def run_recipe(
     if folder is not None:
         _check_folder(folder, config)
     dataset = load_recipe_data(recipe, root=root, download=download, seed=seed, limit=limit)
+    model = classifier_from_config(dict(recipe.model), key=jax.random.key(seed))
     if folder is not None:
         write_atomic(folder / "run.json", (to_json(config) + "\n").encode())
-    model = classifier_from_config(dict(recipe.model), key=jax.random.key(seed))
     rate = recipe.rate(len(dataset.train))
     result = fit(
         model,

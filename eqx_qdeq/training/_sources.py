@@ -125,8 +125,10 @@ def _read_torchvision(name: str, root: Path, download: bool) -> Raw:
                 "folder that has it."
             ) from error
         raise DataError(f"{class_name} in '{root}' cannot be read: {error}") from error
-    arrays = [np.asarray(a) for s in (train, test) for a in (s.data, s.targets)]
-    return Raw(*arrays, tuple(range(10)), class_names)
+    x_train, y_train, x_test, y_test = (
+        np.asarray(array) for part in (train, test) for array in (part.data, part.targets)
+    )
+    return Raw(x_train, y_train, x_test, y_test, tuple(range(10)), class_names)
 
 
 def _read_npz(path: Path) -> Raw:

@@ -38,7 +38,7 @@ def test_pennylane_covers_every_gate():
 
 
 @given(seed=st.integers(0, 2**32 - 1), n_qubits=st.integers(1, 8), block_size=st.integers(1, 6))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_states_agree_with_pennylane(seed, n_qubits, block_size, tol):
     rng = np.random.default_rng(seed)
     circuit = random_circuit(rng, n_qubits, 25)
@@ -108,7 +108,7 @@ def test_scanning_sections_changes_nothing(depth, section_gates, tol):
 
 
 @given(seed=st.integers(0, 2**32 - 1), n_qubits=st.integers(1, 6))
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_norm_is_preserved(seed, n_qubits, tol):
     rng = np.random.default_rng(seed)
     circuit = random_circuit(rng, n_qubits, 20)
@@ -117,7 +117,7 @@ def test_norm_is_preserved(seed, n_qubits, tol):
 
 
 @given(seed=st.integers(0, 2**32 - 1), n_qubits=st.integers(1, 5))
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_inverse_undoes(seed, n_qubits, tol):
     rng = np.random.default_rng(seed)
     circuit = random_circuit(rng, n_qubits, 12)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -254,15 +255,11 @@ def test_metrics_of_another_run_are_not_overwritten(run):
 
 
 def test_divergence_leaves_the_last_good_checkpoint(tmp_path):
-    good = {}
-
-    def keep(record, model):
-        good[record["epoch"]] = model
-
     # Both runs are the same up to step 6, where one diverges.
-    diverging = optax.sgd(lambda step: jax.numpy.where(step == 5, 1e38, 0.1))
+    huge = jnp.finfo(float).max
+    diverging = optax.sgd(lambda step: jnp.where(step == 5, huge, 0.1))
     with pytest.raises(TrainingError):
-        _fit(tmp_path, optimiser=diverging, callbacks=[keep])
+        _fit(tmp_path, optimiser=diverging)
     resumed = _fit(tmp_path, optimiser=optax.sgd(lambda step: 0.1 + 0 * step))
     plain = _fit(None, optimiser=optax.sgd(lambda step: 0.1 + 0 * step))
     assert _same(resumed.last_model, plain.last_model)

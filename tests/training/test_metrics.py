@@ -130,9 +130,9 @@ def test_residuals_step_by_step(x64):
         np.testing.assert_allclose(newton[:, 0], plain[:, 0], rtol=1e-5)
         assert np.all(newton[:, 1:4] < newton[:, :3])
         assert np.all(np.diff(newton, axis=1) <= 0)
-        assert np.all(newton[:, -1] < tight)
+        assert np.all(newton[:, -1] < 10 * tight)
     # As many steps as the solver takes, and the residual that it returns.
     solution = jax.vmap(qdeq.DEQ(deq.cell, solver, max_steps=3).solve)(x)
-    np.testing.assert_allclose(newton[:, 3], solution.stats["residual"], atol=tight)
+    np.testing.assert_allclose(newton[:, 3], solution.stats["residual"], atol=10 * tight)
     with pytest.raises(TypeError, match="fixed-point solvers and root finders; got BFGS"):
         residual_history(qdeq.DEQ(deq.cell, optx.BFGS(tight, tight)), x, 3)

@@ -77,6 +77,9 @@ def test_the_cosine_ends_at_zero():
 def test_other_models():
     recipe = recipes["ours-mnist4"]
     assert recipe.with_model("qdeq") is recipe
+    for kind in ("unrolled", "classical"):
+        made = recipe.with_model(kind, n_layers=3)
+        assert get_recipe(made.name) == made
     unrolled = dataclasses.replace(recipes["paper-mnist4"]).with_model("unrolled", n_layers=5)
     assert unrolled.name == "paper-mnist4-unrolled5" and unrolled.jacobian_penalty == 0
     assert isinstance(_model(unrolled), qdeq.UnrolledClassifier)
@@ -88,6 +91,13 @@ def test_other_models():
     assert size <= budget < count_parameters(_model(dataclasses.replace(classical, model=wider)))
     with pytest.raises(ValueError, match="`model` must be qdeq, unrolled or classical; got 'x'"):
         recipe.with_model("x")
+
+
+def test_bad_recipes():
+    with pytest.raises(ValueError, match="`epochs` must be at least 1; got 0"):
+        dataclasses.replace(TINY, epochs=0)
+    with pytest.raises(ValueError, match="`schedule` must be constant or cosine; got 'line'"):
+        dataclasses.replace(TINY, schedule="line")
 
 
 def test_unknown_recipe():

@@ -1,7 +1,12 @@
-"""Fixed-point solvers: they run in `optimistix.fixed_point`, ours or anybody's."""
+"""Fixed-point solvers: each an `optimistix.AbstractFixedPointSolver`."""
 
 from ._anderson import Anderson as Anderson
+from ._base import AbstractResidualSolver as AbstractResidualSolver, Limits as Limits
+from ._broyden import Broyden as Broyden, broyden_inverse as broyden_inverse
 from ._default import default_solver as default_solver
+from ._gmres import EarlyExitGMRES as EarlyExitGMRES
+from ._ladder import Ladder as Ladder
 from ._newton import Newton as Newton
 from ._picard import Picard as Picard
-from ._progress import Limits as Limits
+from ._pseudo_transient import PseudoTransient as PseudoTransient
+from ._steady_state import SteadyState as SteadyState

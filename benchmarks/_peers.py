@@ -1,0 +1,106 @@
+"""The same layer on other simulators: x ↦ ⟨Z⟩ on every wire after the circuit on x/‖x‖."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from eqx_qdeq import AmplitudeEncoding, Circuit, PauliZ, QuantumLayer
+from eqx_qdeq.simulate import qujax_state_function
+
+Layer = Callable[[Array, Array], Array]
+"""`(angles, x) -> values` for one sample."""
+
+
+def ours(circuit: Circuit) -> Layer:
+    """eqx-qdeq's own layer."""
+    layer = QuantumLayer(circuit, AmplitudeEncoding(), PauliZ(), key=jax.random.key(0))
+
+    def run(angles: Array, x: Array) -> Array:
+        import equinox as eqx
+
+        return eqx.tree_at(lambda l: l.angles, layer, angles)(x)
+
+    return run
+
+
+def qujax(circuit: Circuit) -> Layer:
+    """qujax, gate by gate on each sample's state."""
+    n = circuit.n_qubits
+    function = qujax_state_function(circuit)
+    encoding, measurement = AmplitudeEncoding(), PauliZ()
+
+    def run(angles: Array, x: Array) -> Array:
+        state = encoding.state(x, n).reshape((2,) * n)
+        return measurement.values(function(angles, state).reshape(-1))
+
+    return run
+
+
+def pennylane(circuit: Circuit) -> Layer:
+    """PennyLane's `default.qubit`, traced by JAX."""
+    import pennylane as qml
+
+    n = circuit.n_qubits
+    encoding = AmplitudeEncoding()
+    gates = {
+        "Rx": qml.RX,
+        "Ry": qml.RY,
+        "Rz": qml.RZ,
+        "CRx": qml.CRX,
+        "CX": qml.CNOT,
+        "H": qml.Hadamard,
+        "SX": qml.SX,
+    }
+
+    @qml.qnode(qml.device("default.qubit", wires=n), interface="jax", diff_method="backprop")
+    def run(angles: Array, x: Array):
+        qml.StatePrep(encoding.state(x, n), wires=range(n), validate_norm=False)
+        for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
+            where = wires[0] if len(wires) == 1 else list(wires)
+            gates[gate](*(angles[p] for p in params), wires=where)  # pyright: ignore
+        return [qml.expval(qml.PauliZ(w)) for w in range(n)]
+
+    return lambda angles, x: jnp.stack(run(angles, x)).astype(x.dtype)
+
+
+def tensorcircuit(circuit: Circuit) -> Layer:
+    """TensorCircuit-NG with its JAX backend."""
+    import tensorcircuit as tc
+
+    tc.set_backend("jax")
+    n = circuit.n_qubits
+    encoding = AmplitudeEncoding()
+    names = {"Rx": "rx", "Ry": "ry", "Rz": "rz", "CRx": "crx", "CX": "cnot", "H": "h"}
+
+    def run(angles: Array, x: Array) -> Array:
+        tensor = tc.Circuit(n, inputs=encoding.state(x, n))
+        for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
+            if gate == "SX":
+                tensor.any(*wires, unitary=jnp.array([[1 + 1j, 1 - 1j], [1 - 1j, 1 + 1j]]) / 2)
+            elif params:
+                getattr(tensor, names[gate])(*wires, theta=angles[params[0]])  # pyright: ignore
+            else:
+                getattr(tensor, names[gate])(*wires)  # pyright: ignore
+        return PauliZ().values(tensor.state())
+
+    return run
+
+
+PEERS: dict[str, Callable[[Circuit], Layer]] = {
+    "qujax": qujax,
+    "pennylane": pennylane,
+    "tensorcircuit-ng": tensorcircuit,
+}
+
+
+def available(circuit: Circuit, names: tuple[str, ...]) -> dict[str, Layer]:
+    """The peers that are installed; the others are named in the output."""
+    layers = {}
+    for name in names:
+        try:
+            layers[name] = PEERS[name](circuit)
+        except ImportError:
+            print(f"(not installed, left out: {name})")
+    return layers
