@@ -1,6 +1,7 @@
 """The same layer on other simulators: x ↦ ⟨Z⟩ on every wire after the circuit on x/‖x‖."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +57,8 @@ def pennylane(circuit: Circuit) -> Layer:
 
     @qml.qnode(qml.device("default.qubit", wires=n), interface="jax", diff_method="backprop")
     def run(angles: Array, x: Array):
-        qml.StatePrep(encoding.state(x, n), wires=range(n), validate_norm=False)
+        state: Any = encoding.state(x, n)
+        qml.StatePrep(state, wires=range(n), validate_norm=False)
         for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
             where = wires[0] if len(wires) == 1 else list(wires)
             gates[gate](*(angles[p] for p in params), wires=where)  # pyright: ignore
@@ -75,7 +77,7 @@ def tensorcircuit(circuit: Circuit) -> Layer:
     names = {"Rx": "rx", "Ry": "ry", "Rz": "rz", "CRx": "crx", "CX": "cnot", "H": "h"}
 
     def run(angles: Array, x: Array) -> Array:
-        tensor = tc.Circuit(n, inputs=encoding.state(x, n))
+        tensor: Any = tc.Circuit(n, inputs=encoding.state(x, n))
         for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
             if gate == "SX":
                 tensor.any(*wires, unitary=jnp.array([[1 + 1j, 1 - 1j], [1 - 1j, 1 + 1j]]) / 2)

@@ -42,9 +42,7 @@ def time_in_turn(
             start = time.perf_counter()
             jax.block_until_ready(call())
             times[name].append(1000 * (time.perf_counter() - start))
-    return {
-        name: Timing(statistics.median(ts), min(ts), first[name]) for name, ts in times.items()
-    }
+    return {name: Timing(statistics.median(ts), min(ts), first[name]) for name, ts in times.items()}
 
 
 def check_agreement(values: Mapping[str, Any], *, reference: str, atol: float) -> float:

@@ -53,9 +53,7 @@ def make_propagator(
     if engine == "auto":
         engine = choose_engine(circuit.n_qubits, complex_input=complex_input)
     if engine == "statevector":
-        return gate_propagator(
-            circuit, angles, complex_input=complex_input, block_size=block_size
-        )
+        return gate_propagator(circuit, angles, complex_input=complex_input, block_size=block_size)
     return matrix_propagator(
         circuit, angles, size, complex_input=complex_input, block_size=block_size
     )
@@ -266,11 +264,10 @@ class QuantumLayer(eqx.Module):
         if isinstance(encoding, DataReuploading):
             return self._compile_reuploading(encoding)
         assert isinstance(encoding, AbstractStateEncoding)
-        if in_size is None:
-            in_size = 2**self.n_qubits
-        propagator = self.propagator(in_size)
+        size = 1 << self.n_qubits if in_size is None else in_size
+        propagator = self.propagator(size)
         if self.resolve_engine() == "heisenberg":
-            p = encoding.n_amplitudes(in_size, self.n_qubits)
+            p = encoding.n_amplitudes(size, self.n_qubits)
             columns = propagator(jnp.eye(p, dtype=self.angles.dtype))
             forms = quadratic_forms(self.measurement, columns, columns)
             return HeisenbergLayer(forms, propagator, encoding, self.n_qubits)

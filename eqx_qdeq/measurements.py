@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, ArrayLike, Complex, Float
 
 # Up to this many wires the signs of diagonal observables are one constant matrix and all
 # values one matrix product; above it, the matrix would outgrow the state.
@@ -23,11 +23,11 @@ class AbstractMeasurement(eqx.Module):
 
     @abc.abstractmethod
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
-        r"""The expectation values $\\langle\\psi|O_q|\\psi\\rangle$, shape `(m,)`."""
+        r"""The expectation values $\langle\psi|O_q|\psi\rangle$, shape `(m,)`."""
 
     @abc.abstractmethod
     def apply(self, states: Complex[Array, "dim cols"]) -> Complex[Array, "m dim cols"]:
-        r"""$O_q|\\psi\\rangle$ for every observable and every column."""
+        r"""$O_q|\psi\rangle$ for every observable and every column."""
 
     @abc.abstractmethod
     def norms(self, n_qubits: int) -> np.ndarray:
@@ -297,7 +297,7 @@ class Hermitian(AbstractMeasurement):
     entries: tuple[tuple[tuple[complex, ...], ...], ...] = eqx.field(static=True)
     wires: tuple[int, ...] = eqx.field(static=True)
 
-    def __init__(self, matrix: object, wires: Sequence[int]):
+    def __init__(self, matrix: ArrayLike, wires: Sequence[int]):
         matrices = np.asarray(matrix, complex)
         wires = tuple(int(w) for w in wires)
         _check_distinct(wires, "`wires` of Hermitian")

@@ -3,7 +3,7 @@
 import numpy as np
 import pennylane as qml
 
-from eqx_qdeq import circuits, Circuit
+from eqx_qdeq import Circuit, circuits
 
 
 def _phased_iswap(a, b, wires):
@@ -76,9 +76,7 @@ def apply(circuit: Circuit, angles: np.ndarray) -> None:
     for gate, wires, params, scales, offsets in zip(
         circuit.gates, circuit.wires, circuit.params, circuit.scales, circuit.offsets, strict=True
     ):
-        values = [
-            s * angles[p] + o for p, s, o in zip(params, scales, offsets, strict=True)
-        ]
+        values = [s * angles[p] + o for p, s, o in zip(params, scales, offsets, strict=True)]
         where = wires[0] if len(wires) == 1 else list(wires)
         GATES[gate](*values, wires=where)
 

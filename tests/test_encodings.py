@@ -31,9 +31,7 @@ def test_a_zero_vector_gives_a_state_and_a_zero_gradient():
 @pytest.mark.parametrize("size", [1e-30, 1e-10, 1.0, 1e10, 1e30])
 def test_any_norm_can_be_encoded(size, tol):
     x = jnp.array([3.0, 0.0, 4.0]) * size
-    np.testing.assert_allclose(
-        AmplitudeEncoding().state(x, 2).real, [0.6, 0.0, 0.8, 0.0], atol=tol
-    )
+    np.testing.assert_allclose(AmplitudeEncoding().state(x, 2).real, [0.6, 0.0, 0.8, 0.0], atol=tol)
     assert np.all(np.isfinite(jax.jacobian(lambda x: AmplitudeEncoding().amplitudes(x, 2))(x)))
 
 

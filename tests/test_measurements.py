@@ -30,7 +30,9 @@ _PAULI = {"X": qml.PauliX, "Y": qml.PauliY, "Z": qml.PauliZ}
 @given(
     n_qubits=st.integers(1, 6),
     strings=st.lists(
-        st.dictionaries(st.integers(0, 5), st.sampled_from("XYZ"), min_size=1), min_size=1, max_size=6
+        st.dictionaries(st.integers(0, 5), st.sampled_from("XYZ"), min_size=1),
+        min_size=1,
+        max_size=6,
     ),
     seed=st.integers(0, 1000),
 )

@@ -13,13 +13,15 @@ from latex2mathml.converter import convert
 # A warning of a logger below "mkdocs" makes `mkdocs build --strict` fail.
 _log = logging.getLogger("mkdocs.hooks.mathml")
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
+# An operator of LaTeX that latex2mathml has not heard of.
+_ARG = re.compile(r"\\arg(?![A-Za-z])")
 _BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
 
 
 def _translate(match: re.Match[str], display: str, page: str) -> str:
     latex = html.unescape(match[1]).strip()
     try:
-        mathml = convert(latex, display=display)
+        mathml = convert(_ARG.sub(r"\\operatorname{arg}", latex), display=display)
     except Exception as error:
         _log.warning("%s: cannot translate the formula %r: %r", page, latex, error)
         return match[0]

@@ -19,9 +19,15 @@ from ._quantum_cell import (
     QuantumCell as QuantumCell,
 )
 from ._solvers import (
+    AbstractResidualSolver as AbstractResidualSolver,
     Anderson as Anderson,
+    Broyden as Broyden,
     default_solver as default_solver,
+    EarlyExitGMRES as EarlyExitGMRES,
+    Ladder as Ladder,
     Limits as Limits,
     Newton as Newton,
     Picard as Picard,
+    PseudoTransient as PseudoTransient,
+    SteadyState as SteadyState,
 )

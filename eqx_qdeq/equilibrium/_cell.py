@@ -40,7 +40,9 @@ class FunctionCell(AbstractCell):
         import eqx_qdeq as qdeq
 
         linear = eqx.nn.Linear(3, 3, key=jax.random.key(0))
-        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(0.3 * linear(z) + x), jnp.zeros_like)
+        cell = qdeq.FunctionCell(
+            lambda z, x: jnp.tanh(0.3 * linear(z) + x), jnp.zeros_like
+        )
         z = qdeq.DEQ(cell)(jnp.ones(3))
         ```
 

@@ -60,7 +60,9 @@ class DEQ(eqx.Module):
 
         key1, key2 = jax.random.split(jax.random.key(0))
         circuit = qdeq.circuits.hardware_efficient(n_qubits=4, depth=3)
-        layer = qdeq.QuantumLayer(circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), key=key1)
+        layer = qdeq.QuantumLayer(
+            circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), key=key1
+        )
         deq = qdeq.DEQ(qdeq.QuantumCell(layer, qdeq.AddInjection(in_size=16)))
         model = eqx.nn.Sequential([deq, eqx.nn.Linear(4, 4, key=key2)])
         logits = jax.vmap(model)(jax.random.normal(jax.random.key(1), (8, 16)))

@@ -68,9 +68,7 @@ def _fuse_greedily(circuit: Circuit, block_size: int) -> tuple[Block, ...]:
         else:
             wires.append(new)
             gates.append([g])
-    return tuple(
-        Block(tuple(sorted(w)), tuple(g)) for w, g in zip(wires, gates, strict=True)
-    )
+    return tuple(Block(tuple(sorted(w)), tuple(g)) for w, g in zip(wires, gates, strict=True))
 
 
 @ft.lru_cache(maxsize=256)

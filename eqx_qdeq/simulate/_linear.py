@@ -80,8 +80,10 @@ def matrix_propagator(
     plan = make_plan(circuit, block_size)
     dim = 2**circuit.n_qubits
     columns = dim if complex_input else size
-    basis = jnp.zeros((2, dim, columns), angles.dtype).at[0].set(
-        jnp.eye(dim, columns, dtype=angles.dtype)
+    basis = (
+        jnp.zeros((2, dim, columns), angles.dtype)
+        .at[0]
+        .set(jnp.eye(dim, columns, dtype=angles.dtype))
     )
     u = apply_plan(plan, angles, basis)
     if complex_input:

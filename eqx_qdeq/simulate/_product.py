@@ -112,8 +112,8 @@ def _stack(circuit: Circuit, blocks: tuple[Block, ...], members: list[int]) -> _
             for b, (entry, constant) in enumerate(terms):
                 entries[s, f, b] = one if entry is None else starts[entry[0]] + entry[1]
                 constants[s, f, b] = constant
-    if not np.any(constants.imag):
-        constants = constants.real
+    if not np.any(np.imag(constants)):
+        constants = np.real(constants)
     return _Factors(tuple(members), entries, constants)
 
 

@@ -117,7 +117,7 @@ def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
     shape `(2,) * n_qubits`.
     """
     gates, wires, params = circuit.to_qujax()
-    gates = [_constants_first(gate) for gate in gates]
+    gates: list[Any] = [_constants_first(gate) for gate in gates]
     with jax.ensure_compile_time_eval():
         function = qujax.get_params_to_statetensor_func(gates, wires, params, circuit.n_qubits)
     if circuit.n_params == 0:
@@ -130,4 +130,3 @@ def _constants_first(gate: object) -> object:
     if isinstance(gate, str) and gate in _constants():
         return _constants()[gate]
     return gate
-

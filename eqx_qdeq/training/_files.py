@@ -109,6 +109,13 @@ def describe_leaves(tree: PyTree) -> list[list[str]]:
     return leaves
 
 
+def fingerprint(tree: PyTree) -> str:
+    """A short name for the values of all leaves that would be saved."""
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, tree, filter_spec=_write_leaf)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+
+
 def _kind(description: str) -> str:
     """Floats of any precision are one kind: they are converted when read."""
     for name in ("float32", "float64"):

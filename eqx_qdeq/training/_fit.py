@@ -14,7 +14,7 @@ import optax
 
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._dataset import Dataset
-from ._files import to_json
+from ._files import fingerprint, to_json
 from ._loop import Callback, Loop
 from ._metrics import chunks, forward
 from ._step import make_state, Settings
@@ -118,11 +118,10 @@ def fit(
         step; the last good checkpoint stays.
     - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged or of another run.
     """
-    at_least = {"epochs": 1, "batch_size": 1, "seed": 0, "warmup_steps": 0, "warmup_layers": 1}
-    arguments = locals()
-    for name, least in at_least.items():
-        _check_least(name, arguments[name], least)
-    _check_least("checkpoint_every", 1 if checkpoint_every is None else checkpoint_every, 1)
+    _check_least(1, epochs=epochs, batch_size=batch_size, warmup_layers=warmup_layers)
+    _check_least(0, seed=seed, warmup_steps=warmup_steps)
+    if checkpoint_every is not None:
+        _check_least(1, checkpoint_every=checkpoint_every)
     if clip is not None and not clip > 0:
         raise ValueError(f"`clip` must be positive; got {clip}.")
     if not jacobian_penalty >= 0:
@@ -134,6 +133,7 @@ def fit(
     identity = {
         "config": config,
         "model": getattr(model, "config", None),
+        "untrained part": fingerprint(static),
         "training data": [dataset.name, digest(dataset.train)],
         "validation data": digest(dataset.validation),
         "batch_size": batch_size,
@@ -183,9 +183,10 @@ def fit(
     )
 
 
-def _check_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"`{name}` must be at least {least}; got {value}.")
+def _check_least(least: int, **arguments: int) -> None:
+    for name, value in arguments.items():
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}; got {value}.")
 
 
 def _check_model(model: Any, dataset: Dataset, needs_solve: bool) -> None:

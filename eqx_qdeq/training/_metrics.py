@@ -14,6 +14,8 @@ from ..equilibrium import Solution
 from ._dataset import Split
 from ._errors import DataError
 
+_SMALL = 256
+
 
 def forward(
     model: Any, x: Float[Array, "..."], key: PRNGKeyArray | None
@@ -158,8 +160,8 @@ def chunks(split: Split, batch_size: int = 1024) -> list[tuple[Array, Array, Arr
     """The samples in chunks of one size, the last one filled up with samples of no weight."""
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
-    # A small split gets a chunk of about its own size; few shapes, as each is compiled.
-    batch_size = min(batch_size, 64 * -(-len(split) // 64))
+    # Few sizes, as each is compiled: a small validation and test set share theirs.
+    batch_size = min(batch_size, _SMALL) if len(split) <= _SMALL else batch_size
     x, y = np.asarray(split.x), np.asarray(split.y)
     result = []
     for start in range(0, len(y), batch_size):

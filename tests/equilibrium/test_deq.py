@@ -132,8 +132,12 @@ def test_one_bad_sample_changes_no_other_gradient(bad, tol):
     xs[:, 0] = np.linspace(-0.5, 0.5, 256)
     xs[:, 1] = 1
     good = np.delete(np.arange(256), 100)
-    xs[100] = {"diverges": (3.0, 1.0), "nan": (np.nan, 1.0), "singular": (1.0, 0.3),
-               "huge": (1.1, 1e30)}[bad]
+    xs[100] = {
+        "diverges": (3.0, 1.0),
+        "nan": (np.nan, 1.0),
+        "singular": (1.0, 0.3),
+        "huge": (1.1, 1e30),
+    }[bad]
     tolerance = 0.1 * tol
     solver = qdeq.Newton if bad == "singular" else qdeq.Picard
     each, whole, solutions = _affine_gradient(jnp.asarray(xs), solver(tolerance, tolerance))

@@ -41,9 +41,7 @@ def test_the_rational_form_is_the_layer_after_the_injection(name, engine, tol):
     literal = lambda w: cell.layer(cell.injection(w, x))
     bound = cell.bind(x)
     np.testing.assert_allclose(bound(w), literal(w), atol=10 * tol)
-    np.testing.assert_allclose(
-        jax.jacobian(bound)(w), jax.jacobian(literal)(w), atol=20 * tol
-    )
+    np.testing.assert_allclose(jax.jacobian(bound)(w), jax.jacobian(literal)(w), atol=20 * tol)
     state = bound.state(w)
     assert jnp.linalg.norm(state) == pytest.approx(1, abs=10 * tol)
     np.testing.assert_allclose(cell.layer.measurement.values(state), literal(w), atol=10 * tol)
@@ -54,9 +52,7 @@ def test_angle_encoded_cells_are_the_layer_after_the_injection(name, tol):
     cell = _cell(_INJECTIONS[name](jax.random.key(1)), encoding=qdeq.AngleEncoding("YZXY"))
     x = jax.random.normal(jax.random.key(2), (16,))
     w = jax.random.uniform(jax.random.key(3), (4,), minval=-1, maxval=1)
-    np.testing.assert_allclose(
-        cell.bind(x)(w), cell.layer(cell.injection(w, x)), atol=10 * tol
-    )
+    np.testing.assert_allclose(cell.bind(x)(w), cell.layer(cell.injection(w, x)), atol=10 * tol)
 
 
 @pytest.mark.parametrize("encoding", [qdeq.AmplitudeEncoding(), qdeq.AngleEncoding("YZ")])
@@ -140,9 +136,7 @@ def test_upsampling_is_the_papers_for_sizes_that_divide():
 def test_compiled_cells_have_the_same_equilibria(tol):
     cell = _cell(qdeq.AddInjection(16, 0.5))
     x = jax.random.normal(jax.random.key(0), (16,))
-    np.testing.assert_allclose(
-        qdeq.DEQ(cell.compile(16))(x), qdeq.DEQ(cell)(x), atol=10 * tol
-    )
+    np.testing.assert_allclose(qdeq.DEQ(cell.compile(16))(x), qdeq.DEQ(cell)(x), atol=10 * tol)
 
 
 @pytest.mark.parametrize(

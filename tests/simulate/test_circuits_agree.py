@@ -7,7 +7,7 @@ import pennylane as qml
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from eqx_qdeq import circuits, Circuit
+from eqx_qdeq import Circuit, circuits
 from eqx_qdeq.simulate import (
     apply_plan,
     from_complex,

@@ -219,6 +219,17 @@ def test_another_architecture_is_not_resumed(run):
     assert (run / "checkpoint.eqx").read_bytes() == before
 
 
+def test_frozen_parts_must_be_the_same(tmp_path):
+    where = lambda m: m.u
+    model = make_model(jax.random.key(0))
+    trainable = eqx.tree_at(where, jax.tree.map(eqx.is_inexact_array, model), False)
+    options = {"trainable": trainable, "checkpoint_dir": tmp_path, "progress": False}
+    fit(model, DATA, optimiser=ADAM, epochs=1, **options)
+    other = eqx.tree_at(where, model, 2 * model.u)
+    with pytest.raises(CheckpointError, match="untrained part was"):
+        fit(other, DATA, optimiser=ADAM, epochs=1, **options)
+
+
 def test_damaged_checkpoints(run):
     path = run / "checkpoint.eqx"
     good = path.read_bytes()
@@ -256,7 +267,7 @@ def test_metrics_of_another_run_are_not_overwritten(run):
 
 def test_divergence_leaves_the_last_good_checkpoint(tmp_path):
     # Both runs are the same up to step 6, where one diverges.
-    huge = jnp.finfo(float).max
+    huge = jnp.finfo(DATA.train.x.dtype).max
     diverging = optax.sgd(lambda step: jnp.where(step == 5, huge, 0.1))
     with pytest.raises(TrainingError):
         _fit(tmp_path, optimiser=diverging)

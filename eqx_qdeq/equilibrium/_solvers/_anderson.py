@@ -77,7 +77,7 @@ class Anderson(AbstractResidualSolver):
         check_tolerances(self)
         check_at_least("Anderson", "history", self.history, 1)
         check_fraction("Anderson", "mixing", self.mixing)
-        if is_number(self.ridge) and not self.ridge >= 0:
+        if is_number(self.ridge) and not self.ridge >= 0:  # pyright: ignore[reportOptionalOperand]
             raise ValueError(
                 f"`Anderson(ridge=...)` must not be negative; got {self.ridge}. Leave it out for "
                 "one that suits the precision."

@@ -192,7 +192,7 @@ def _climb(
     """Runs one rung where the ones before failed."""
     finished = best.result == _RESULTS.successful
     structs = jax.eval_shape(lambda: (best.y, best.aux))
-    state = solver.init(fn, best.y, args, options, *structs, tags)
+    state = solver.init(fn, best.y, args, options, structs[0], structs[1], tags)
     arrays, static = eqx.partition(state, eqx.is_array)
 
     def run(carry):

@@ -148,7 +148,7 @@ class SteadyState(AbstractResidualSolver):
             new,
             args,
             error,
-            ode_solver.error_order(term),
+            ode_solver.error_order(term),  # pyright: ignore[reportArgumentType]
             state.controller_state,
         )
         choose = lambda a, b: jnp.where(keep, a, b)
