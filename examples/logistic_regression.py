@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import tyro
-from eqx_qdeq.training import load_recipe_data
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+
+from eqx_qdeq.training import load_recipe_data
 
 
 def main(

@@ -1,13 +1,14 @@
 """The ten lines that matter: circuit, layer, cell, equilibrium, and a training loop.
 
-    python examples/quickstart.py
+python examples/quickstart.py
 """
 
 import equinox as eqx
-import eqx_qdeq as qdeq
 import jax
 import optax
 import tyro
+
+import eqx_qdeq as qdeq
 from eqx_qdeq.training import load_dataset
 
 
@@ -48,7 +49,9 @@ def main(steps: int = 500, smoke: bool = False) -> None:
     guesses = jax.vmap(model)(data.test.x).argmax(axis=-1)
     print(f"test accuracy {(guesses == data.test.y).mean():.1%}")
     solution = eqx.filter_jit(deq.solve)(data.test.x[0])
-    print(f"one solve: {solution.stats['num_steps']} steps, residual {solution.stats['residual']:.1e}")
+    print(
+        f"one solve: {solution.stats['num_steps']} steps, residual {solution.stats['residual']:.1e}"
+    )
 
 
 if __name__ == "__main__":

@@ -109,7 +109,9 @@ def test_second_derivatives(x64):
     layer = _layer(qdeq.circuits.paper(4), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
     x = jax.random.normal(jax.random.key(1), (16,))
     jax.test_util.check_grads(
-        lambda a, x: jnp.sum(eqx.tree_at(lambda l: l.angles, layer, a)(x)),
+        lambda a, x: jnp.sum(
+            eqx.tree_at(lambda l: l.angles, layer, jnp.asarray(a))(jnp.asarray(x))
+        ),
         (layer.angles, x),
         order=2,
         atol=1e-5,

@@ -218,7 +218,9 @@ def _check_map(fn: Callable, z0: PyTree[Array]) -> None:
                 f"the state must be made of real floating-point arrays; got {leaf.dtype}. Split "
                 "a complex state into real and imaginary parts."
             )
-    out = jax.eval_shape(fn, z0)
+    # A fresh function: JAX compares the one it is given with those it saw before, and comparing
+    # modules that hold tracers fails.
+    out = jax.eval_shape(lambda z: fn(z), z0)
     here = jax.eval_shape(lambda z: z, z0)
     if jtu.tree_structure(out) != jtu.tree_structure(here) or any(
         a.shape != b.shape or a.dtype != b.dtype

@@ -32,7 +32,7 @@ def load_dataset(
         from eqx_qdeq import training
 
         data = training.load_dataset("digits", classes=(0, 3, 6, 9))
-        assert data.train.x.shape == (433, 16) and data.class_names == (
+        assert data.train.x.shape == (434, 16) and data.class_names == (
             "0",
             "3",
             "6",

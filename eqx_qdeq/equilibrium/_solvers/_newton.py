@@ -10,7 +10,7 @@ import lineax as lx
 import optimistix as optx
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PyTree, Scalar
+from jaxtyping import Array, Float, PyTree, Scalar
 
 from ._base import (
     AbstractResidualSolver,
@@ -25,35 +25,35 @@ from ._base import (
     start,
 )
 from ._linear import solve_shifted
+from ._pseudo_transient import check_flow, grown
 
 
 class _NewtonState(eqx.Module):
     record: Record
     base: Float[Array, " n"]  # the last accepted iterate, with
-    base_r: Float[Array, " n"]  # ... its residual,
     base_error: Float[Array, ""]
-    direction: Float[Array, " n"]  # ... and the Newton direction there
+    direction: Float[Array, " n"]  # ... the direction there
     step_size: Float[Array, ""]
-    restarted: Bool[Array, ""]  # whether the next iterate is accepted as a new start
+    time_step: Float[Array, ""]  # of the flow; infinite for Newton's method
     forcing: Float[Array, ""]
 
 
 class Newton(AbstractResidualSolver):
-    r"""Newton's method on $f(y) - y = 0$, with a line search and restarts.
+    r"""Newton's method on $f(y) - y = 0$, which follows a flow where it finds no descent.
 
     $$y_{k+1} = y_k + t\, s_k, \qquad (I - J(y_k))\, s_k = f(y_k) - y_k$$
 
     Each step evaluates f and its Jacobian at one trial point. If the point lowers the residual
     enough, $\|r(y + ts)\| \le (1 - ct)\,\|r(y)\|$, it is accepted and its Jacobian gives the next
-    direction; if not, the next step tries half of t. So nothing loops within a step, and samples
-    in a `vmap` do not wait for each other's line searches. Where $I - J$ is singular the direction
-    is Picard's.
+    direction; if not, the next step tries half of t, up to `backtracks` times. So nothing loops
+    within a step, and samples in a `vmap` do not wait for each other's line searches. Where
+    $I - J$ is singular the direction is Picard's.
 
     Close to an equilibrium the number of correct digits doubles with each step: quantum cells
-    typically take 3 to 5 steps. Where `backtracks` halvings found no descent the residual has a
-    local minimum nearby that is no equilibrium; then f of the rejected point is the start of a new
-    descent (for a quantum cell, whose f is bounded, always a sensible one). The best iterate is
-    kept all the while.
+    typically take 3 to 5 steps. Without descent the residual has a local minimum nearby that need
+    not be an equilibrium. From there on the solve follows the flow $\dot y = f(y) - y$ as
+    [`eqx_qdeq.PseudoTransient`][] does, which may raise the residual for a while, and which turns
+    into Newton's method again as an equilibrium comes near. The best iterate is kept throughout.
 
     Up to 64 numbers in the state the Jacobian is formed, by that many Jacobian-vector products,
     and factorised. Above, GMRES solves the system as accurately as the progress of the last step
@@ -73,8 +73,10 @@ class Newton(AbstractResidualSolver):
     norm: Callable[[PyTree], Scalar] = optx.two_norm
     linear_solver: lx.AbstractLinearSolver | None = None
     armijo: float = 1e-4
-    backtracks: int = eqx.field(static=True, default=1)
-    limits: Limits = Limits(stagnation=30)
+    backtracks: int = eqx.field(static=True, default=0)
+    time_step: float = 1.0
+    growth: float = 10.0
+    limits: Limits = Limits()
 
     def __check_init__(self) -> None:
         check_tolerances(self)
@@ -84,6 +86,7 @@ class Newton(AbstractResidualSolver):
                 "`Newton(armijo=...)` must be at least 0 and below 1, the decrease that a full "
                 f"step promises; got {self.armijo}. 1e-4 is usual."
             )
+        check_flow("Newton", self.time_step, self.growth)
 
     def record(self, state: _NewtonState) -> Record:
         return state.record
@@ -99,16 +102,15 @@ class Newton(AbstractResidualSolver):
         tags: frozenset[object],
     ) -> _NewtonState:
         flat, _ = ravel_pytree(y)
-        zero = jnp.zeros_like(flat)
+        infinity, one = jnp.array(jnp.inf, flat.dtype), jnp.array(1, flat.dtype)
         return _NewtonState(
             record=start(y, aux_struct),
             base=flat,
-            base_r=zero,
-            base_error=jnp.array(jnp.inf, flat.dtype),
-            direction=zero,
-            step_size=jnp.array(1, flat.dtype),
-            restarted=jnp.array(True),
-            forcing=jnp.array(1, flat.dtype),
+            base_error=infinity,
+            direction=jnp.zeros_like(flat),
+            step_size=one,
+            time_step=infinity,
+            forcing=one,
         )
 
     def step(
@@ -130,33 +132,41 @@ class Newton(AbstractResidualSolver):
         r = flat_f - flat
         record = observe(self, state.record, y, f, aux, steps_back=True)
 
-        descent = (1 - self.armijo * state.step_size) * state.base_error
-        sane = record.error <= self.limits.divergence * record.first_error  # false for NaN
-        accept = sane & (state.restarted | (record.error <= descent))
+        follows = jnp.isfinite(state.time_step)
+        descent = 1 - self.armijo * state.step_size
+        bound = jnp.where(follows, self.growth, descent) * state.base_error
+        # Every finite error is below the infinite `base_error` before the first step.
+        accept = jnp.isfinite(record.error) & (record.error <= bound)
+
+        step_size = jnp.where(accept, 1, state.step_size / 2)
+        gives_up = ~accept & ~follows & (step_size < 0.5**self.backtracks)
+        slower = jnp.where(gives_up, self.time_step, state.time_step / 4)
+        time_step = jnp.where(
+            accept, grown(state.time_step, state.base_error, record.error), slower
+        )
+        time_step = jnp.where(follows | gives_up, time_step, jnp.inf)
+        time_step = lax.stop_gradient(time_step.astype(flat.dtype))
 
         goal = self.atol + self.rtol * self.norm(f)
         forcing = _forcing_term(state.forcing, state.base_error, record.error, goal)
         # No right-hand side where no direction is needed: an iterative solve then ends at once.
         needed = jnp.where(accept & ~record.converged, r, 0)
-        newton, num_jvps = solve_shifted(product, needed, 0.0, self.linear_solver, forcing)
-        record = add_jvps(record, num_jvps)
+        newton, num_jvps = solve_shifted(
+            product, needed, 1 / time_step, self.linear_solver, forcing
+        )
 
         base = jnp.where(accept, flat, state.base)
-        base_r = jnp.where(accept, r, state.base_r)
         direction = jnp.where(accept, finite_or(newton, r), state.direction)
-        step_size = jnp.where(accept, 1, state.step_size / 2)
-        restart = ~accept & (step_size < 0.5**self.backtracks)
-        # The image of the rejected point, unless that is far off itself.
-        fresh = jnp.where(sane, flat_f, base + step_size * base_r)
-        new = jnp.where(restart, fresh, base + step_size * direction)
+        # The flow goes on from the accepted iterate, which has to be linearised once more.
+        again = ~accept & (follows | gives_up)
+        new = jnp.where(again, base, base + step_size * direction)
         state = _NewtonState(
-            record=record,
+            record=add_jvps(record, num_jvps),
             base=base,
-            base_r=base_r,
             base_error=jnp.where(accept, record.error, state.base_error),
             direction=direction,
-            step_size=step_size,
-            restarted=restart,
+            step_size=jnp.where(again, 1, step_size),
+            time_step=time_step,
             forcing=jnp.where(accept, forcing, state.forcing),
         )
         return unravel(finite_or(new, base)), state, aux
@@ -191,7 +201,10 @@ Newton.__init__.__doc__ = """**Arguments:**
 - `norm`: the norm of the residual, any function from the state to a scalar.
 - `linear_solver`: a Lineax solver for the steps; one that suits the size if left out.
 - `armijo`: the c of the line search: the share of the promised decrease that a step must keep.
-- `backtracks`: how often a step is halved before a new start.
+- `backtracks`: how often a step is halved before the solve follows the flow. On quantum cells
+    none at all did best.
+- `time_step`: the flow's first time step.
+- `growth`: growth of the residual in one step of the flow that drops it.
 - `limits`: when to give up.
 
 **Raises:** `ValueError` for a value out of range.

@@ -25,6 +25,8 @@ from ._base import (
 )
 from ._linear import solve_shifted
 
+_LARGEST_TIME_STEP = 1e10
+
 
 class _PseudoTransientState(eqx.Module):
     record: Record
@@ -61,23 +63,13 @@ class PseudoTransient(AbstractResidualSolver):
     atol: float
     norm: Callable[[PyTree], Scalar] = optx.two_norm
     time_step: float = 1.0
-    max_time_step: float = 1e8
-    growth: float = 2.0
+    growth: float = 10.0
     linear_solver: lx.AbstractLinearSolver | None = None
     limits: Limits = Limits()
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        if is_number(self.time_step) and not 0 < self.time_step <= self.max_time_step:
-            raise ValueError(
-                "`PseudoTransient(time_step=...)` must be above 0 and at most `max_time_step` = "
-                f"{self.max_time_step}; got {self.time_step}. The flow's natural scale is 1."
-            )
-        if is_number(self.growth) and not self.growth >= 1:
-            raise ValueError(
-                "`PseudoTransient(growth=...)` must be at least 1, as it multiplies the last "
-                f"residual; got {self.growth}."
-            )
+        check_flow("PseudoTransient", self.time_step, self.growth)
 
     def record(self, state: _PseudoTransientState) -> Record:
         return state.record
@@ -118,13 +110,11 @@ class PseudoTransient(AbstractResidualSolver):
         flat_f, product, (f, aux) = jax.linearize(flat_fn, flat, has_aux=True)
         r = flat_f - flat
         record = observe(self, state.record, y, f, aux, steps_back=True)
-        is_first = state.record.num_steps == 0
-        error = record.error
-        accept = jnp.isfinite(error) & (is_first | (error <= self.growth * state.base_error))
-
-        ratio = jnp.where(is_first, 1, state.base_error / jnp.where(error > 0, error, 1))
-        grown = jnp.minimum(state.time_step * ratio, self.max_time_step)
-        time_step = jnp.where(accept, grown, state.time_step / 4)
+        # Every finite error is below the infinite `base_error` before the first step.
+        bound = self.growth * state.base_error
+        accept = jnp.isfinite(record.error) & (record.error <= bound)
+        faster = grown(state.time_step, state.base_error, record.error)
+        time_step = jnp.where(accept, faster, state.time_step / 4)
         time_step = lax.stop_gradient(time_step.astype(flat.dtype))
         # Where the iterate is dropped the next step is at the accepted one, with its own Jacobian.
         needed = jnp.where(accept & ~record.converged, r, 0)
@@ -134,10 +124,33 @@ class PseudoTransient(AbstractResidualSolver):
         state = _PseudoTransientState(
             record=add_jvps(record, num_jvps),
             base=jnp.where(accept, flat, state.base),
-            base_error=jnp.where(accept, error, state.base_error),
+            base_error=jnp.where(accept, record.error, state.base_error),
             time_step=time_step,
         )
         return unravel(finite_or(new, state.base)), state, aux
+
+
+def grown(
+    time_step: Float[Array, ""], last_error: Float[Array, ""], error: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The time step after an accepted one: inversely proportional to the residual."""
+    known = jnp.isfinite(last_error) & (error > 0)
+    ratio = jnp.where(known, last_error, 1) / jnp.where(known, error, 1)
+    # The bound only keeps it finite; the method is Newton's long before.
+    return jnp.minimum(time_step * ratio, _LARGEST_TIME_STEP)
+
+
+def check_flow(name: str, time_step: float, growth: float) -> None:
+    if is_number(time_step) and not 0 < time_step <= _LARGEST_TIME_STEP:
+        raise ValueError(
+            f"`{name}(time_step=...)` must be above 0 and at most {_LARGEST_TIME_STEP:g}; got "
+            f"{time_step}. The flow's natural scale is 1."
+        )
+    if is_number(growth) and not growth >= 1:
+        raise ValueError(
+            f"`{name}(growth=...)` must be at least 1, as it multiplies the last residual; got "
+            f"{growth}."
+        )
 
 
 PseudoTransient.__init__.__doc__ = """**Arguments:**
@@ -145,7 +158,6 @@ PseudoTransient.__init__.__doc__ = """**Arguments:**
 - `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
 - `norm`: the norm of the residual, any function from the state to a scalar.
 - `time_step`: the first time step δ.
-- `max_time_step`: where δ stops growing.
 - `growth`: growth of the residual in one step that drops it.
 - `linear_solver`: a Lineax solver for the steps; one that suits the size if left out.
 - `limits`: when to give up.

@@ -23,6 +23,9 @@ from ._base import (
     start,
 )
 
+# In units of the flow's own time scale, 1.
+_LONGEST_STEP = 10.0
+
 
 class _SteadyStateState(eqx.Module):
     record: Record
@@ -40,7 +43,7 @@ class SteadyState(AbstractResidualSolver):
 
     Converges to equilibria that are stable for the flow, whose Jacobian has all eigenvalues' real
     parts below 1: more than Picard's, in more evaluations than most. Use an implicit
-    `ode_solver` such as `diffrax.Kvaerno3()` if the flow is stiff, i.e. f has eigenvalues far
+    `ode_solver` such as `diffrax.Kvaerno5()` if the flow is stiff, i.e. f has eigenvalues far
     below -1.
 
     Near the steady state an explicit ODE solver's steps are as long as stability allows, and the
@@ -102,7 +105,7 @@ class SteadyState(AbstractResidualSolver):
     ) -> _SteadyStateState:
         flat, unravel = ravel_pytree(y)
         term = _flow(fn, unravel)
-        ode_solver, controller = self._parts()
+        ode_solver, controller = self._parts(flat.dtype)
         # The flow does not depend on time: each step begins at 0.
         t0, end = jnp.array(0, flat.dtype), jnp.array(jnp.inf, flat.dtype)
         dt0 = jnp.asarray(self.dt0, flat.dtype)
@@ -126,13 +129,13 @@ class SteadyState(AbstractResidualSolver):
         tags: frozenset[object],
     ) -> tuple[PyTree[Array], _SteadyStateState, PyTree[Array]]:
         f, aux = fn(y, args)
-        ode_solver, controller = self._parts()
+        flat, unravel = ravel_pytree(y)
+        ode_solver, controller = self._parts(flat.dtype)
         cost = 1 + _stages(ode_solver)
         record = observe(self, state.record, y, f, aux, steps_back=False, num_evals=cost)
         out_of_steps = record.num_steps >= self.max_ode_steps
         record = eqx.tree_at(lambda r: r.stalled, record, record.stalled | out_of_steps)
 
-        flat, unravel = ravel_pytree(y)
         term = _flow(fn, unravel)
         t0 = jnp.zeros_like(state.dt)
         new, error, _, ode_state, _ = ode_solver.step(
@@ -160,10 +163,20 @@ class SteadyState(AbstractResidualSolver):
         )
         return unravel(finite_or(choose(new, flat), flat)), state, aux
 
-    def _parts(self) -> tuple[diffrax.AbstractSolver, diffrax.AbstractStepSizeController]:
+    def _parts(
+        self, dtype: jnp.dtype
+    ) -> tuple[diffrax.AbstractSolver, diffrax.AbstractStepSizeController]:
         controller = self.controller
         if controller is None:
-            controller = diffrax.PIDController(rtol=self.rtol, atol=self.atol)
+            # As loose as this solver's would leave the residual just above the tolerance. But
+            # near rounding, error estimates are noise and call for ever shorter steps.
+            noise = 50 * float(jnp.finfo(dtype).eps)
+            tighter = lambda tol: max(tol / 10, min(tol, noise)) if is_number(tol) else tol / 10
+            # Without a longest step, a flow without steady state soon reaches states so large
+            # that any residual is small relative to them.
+            controller = diffrax.PIDController(
+                rtol=tighter(self.rtol), atol=tighter(self.atol), dtmax=_LONGEST_STEP
+            )
         return _with_tolerances(self.ode_solver, controller), controller
 
 
@@ -221,8 +234,8 @@ SteadyState.__init__.__doc__ = """**Arguments:**
 - `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
 - `norm`: the norm of the residual, any function from the state to a scalar.
 - `ode_solver`: any Diffrax solver for ordinary differential equations.
-- `controller`: any Diffrax step size controller; a `diffrax.PIDController` with this solver's
-    tolerances if left out.
+- `controller`: any Diffrax step size controller; a `diffrax.PIDController` with a tenth of this
+    solver's tolerances (if rounding allows) and steps of at most 10, if left out.
 - `dt0`: the first time step.
 - `max_ode_steps`: attempted ODE steps at most, even where `max_steps=None`.
 - `limits`: when to give up.
