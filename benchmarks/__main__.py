@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from ._suites import SUITES
+from ._suites import ALL, SUITES
 from ._timing import environment
 
 
@@ -14,6 +14,7 @@ def main(
     qubits: tuple[int, ...] = (4, 10),
     batch: int = 256,
     seconds: float = 10.0,
+    peers: tuple[str, ...] = ALL,
     out: Path = Path("outputs/benchmarks.json"),
 ) -> None:
     """Times eqx-qdeq and its peers side by side, after checking that they agree.
@@ -24,6 +25,7 @@ def main(
         qubits: the sizes, 4 and/or 10: the paper's circuits.
         batch: samples in a batch.
         seconds: how long to measure each suite at each size.
+        peers: the libraries to compare with; none with `--peers` alone.
         out: where the results go, as JSON.
     """
     if suite != "all" and suite not in SUITES:
@@ -34,7 +36,7 @@ def main(
     for name in chosen:
         for n in qubits:
             print(f"\n{name}, {n} qubits, batch {batch}")
-            result = SUITES[name](n, batch, seconds)
+            result = SUITES[name](n, batch, seconds, peers)
             report["suites"].setdefault(name, {})[str(n)] = result
             print(f"  all agree within {result['agreement']:.1e}")
             print(f"  {'':26}{'median ms':>10}{'best ms':>10}{'ratio':>8}{'first call s':>14}")

@@ -13,7 +13,7 @@ from eqx_qdeq import AddInjection, circuits, DEQ, FunctionCell, Picard, QDEQ
 from ._peers import available, ours
 from ._timing import check_agreement, time_in_turn
 
-_ALL = ("qujax", "pennylane", "tensorcircuit-ng")
+ALL = ("qujax", "pennylane", "tensorcircuit-ng")
 
 
 def _sample(n_qubits: int, batch: int) -> tuple[Any, jax.Array, jax.Array]:
@@ -39,10 +39,10 @@ def _table(timings: dict[str, Any], reference: str) -> dict[str, Any]:
     }
 
 
-def layer(n_qubits: int, batch: int, seconds: float) -> dict[str, Any]:
+def layer(n_qubits: int, batch: int, seconds: float, peers: tuple[str, ...]) -> dict[str, Any]:
     """One evaluation of the paper's circuit for a batch, value and gradient."""
     circuit, angles, x = _sample(n_qubits, batch)
-    layers = {"eqx-qdeq": ours(circuit), **available(circuit, _ALL)}
+    layers = {"eqx-qdeq": ours(circuit), **available(circuit, peers)}
 
     def value_and_grad(run):
         loss = lambda angles, x: jnp.mean(jax.vmap(run, (None, 0))(angles, x) ** 2)
@@ -61,7 +61,7 @@ def layer(n_qubits: int, batch: int, seconds: float) -> dict[str, Any]:
     return {"agreement": gap, "results": _table(timings, "eqx-qdeq")}
 
 
-def train(n_qubits: int, batch: int, seconds: float) -> dict[str, Any]:
+def train(n_qubits: int, batch: int, seconds: float, peers: tuple[str, ...]) -> dict[str, Any]:
     """One training step: equilibrium to 1e-4, exact implicit gradient, Adam."""
     circuit, angles, x = _sample(n_qubits, batch)
     d = n_qubits**2
@@ -89,7 +89,7 @@ def train(n_qubits: int, batch: int, seconds: float) -> dict[str, Any]:
         return eqx.tree_at(lambda d: d.cell.layer.angles, qdeq.deq, parameters)(x)
 
     models = {"eqx-qdeq": native, "eqx-qdeq, Newton to 1e-5": native_newton}
-    models |= {name: with_cell(run) for name, run in available(circuit, _ALL).items()}
+    models |= {name: with_cell(run) for name, run in available(circuit, peers).items()}
     optimiser = optax.adam(5e-3)
     state = optimiser.init(angles)
 

@@ -314,6 +314,10 @@ def quadratic_forms(
     right: Float[Array, "2 dim b"],
 ) -> Float[Array, "m a b"]:
     r"""$\mathrm{Re}\,\langle l_a|O_q|r_b\rangle$ for all columns of `left` and `right`."""
-    applied = measurement.apply(to_complex(right))
+    # The observables are Hermitian: apply them to the side with fewer columns.
+    small, other = (left, right) if left.shape[-1] < right.shape[-1] else (right, left)
+    applied = measurement.apply(to_complex(small))
     stacked = jnp.concatenate([applied.real, applied.imag], axis=1)
-    return jnp.einsum("ka,qkb->qab", left.reshape(-1, left.shape[-1]), stacked, precision=_HIGHEST)
+    flat = other.reshape(-1, other.shape[-1])
+    spec = "qka,kb->qab" if small is left else "qkb,ka->qab"
+    return jnp.einsum(spec, stacked, flat, precision=_HIGHEST)
