@@ -44,7 +44,8 @@ class PseudoTransient(AbstractResidualSolver):
     (switched evolution relaxation). Small time steps δ follow the flow from the initial guess to
     an equilibrium that is stable for it; large ones are Newton's method. Slower than
     [`eqx_qdeq.Newton`][] where that converges, but not misled by local minima of the residual,
-    which may grow on the way.
+    which may grow on the way. It is slow where real eigenvalues of the Jacobian come very close to
+    1: over a hundred evaluations at 0.999.
 
     An iterate whose residual is `growth` times the last accepted one, or not finite, is dropped:
     back to the accepted one, with a quarter of the time step.

@@ -51,6 +51,9 @@ class SteadyState(AbstractResidualSolver):
     tighter than the controller's: with both measured at ‖f(y)‖ = 1, `rtol + atol` must not be
     below the controller's `rtol + atol`.
 
+    In float32 a stiff flow may end in stagnation just above a tolerance of 1e-5, because of
+    rounding; ask for 1e-4 there.
+
     `"num_evals"` counts the stages of the ODE solver, not the evaluations within the root-finds
     of an implicit one.
 
