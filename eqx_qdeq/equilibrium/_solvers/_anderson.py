@@ -51,8 +51,8 @@ class Anderson(AbstractResidualSolver):
 
     One evaluation per step; no Jacobian. On linear maps it is about GMRES restarted every
     `history` steps: at spectral radius 0.97 it takes a tenth of Picard's evaluations or less if
-    few eigenvalues are large, about an eighth if they are spread over an interval (a `history` of 20
-    then brings a tenth), and a quarter if they fill a disc.
+    few eigenvalues are large, about an eighth if they are spread over an interval (a `history` of
+    20 then brings a tenth), and a quarter if they fill a disc.
 
     An iterate with a residual above `safeguard` times the first one, or that is not finite, is
     dropped with all history; the solve goes on with a Picard step from the best iterate, half as
