@@ -76,11 +76,10 @@ def propagate(
     encoding: AbstractStateEncoding,
     x: Float[Array, " d"],
     n_qubits: int,
-) -> Complex[Array, " dim"]:
-    """The state after the circuit, for one feature vector."""
+) -> Float[Array, "2 dim"]:
+    """Real and imaginary parts of the state after the circuit, for one feature vector."""
     encoding.check(x.shape[0], n_qubits)
-    u = encoding.amplitudes(x, n_qubits)
-    return to_complex(propagator(u[:, None])[..., 0])
+    return propagator.vector(encoding.amplitudes(x, n_qubits))
 
 
 class PropagatedLayer(AbstractCompiledLayer):
@@ -92,10 +91,11 @@ class PropagatedLayer(AbstractCompiledLayer):
     n_qubits: int = eqx.field(static=True)
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return self.measurement.values(self.state(x))
+        parts = propagate(self.propagator, self.encoding, x, self.n_qubits)
+        return self.measurement.values_of_parts(parts)
 
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        return propagate(self.propagator, self.encoding, x, self.n_qubits)
+        return to_complex(propagate(self.propagator, self.encoding, x, self.n_qubits))
 
 
 class HeisenbergLayer(AbstractCompiledLayer):
@@ -111,10 +111,10 @@ class HeisenbergLayer(AbstractCompiledLayer):
         self.encoding.check(x.shape[0], self.n_qubits)
         u = self.encoding.amplitudes(x, self.n_qubits)
         forms = self.forms[:, : u.shape[0], : u.shape[0]]
-        return jnp.dot(jnp.dot(forms, u, precision=_HIGHEST), u, precision=_HIGHEST)
+        return jnp.sum(jnp.dot(forms, u, precision=_HIGHEST) * u, axis=1)
 
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        return propagate(self.propagator, self.encoding, x, self.n_qubits)
+        return to_complex(propagate(self.propagator, self.encoding, x, self.n_qubits))
 
 
 class ReuploadingLayer(AbstractCompiledLayer):
@@ -314,10 +314,21 @@ def quadratic_forms(
     right: Float[Array, "2 dim b"],
 ) -> Float[Array, "m a b"]:
     r"""$\mathrm{Re}\,\langle l_a|O_q|r_b\rangle$ for all columns of `left` and `right`."""
-    # The observables are Hermitian: apply them to the side with fewer columns.
-    small, other = (left, right) if left.shape[-1] < right.shape[-1] else (right, left)
-    applied = measurement.apply(to_complex(small))
-    stacked = jnp.concatenate([applied.real, applied.imag], axis=1)
-    flat = other.reshape(-1, other.shape[-1])
-    spec = "qka,kb->qab" if small is left else "qkb,ka->qab"
-    return jnp.einsum(spec, stacked, flat, precision=_HIGHEST)
+    if left.shape[-1] > right.shape[-1]:
+        # The observables are Hermitian: apply them to the side with fewer columns.
+        return jnp.swapaxes(quadratic_forms(measurement, right, left), 1, 2)
+    _, dim, a = left.shape
+    signs = measurement.diagonals(dim.bit_length() - 1)
+    if signs is None:
+        applied = jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)
+        stacked = from_complex(applied)
+    else:
+        stacked = left[:, :, None, :] * jnp.asarray(signs.T, left.dtype)[:, :, None]
+    # One matrix product, with the states' amplitudes in front as both sides have them.
+    flat = lax.dot_general(
+        stacked.reshape(2 * dim, -1),
+        right.reshape(2 * dim, -1),
+        (((0,), (0,)), ((), ())),
+        precision=_HIGHEST,
+    )
+    return flat.reshape(-1, a, right.shape[-1])

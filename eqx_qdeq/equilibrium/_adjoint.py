@@ -26,7 +26,9 @@ import jax.tree_util as jtu
 import lineax as lx
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
+
+from ._solvers._linear import Elimination, UNROLLED_SIZE
 
 
 class ImplicitAdjoint(optx.AbstractAdjoint):
@@ -49,7 +51,7 @@ class ImplicitAdjoint(optx.AbstractAdjoint):
         S. Bai, J. Z. Kolter and V. Koltun, "Deep equilibrium models", NeurIPS 2019.
     """
 
-    linear_solver: lx.AbstractLinearSolver = lx.LU()
+    linear_solver: lx.AbstractLinearSolver | None = None
 
     def apply(self, primal_fn, rewrite_fn, inputs, tags):
         del tags
@@ -60,7 +62,8 @@ class ImplicitAdjoint(optx.AbstractAdjoint):
 
 ImplicitAdjoint.__init__.__doc__ = """**Arguments:**
 
-- `linear_solver`: the Lineax solver for the dense system of one sample.
+- `linear_solver`: the Lineax solver for the dense system of one sample; if left out, one that
+    suits its size.
 """
 
 
@@ -114,24 +117,40 @@ def _implicit_jvp(primals, tangents):
         return ravel_pytree(value)[0]
 
     jacobian = jax.jacfwd(g)(point, diff)
-    usable = usable & _is_solvable(jacobian)
-    jacobian = jnp.where(usable, jacobian, jnp.eye(point.size, dtype=point.dtype))
     _, right = jax.jvp(ft.partial(g, point), (diff,), (t_inputs,))
-    right = jnp.where(usable, right, 0)
-    operator = lx.MatrixLinearOperator(jacobian)
-    t_root = unravel(-lx.linear_solve(operator, right, linear_solver, throw=False).value)
+    t_root = unravel(-_solve(jacobian, right, usable, linear_solver))
     t_residual = jtu.tree_map(
         lambda x: jax.custom_derivatives.zero_from_primal(x, symbolic_zeros=True), residual
     )
     return (root, residual), (t_root, t_residual)
 
 
-def _is_solvable(matrix: Array) -> Bool[Array, ""]:
-    """Whether no pivot of the LU factors vanishes to rounding."""
-    matrix = jax.lax.stop_gradient(matrix)
-    finite = jnp.all(jnp.isfinite(matrix))
-    eye = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
-    factors, _, _ = jax.lax.linalg.lu(jnp.where(finite, matrix, eye))
-    pivots = jnp.abs(jnp.diagonal(factors))
-    eps = jnp.finfo(matrix.dtype).eps
-    return finite & (jnp.min(pivots) > eps * jnp.max(pivots))
+def _solve(
+    matrix: Float[Array, "n n"],
+    right: Float[Array, " n"],
+    usable: Bool[Array, ""],
+    solver: lx.AbstractLinearSolver | None,
+) -> Float[Array, " n"]:
+    """matrix⁻¹ right; zero, and without derivatives, if not usable or singular to rounding."""
+    n = matrix.shape[0]
+    eye = jnp.eye(n, dtype=matrix.dtype)
+    constant = jax.lax.stop_gradient(matrix)
+    usable = usable & jnp.all(jnp.isfinite(constant))
+    constant = jnp.where(usable, constant, eye)
+    small = n <= UNROLLED_SIZE
+    if small:
+        state, pivots = Elimination().factorise(constant)
+    else:
+        state, pivots = None, jnp.diagonal(jax.lax.linalg.lu(constant)[0])
+    pivots = jnp.abs(pivots)
+    usable = usable & (jnp.min(pivots) > jnp.finfo(matrix.dtype).eps * jnp.max(pivots))
+    # Where it is not, the system becomes 1·x = 0.
+    operator = lx.MatrixLinearOperator(jnp.where(usable, matrix, eye))
+    right = jnp.where(usable, right, 0)
+    if solver is None and small:
+        state = tree_where(usable, state, (eye, eye))
+        solution = lx.linear_solve(operator, right, Elimination(), state=state, throw=False)
+    else:
+        solver = lx.LU() if solver is None else solver
+        solution = lx.linear_solve(operator, right, solver, throw=False)
+    return solution.value

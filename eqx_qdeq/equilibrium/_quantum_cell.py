@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
@@ -159,25 +160,83 @@ class _CompiledComposition(AbstractCompiledCell):
 # --- Amplitude encoding with a linear injection: the rational quadratic form ------------------
 
 
+class _Forms(eqx.Module):
+    """The m values' numerators and their common denominator as p = m + 1 quadratic forms in u,
+
+    N_p(u) = c_p + 2 b_p·u + uᵀC_p u,    f_q = N_q / N_m.
+
+    The index order of C makes `u @ C` the batch-first matrix product.
+    """
+
+    c: Float[Array, " p"]
+    b: Float[Array, "p m"]
+    curvature: Float[Array, "m p m"]
+
+    def half_gradient(self, u: Float[Array, " m"]) -> Float[Array, "p m"]:
+        """b + C u."""
+        return self.b + jnp.tensordot(u, self.curvature, axes=1, precision=_HIGHEST)
+
+    def values(self, u: Float[Array, " m"], half: Float[Array, "p m"]) -> Float[Array, " p"]:
+        """N(u), from the half gradient at u."""
+        return self.c + jnp.dot(self.b + half, u, precision=_HIGHEST)
+
+
+def _quotient(u: Array, forms: _Forms, at_zero: Array) -> tuple[Array, Array, Array]:
+    """f, the inverse of the denominator, and the half gradient."""
+    half = forms.half_gradient(u)
+    values = forms.values(u, half)
+    # Where x and R w cancel, the sums carry no information: the encoding's value at zero.
+    quadratic = jnp.dot(half[-1] - forms.b[-1], u, precision=_HIGHEST)
+    safe = values[-1] > 8 * jnp.finfo(u.dtype).eps * (forms.c[-1] + quadratic)
+    inverse = jnp.where(safe, 1 / jnp.where(safe, values[-1], 1), 0)
+    return jnp.where(safe, values[:-1] * inverse, at_zero), inverse, half
+
+
+@eqx.filter_custom_jvp
+def _ratio_of_forms(
+    w: Float[Array, " m"], scale: Float[Array, ""], forms: _Forms, at_zero: Float[Array, " q"]
+) -> Float[Array, " q"]:
+    return _quotient(scale * w, forms, at_zero)[0]
+
+
+@_ratio_of_forms.def_jvp
+def _ratio_of_forms_jvp(primals, tangents):
+    # The quotient rule, df = (dN - f dD) / D. In u it gives the dense Jacobian and one small
+    # product for each direction. In the forms, N and D are linear: dN and dD are N and D with the
+    # tangents for the forms.
+    # The scale has no tangent: f does not depend on it.
+    w, scale, forms, at_zero = primals
+    t_w, _, t_forms, t_at_zero = tangents
+    u = scale * w
+    f, inverse, half = _quotient(u, forms, at_zero)
+    tangent = jnp.zeros_like(f)
+    if t_w is not None:
+        jacobian = 2 * scale * inverse * (half[:-1] - f[:, None] * half[-1])
+        tangent = tangent + jnp.dot(jacobian, t_w, precision=_HIGHEST)
+    if jtu.tree_leaves(t_forms):
+        t_forms = jtu.tree_map(
+            lambda t, x: jnp.zeros_like(x) if t is None else t,
+            t_forms,
+            forms,
+            is_leaf=lambda t: t is None,
+        )
+        t_values = t_forms.values(u, t_forms.half_gradient(u))
+        tangent = tangent + inverse * (t_values[:-1] - f * t_values[-1])
+    if t_at_zero is not None:
+        tangent = tangent + jnp.where(inverse > 0, 0, t_at_zero)
+    return f, tangent
+
+
 class _Rational(AbstractBoundCell):
     """The ratio of quadratic forms, in u = t·w with the sample scaled by t (see `bind`)."""
 
     cell: "_CompiledRational"
     base: Float[Array, "2 dim"]
     scale: Float[Array, ""]
-    c: Float[Array, " q"]
-    b: Float[Array, "q m"]
-    s: Float[Array, ""]
-    r: Float[Array, " m"]
+    forms: _Forms
 
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " q"]:
-        u = self.scale * w
-        numerator = self.c + 2 * (self.b @ u) + jnp.dot(self.cell.curvature @ u, u)
-        quadratic = u @ self.cell.gram @ u
-        norm2 = self.s + 2 * (self.r @ u) + quadratic
-        # Where x and R w cancel, the sums carry no information: the encoding's value at zero.
-        safe = norm2 > 8 * jnp.finfo(norm2.dtype).eps * (self.s + quadratic)
-        return jnp.where(safe, numerator / jnp.where(safe, norm2, 1), self.cell.at_zero)
+        return _ratio_of_forms(w, self.scale, self.forms, self.cell.at_zero)
 
     def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
         raw = self.base + jnp.dot(self.cell.fed_back, self.scale * w, precision=_HIGHEST)
@@ -192,8 +251,7 @@ class _CompiledRational(AbstractCompiledCell):
     measurement: AbstractMeasurement
     injection: AbstractLinearInjection
     fed_back: Float[Array, "2 dim m"]  # U R
-    curvature: Float[Array, "q m m"]  # C_q = Rᵀ A_q R
-    gram: Float[Array, "m m"]  # G = Rᵀ R
+    curvature: Float[Array, "m p m"]  # C_q = Rᵀ A_q R, and G = Rᵀ R
     matrix: Float[Array, "d m"]  # R
     slope: Float[Array, "q m d"] | None  # Rᵀ A_q, where the circuit is a matrix
     zero_state: Float[Array, "2 dim"]
@@ -208,7 +266,7 @@ class _CompiledRational(AbstractCompiledCell):
         # features finite; t is constant for differentiation because f does not depend on it.
         scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
         v = v * scale
-        base = self.propagator(v[:, None])[..., 0]
+        base = self.propagator.vector(v)
         if self.slope is None:
             b = quadratic_forms(self.measurement, self.fed_back, base[..., None])[..., 0]
         else:
@@ -217,10 +275,11 @@ class _CompiledRational(AbstractCompiledCell):
             cell=self,
             base=base,
             scale=scale,
-            c=self.measurement.values(to_complex(base)),
-            b=b,
-            s=jnp.dot(v, v, precision=_HIGHEST),
-            r=jnp.dot(v, self.matrix, precision=_HIGHEST),
+            forms=_Forms(
+                c=jnp.append(self.measurement.values_of_parts(base), jnp.dot(v, v)),
+                b=jnp.concatenate([b, jnp.dot(v, self.matrix, precision=_HIGHEST)[None]]),
+                curvature=self.curvature,
+            ),
         )
 
 
@@ -239,13 +298,14 @@ def _compile_rational(
         zero_state = propagator.matrix[..., 0]
     else:
         zero_state = propagator(first)[..., 0]
+    curvature = quadratic_forms(layer.measurement, fed_back, fed_back)
+    gram = jnp.dot(matrix.T, matrix, precision=_HIGHEST)
     return _CompiledRational(
         propagator=propagator,
         measurement=layer.measurement,
         injection=injection,
         fed_back=fed_back,
-        curvature=quadratic_forms(layer.measurement, fed_back, fed_back),
-        gram=jnp.dot(matrix.T, matrix, precision=_HIGHEST),
+        curvature=jnp.concatenate([curvature, gram[None]]).transpose(1, 0, 2),
         matrix=matrix,
         slope=slope,
         zero_state=zero_state,
@@ -261,12 +321,15 @@ class _Feedback(AbstractBoundCell):
     before: Complex[Array, " dim"]
 
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
-        return self.cell.measurement.values(self.state(w))
+        return self.cell.measurement.values_of_parts(self._parts(w))
 
     def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        return to_complex(self._parts(w))
+
+    def _parts(self, w: Array) -> Array:
         gates = pauli_rotations(self.cell.axis, jnp.dot(self.cell.turn, w, precision=_HIGHEST))
         turned = from_complex(apply_wirewise(gates, self.before))
-        return to_complex(self.cell.second(turned.reshape(-1, 1))[..., 0])
+        return self.cell.second.vector(turned.reshape(-1))
 
 
 class _CompiledFeedback(AbstractCompiledCell):
@@ -281,7 +344,8 @@ class _CompiledFeedback(AbstractCompiledCell):
         return jnp.zeros(self.turn.shape[1], x.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> _Feedback:
-        return _Feedback(self, propagate(self.first, self.encoding, x, self.turn.shape[0]))
+        before = propagate(self.first, self.encoding, x, self.turn.shape[0])
+        return _Feedback(self, to_complex(before))
 
 
 def _compile_feedback(

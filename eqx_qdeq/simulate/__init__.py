@@ -2,10 +2,13 @@
 
 from ._apply import (
     apply_plan as apply_plan,
+    apply_plan_to_real as apply_plan_to_real,
     apply_wirewise as apply_wirewise,
     from_complex as from_complex,
+    plan_columns as plan_columns,
     to_complex as to_complex,
 )
+from ._blocks import Block as Block
 from ._fusion import make_plan as make_plan, Plan as Plan
 from ._linear import (
     AbstractPropagator as AbstractPropagator,
@@ -14,5 +17,4 @@ from ._linear import (
     matrix_propagator as matrix_propagator,
     MatrixPropagator as MatrixPropagator,
 )
-from ._product import Block as Block
 from ._qujax import qujax_state_function as qujax_state_function

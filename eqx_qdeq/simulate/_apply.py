@@ -8,8 +8,14 @@ columns last. A k-wire block B acts as one real matrix product with
 over the real/imaginary axis and the block's k wires. The product leaves the block's wires in
 front; they are not moved back, the order of the wires is followed instead and restored once at
 the end.
+
+A wire comes into the computation when the first block touches it. Until then it is |0⟩ (of the
+block's matrix only half is used), or *open*: the columns are the basis states of the open wires,
+and the block's own input axis is the column axis. So the matrix of a circuit grows from that of
+its first block, and the zeros that pad an amplitude encoding are never multiplied.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -17,40 +23,109 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from ._blocks import Block
 from ._fusion import Plan
+from ._product import real_form
 
 
-def real_form(matrix: Complex[Array, "*b rows cols"]) -> Float[Array, "*b 2*rows 2*cols"]:
-    """`[[Re, -Im], [Im, Re]]`: the complex matrix as a real one."""
-    re, im = matrix.real, matrix.imag
-    top = jnp.concatenate([re, -im], axis=-1)
-    bottom = jnp.concatenate([im, re], axis=-1)
-    return jnp.concatenate([top, bottom], axis=-2)
+@dataclasses.dataclass
+class _Tensor:
+    """States on the wires that were touched, as an array with one axis for each label.
+
+    Axes: real and imaginary parts (or only real parts), the labels, the columns. A label is the
+    number of a wire, or ~wire for the input of an open wire.
+    """
+
+    array: Array
+    labels: list[int]
+
+    def wires(self) -> list[int]:
+        return [label for label in self.labels if label >= 0]
 
 
-def _apply_blocks(
-    state: Float[Array, "2 dim cols"],
-    matrices: Sequence[Float[Array, "..."]],
-    wires: Sequence[tuple[int, ...]],
+def _apply_block(matrix: Float[Array, "rows rows"], block: Block, t: _Tensor, n_open: int):
+    """One block on a tensor. Untouched wires from `n_open` on are open, those before are |0⟩."""
+    k, labels = len(block.wires), t.labels
+    present = [w for w in block.wires if w in labels]
+    opened = [w for w in block.wires if w not in labels and w >= n_open]
+    if not block.gates and not opened and len(present) == k:
+        return
+    parts = t.array.shape[0]
+    m = matrix.reshape((2,) + (2,) * k + (2,) + (2,) * k)
+    # A wire in |0⟩ uses the block's first column only, a real state its real columns only.
+    index: list[int | slice] = [slice(None)] * (k + 1) + [slice(0, parts)]
+    index += [slice(None) if w in present or w in opened else 0 for w in block.wires]
+    m = m[tuple(index)]
+    kept = [w for w in block.wires if w in present or w in opened]
+    axis = {w: k + 2 + i for i, w in enumerate(kept)}
+    # HIGHEST: a TF32 or bfloat16 product would cap the accuracy of the equilibrium.
+    t.array = lax.dot_general(
+        m,
+        t.array,
+        (
+            ((k + 1, *(axis[w] for w in present)), (0, *(1 + labels.index(w) for w in present))),
+            ((), ()),
+        ),
+        precision=lax.Precision.HIGHEST,
+    )
+    rest = [label for label in labels if label not in present]
+    t.labels = [*block.wires, *(~w for w in opened), *rest]
+
+
+def _close(t: _Tensor, open_wires: range, columns: int) -> None:
+    """Turns the inputs of the open wires into columns, once all of them are there."""
+    inputs = [~w for w in open_wires]
+    if not inputs or any(label not in t.labels for label in inputs):
+        return
+    wires = t.wires()
+    order = [t.labels.index(label) + 1 for label in (*wires, *inputs)]
+    array = t.array[..., 0].transpose(0, *order)
+    array = array.reshape(*array.shape[: len(wires) + 1], -1)
+    t.array, t.labels = array[..., :columns], wires
+
+
+def _evolve(
+    matrices: Sequence[Float[Array, "_ _"]],
+    blocks: Sequence[Block],
+    t: _Tensor,
     n_qubits: int,
+    open_wires: range = range(0),
+    columns: int = 1,
 ) -> Float[Array, "2 dim cols"]:
-    cols = state.shape[-1]
-    tensor = state.reshape((2,) * (n_qubits + 1) + (cols,))
-    order = list(range(n_qubits))
-    for matrix, block in zip(matrices, wires, strict=True):
-        rows = matrix.shape[0]
-        axes = (0, *(order.index(wire) + 1 for wire in block))
-        matrix = matrix.reshape((rows,) + (2,) * len(axes))
-        # HIGHEST: a TF32 or bfloat16 product would cap the accuracy of the equilibrium.
-        tensor = lax.dot_general(
-            matrix,
-            tensor,
-            ((tuple(range(1, len(axes) + 1)), axes), ((), ())),
-            precision=lax.Precision.HIGHEST,
-        ).reshape((2,) * (n_qubits + 1) + (cols,))
-        order = [*block, *(wire for wire in order if wire not in block)]
-    back = [order.index(wire) + 1 for wire in range(n_qubits)]
-    return tensor.transpose(0, *back, n_qubits + 1).reshape(2, 2**n_qubits, cols)
+    n_open = open_wires.start if len(open_wires) else n_qubits
+    for matrix, block in zip(matrices, blocks, strict=True):
+        _apply_block(matrix, block, t, n_open)
+        _close(t, open_wires, columns)
+    order = [t.labels.index(wire) + 1 for wire in range(n_qubits)]
+    return t.array.transpose(0, *order, n_qubits + 1).reshape(2, 2**n_qubits, -1)
+
+
+def _apply_sections(
+    plan: Plan,
+    angles: Float[Array, " n_params"],
+    t: _Tensor,
+    *,
+    open_wires: range = range(0),
+    columns: int = 1,
+    unroll: int = 1,
+) -> Float[Array, "2 dim cols"]:
+    n = plan.n_qubits
+    matrices = [real_form(u).astype(t.array.dtype) for u in plan.unitaries(angles)]
+    # The first section brings the wires in; the others all look alike.
+    state = _evolve([m[0] for m in matrices], plan.blocks, t, n, open_wires, columns)
+    if plan.n_sections == 1:
+        return state
+
+    def section(state: Array, matrices: list[Array]) -> tuple[Array, None]:
+        return _evolve(matrices, plan.blocks, _full(state, n), n), None
+
+    out, _ = lax.scan(section, state, [m[1:] for m in matrices], unroll=unroll)
+    return out
+
+
+def _full(state: Float[Array, "2 dim cols"], n_qubits: int) -> _Tensor:
+    array = state.reshape((2,) * (n_qubits + 1) + (state.shape[-1],))
+    return _Tensor(array, list(range(n_qubits)))
 
 
 def apply_plan(
@@ -73,16 +148,32 @@ def apply_plan(
 
     The columns after the circuit, same shape.
     """
-    matrices = [real_form(u).astype(state.dtype) for u in plan.block_unitaries(angles)]
-    wires = [block.wires for block in plan.blocks]
-    if plan.n_sections == 1:
-        return _apply_blocks(state, [m[0] for m in matrices], wires, plan.n_qubits)
+    return _apply_sections(plan, angles, _full(state, plan.n_qubits), unroll=unroll)
 
-    def section(state: Array, matrices: list[Array]) -> tuple[Array, None]:
-        return _apply_blocks(state, matrices, wires, plan.n_qubits), None
 
-    out, _ = lax.scan(section, state, matrices, unroll=unroll)
-    return out
+def apply_plan_to_real(
+    plan: Plan, angles: Float[Array, " n_params"], vectors: Float[Array, "p cols"]
+) -> Float[Array, "2 dim cols"]:
+    """As [`apply_plan`][], for states of which the first p ≤ 2ⁿ amplitudes are real and the
+    others zero."""
+    wires = _low_wires(plan.n_qubits, vectors.shape[0])
+    padded = jnp.pad(vectors, ((0, 2 ** len(wires) - vectors.shape[0]), (0, 0)))
+    array = padded.reshape((1,) + (2,) * len(wires) + (-1,))
+    return _apply_sections(plan, angles, _Tensor(array, list(wires)))
+
+
+def plan_columns(
+    plan: Plan, angles: Float[Array, " n_params"], columns: int
+) -> Float[Array, "2 dim columns"]:
+    """The first `columns` columns of the circuit's matrix."""
+    wires = _low_wires(plan.n_qubits, columns)
+    one = _Tensor(jnp.ones((1, 1), angles.dtype), [])
+    return _apply_sections(plan, angles, one, open_wires=wires, columns=columns)
+
+
+def _low_wires(n_qubits: int, size: int) -> range:
+    """The last wires, as many as it takes to number `size` basis states."""
+    return range(n_qubits - min(n_qubits, (size - 1).bit_length()), n_qubits)
 
 
 def to_complex(state: Float[Array, "2 *shape"]) -> Complex[Array, "*shape"]:

@@ -12,10 +12,11 @@ import dataclasses
 import functools as ft
 
 import jax
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float
 
 from ..circuits import Circuit
-from ._product import Block, block_products
+from ._blocks import Block, fuse
+from ._product import block_unitaries
 from ._qujax import gate_entries
 
 
@@ -24,7 +25,8 @@ class Plan:
     """How a circuit is applied: `blocks` of `section`, `n_sections` times in a row.
 
     The circuit equals `section.repeat(n_sections)`; section s uses the angles
-    `s * section.n_params` onwards.
+    `s * section.n_params` onwards. Every wire is in a block, which has no gates if the wire has
+    none.
     """
 
     section: Circuit
@@ -35,40 +37,17 @@ class Plan:
     def n_qubits(self) -> int:
         return self.section.n_qubits
 
-    def block_unitaries(self, angles: Float[Array, " n_params"]) -> list[Complex[Array, "..."]]:
+    def unitaries(self, angles: Float[Array, " n_params"]) -> list[Float[Array, "sections 2 _ _"]]:
         """The unitary of every block, for all sections at once.
 
         **Returns:**
 
-        One array of shape `(n_sections, 2**k, 2**k)` for each block on k wires.
+        One array of shape `(n_sections, 2, 2**k, 2**k)` for each block on k wires, real parts
+        first.
         """
         per_section = angles.reshape(self.n_sections, self.section.n_params)
         entries = jax.vmap(ft.partial(gate_entries, self.section))(per_section)
-        return block_products(self.section, self.blocks, entries)
-
-
-def _fuse_greedily(circuit: Circuit, block_size: int) -> tuple[Block, ...]:
-    """Each gate joins the block that grows least, among those it may still join.
-
-    A gate may move to any block that is not followed by a block sharing one of its wires:
-    those after the latest such block, and that block itself.
-    """
-    wires: list[set[int]] = []
-    gates: list[list[int]] = []
-    for g, gate_wires in enumerate(circuit.wires):
-        new = set(gate_wires)
-        limit = max(block_size, len(new))
-        sharing = [b for b, w in enumerate(wires) if w & new]
-        earliest = sharing[-1] if sharing else 0
-        candidates = [b for b in range(earliest, len(wires)) if len(wires[b] | new) <= limit]
-        if candidates:
-            best = min(candidates, key=lambda b: (len(wires[b] | new) - len(wires[b]), b))
-            wires[best] |= new
-            gates[best].append(g)
-        else:
-            wires.append(new)
-            gates.append([g])
-    return tuple(Block(tuple(sorted(w)), tuple(g)) for w, g in zip(wires, gates, strict=True))
+        return block_unitaries(self.section, self.blocks, entries)
 
 
 @ft.lru_cache(maxsize=256)
@@ -97,4 +76,7 @@ def make_plan(circuit: Circuit, block_size: int = 5, section_gates: int = 96) ->
         section, n_sections = circuit, 1
     else:
         section, n_sections = period.repeat(periods_per_section), repeats // periods_per_section
-    return Plan(section, n_sections, _fuse_greedily(section, min(block_size, circuit.n_qubits)))
+    blocks = fuse(section.wires, min(block_size, circuit.n_qubits))
+    touched = {wire for block in blocks for wire in block.wires}
+    idle = tuple(Block((w,), ()) for w in range(circuit.n_qubits) if w not in touched)
+    return Plan(section, n_sections, blocks + idle)

@@ -11,10 +11,10 @@ import abc
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Float, Array
 
 from ..circuits import Circuit
-from ._apply import apply_plan
+from ._apply import apply_plan, apply_plan_to_real, plan_columns
 from ._fusion import make_plan, Plan
 
 
@@ -25,6 +25,10 @@ class AbstractPropagator(eqx.Module):
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
         """Applies the map to every column; real and imaginary parts come first."""
 
+    def vector(self, u: Float[Array, " p"]) -> Float[Array, "2 dim"]:
+        """Applies the map to one vector."""
+        return self(u[:, None])[..., 0]
+
 
 class GatePropagator(AbstractPropagator):
     """Applies the fused gates to each vector. Memory does not grow beyond the states."""
@@ -34,13 +38,10 @@ class GatePropagator(AbstractPropagator):
     complex_input: bool = eqx.field(static=True)
 
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
-        return apply_plan(self.plan, self.angles, self._states(vectors))
-
-    def _states(self, vectors: Array) -> Array:
-        dim, (p, cols) = 2**self.plan.n_qubits, vectors.shape
-        if self.complex_input:
-            return vectors.reshape(2, dim, cols)
-        return jnp.zeros((2, dim, cols), vectors.dtype).at[0, :p].set(vectors)
+        if not self.complex_input:
+            return apply_plan_to_real(self.plan, self.angles, vectors)
+        states = vectors.reshape(2, 2**self.plan.n_qubits, vectors.shape[1])
+        return apply_plan(self.plan, self.angles, states)
 
 
 class MatrixPropagator(AbstractPropagator):
@@ -49,6 +50,12 @@ class MatrixPropagator(AbstractPropagator):
     matrix: Float[Array, "2 dim p"]
 
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
+        return self._times(vectors)
+
+    def vector(self, u: Float[Array, " p"]) -> Float[Array, "2 dim"]:
+        return self._times(u)
+
+    def _times(self, vectors: Array) -> Array:
         matrix = self.matrix[..., : vectors.shape[0]]  # the amplitudes beyond are zero
         return jnp.tensordot(matrix, vectors, axes=1, precision=lax.Precision.HIGHEST)
 
@@ -77,15 +84,8 @@ def matrix_propagator(
     With complex input the imaginary unit vectors need no simulation of their own: the
     columns of M are `[Re U; Im U]` and `[-Im U; Re U]`.
     """
-    plan = make_plan(circuit, block_size)
-    dim = 2**circuit.n_qubits
-    columns = dim if complex_input else size
-    basis = (
-        jnp.zeros((2, dim, columns), angles.dtype)
-        .at[0]
-        .set(jnp.eye(dim, columns, dtype=angles.dtype))
-    )
-    u = apply_plan(plan, angles, basis)
+    columns = 2**circuit.n_qubits if complex_input else size
+    u = plan_columns(make_plan(circuit, block_size), angles, columns)
     if complex_input:
         u = jnp.concatenate([u, jnp.stack([-u[1], u[0]])], axis=-1)
     return MatrixPropagator(u)
