@@ -10,9 +10,11 @@ ARGS ?=
 # What goes into each environment.
 DEMO := .venv-demo
 TEST := .venv-test
+BENCH := .venv-bench
 DEV := .venv-dev
 INSTALL_$(DEMO) := -e ".[train,plot]"
 INSTALL_$(TEST) := -e ".[train,plot]" --group tests
+INSTALL_$(BENCH) := -e ".[bench]"
 INSTALL_$(DEV) := -e ".[train,plot]" --group dev
 
 .DEFAULT_GOAL := help
@@ -44,8 +46,8 @@ docs: $(DEV)/installed  ## build the site into site/, strictly
 serve: $(DEV)/installed  ## the site at http://127.0.0.1:8000, rebuilt on every save
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs serve
 
-bench: $(DEV)/installed  ## speed and memory, against peers
-	$(DEV)/bin/python -m benchmarks $(ARGS)
+bench: $(BENCH)/installed  ## speed and memory against peers, into outputs/benchmarks.json
+	env -u JAX_ENABLE_X64 $(BENCH)/bin/python -m benchmarks $(ARGS)
 
 clean:  ## remove the environments and everything built
 	rm -rf .venv-* site dist build *.egg-info .pytest_cache .ruff_cache .hypothesis

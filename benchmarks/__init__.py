@@ -1,1 +1,1 @@
-"""Speed against peers: `python -m benchmarks --help`."""
+"""Speed and memory against peers: `python -m benchmarks --help`."""

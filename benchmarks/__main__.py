@@ -1,52 +1,66 @@
 """`python -m benchmarks`: runs the suites, prints tables, writes JSON."""
 
-import json
+import time
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from ._suites import ALL, SUITES
-from ._timing import environment
+from ._machine import environment
+from ._settings import ALL_PEERS, Settings, SMOKE
+from ._suites import SUITES
+from ._tables import as_text, load, save
 
 
 def main(
-    suite: str = "all",
+    suite: tuple[str, ...] = ("all",),
     qubits: tuple[int, ...] = (4, 10),
     batch: int = 256,
     seconds: float = 10.0,
-    peers: tuple[str, ...] = ALL,
+    peers: tuple[str, ...] = ALL_PEERS,
+    smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     out: Path = Path("outputs/benchmarks.json"),
 ) -> None:
-    """Times eqx-qdeq and its peers side by side, after checking that they agree.
+    """Measures eqx-qdeq and its peers side by side, after checking that they agree.
 
     Args:
-        suite: "layer" (value and gradient of one evaluation), "train" (a full training step), or
+        suite: one or more of "layer" (one evaluation, value and gradient), "solve" (equilibria
+            alone), "train" (a full training step), "compile" (the first call), "memory",
+            "scaling" (wires, depth, batch, observables) and "wires" (large state vectors); or
             "all".
-        qubits: the sizes, 4 and/or 10: the paper's circuits.
+        qubits: the sizes; 4 and 10 are the paper's circuits.
         batch: samples in a batch.
-        seconds: how long to measure each suite at each size.
+        seconds: how long to measure each table that compares; the others take about as long.
         peers: the libraries to compare with; none with `--peers` alone.
-        out: where the results go, as JSON.
+        smoke: tiny sizes, to see that all works; overrides qubits, batch, seconds and peers.
+        out: where the results go, as JSON. Suites that are there already and not run are kept.
     """
-    if suite != "all" and suite not in SUITES:
-        raise SystemExit(f"`suite` must be all or one of {', '.join(SUITES)}; got {suite!r}.")
-    chosen = list(SUITES) if suite == "all" else [suite]
-    report = {"environment": environment(), "batch": batch, "suites": {}}
-    print(json.dumps(report["environment"]))
-    for name in chosen:
-        for n in qubits:
-            print(f"\n{name}, {n} qubits, batch {batch}")
-            result = SUITES[name](n, batch, seconds, peers)
-            report["suites"].setdefault(name, {})[str(n)] = result
-            print(f"  all agree within {result['agreement']:.1e}")
-            print(f"  {'':26}{'median ms':>10}{'best ms':>10}{'ratio':>8}{'first call s':>14}")
-            for contestant, r in result["results"].items():
-                print(
-                    f"  {contestant:26}{r['median_ms']:>10.2f}{r['best_ms']:>10.2f}"
-                    f"{r['ratio']:>8.2f}{r['first_call_s']:>14.2f}"
-                )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n")
+    for name in suite:
+        if name != "all" and name not in SUITES:
+            raise SystemExit(f"--suite must be all or of {', '.join(SUITES)}; got {name!r}.")
+    unknown = set(peers) - set(ALL_PEERS)
+    if unknown:
+        raise SystemExit(f"--peers must be of {', '.join(ALL_PEERS)}; got {unknown}.")
+    settings = SMOKE if smoke else Settings(qubits, batch, seconds, peers)
+    load(out)  # a file that cannot be added to is best found out about now
+    here = environment()
+    print(f"{here['machine']}, {here['cpus']} CPUs, device {here['device']}")
+    print(", ".join(f"{package} {v or 'missing'}" for package, v in here["versions"].items()))
+    print(f"sgemm {here['sgemm_gflops']} GFLOP/s, copy {here['copy_gbytes']} GB/s")
+    for name in SUITES if "all" in suite else suite:
+        print(f"\n=== {name}", flush=True)
+        start = time.perf_counter()
+        tables = SUITES[name](settings, here)
+        seconds_taken = round(time.perf_counter() - start, 1)
+        for table in tables:
+            print(f"\n{as_text(table)}", flush=True)
+        record = {
+            "command": settings.command(name),
+            "seconds": seconds_taken,
+            "environment": here,
+            "tables": tables,
+        }
+        save(out, {name: record})
     print(f"\nwritten to {out}")
 
 

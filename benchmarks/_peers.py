@@ -1,8 +1,9 @@
 """The same layer on other simulators: x ↦ ⟨Z⟩ on every wire after the circuit on x/‖x‖."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -14,13 +15,13 @@ Layer = Callable[[Array, Array], Array]
 """`(angles, x) -> values` for one sample."""
 
 
-def ours(circuit: Circuit) -> Layer:
+def ours(circuit: Circuit, engine: str = "auto") -> Layer:
     """eqx-qdeq's own layer."""
-    layer = QuantumLayer(circuit, AmplitudeEncoding(), PauliZ(), key=jax.random.key(0))
+    layer = QuantumLayer(
+        circuit, AmplitudeEncoding(), PauliZ(), key=jax.random.key(0), engine=engine
+    )
 
     def run(angles: Array, x: Array) -> Array:
-        import equinox as eqx
-
         return eqx.tree_at(lambda l: l.angles, layer, angles)(x)
 
     return run
@@ -97,8 +98,8 @@ PEERS: dict[str, Callable[[Circuit], Layer]] = {
 }
 
 
-def available(circuit: Circuit, names: tuple[str, ...]) -> dict[str, Layer]:
-    """The peers that are installed; the others are named in the output."""
+def available(circuit: Circuit, names: Iterable[str]) -> dict[str, Layer]:
+    """The layers of the peers that are installed; the others are named in the output."""
     layers = {}
     for name in names:
         try:

@@ -1,26 +1,73 @@
-"""Fair timing: all contestants in one run, in turn, medians and ratios."""
+"""Fair timing: all contestants in one run, in turn, after a check that they agree."""
 
+import contextlib
 import dataclasses
-import os
-import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Milliseconds a call, and seconds of the first one (tracing and compiling)."""
+    """Milliseconds a call."""
 
     median: float
     best: float
-    first: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A function compiled for its arguments, and what XLA says about it."""
+
+    compiled: Any
+    args: tuple[Any, ...]
+    trace_s: float  # tracing and lowering
+    compile_s: float
+
+    def __call__(self) -> Any:
+        return self.compiled(*self.args)
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations of a call; the body of a while loop counts once. `None`
+        where the back end does not say."""
+        analysis = self.compiled.cost_analysis()
+        flops = None if analysis is None else analysis.get("flops")
+        return flops if flops is not None and flops > 0 else None
+
+    @property
+    def temporary_mib(self) -> float | None:
+        """Memory besides arguments and results. `None` where the back end does not say."""
+        analysis = self.compiled.memory_analysis()
+        return None if analysis is None else analysis.temp_size_in_bytes / 2**20
+
+
+@contextlib.contextmanager
+def quiet_peers() -> Iterator[None]:
+    """Some peers name complex128 in single precision too, where JAX takes complex64 and warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore",
+            message=r"Explicitly requested dtype .*(complex128|float64)",
+            category=UserWarning,
+        )
+        yield
+
+
+def build(function: Callable[..., Any], *args: Any) -> Program:
+    """Traces and compiles `function`, each of which is timed."""
+    with quiet_peers():
+        start = time.perf_counter()
+        # A fresh function, or JAX would remember the traces of this one.
+        lowered = jax.jit(lambda *args: function(*args)).trace(*args).lower()
+        traced = time.perf_counter()
+        compiled = lowered.compile()
+        return Program(compiled, args, traced - start, time.perf_counter() - traced)
 
 
 def time_in_turn(
@@ -28,13 +75,11 @@ def time_in_turn(
 ) -> dict[str, Timing]:
     """Calls every contestant once a round, for about `seconds` in all.
 
-    A machine that slows down meanwhile slows all of them. Each call is waited for.
+    A machine that slows down meanwhile slows all of them. Each call is waited for, and a first
+    one is not counted.
     """
-    first = {}
-    for name, call in contestants.items():
-        start = time.perf_counter()
+    for call in contestants.values():
         jax.block_until_ready(call())
-        first[name] = time.perf_counter() - start
     times: dict[str, list[float]] = {name: [] for name in contestants}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(times.values()))) < min_rounds:
@@ -42,44 +87,20 @@ def time_in_turn(
             start = time.perf_counter()
             jax.block_until_ready(call())
             times[name].append(1000 * (time.perf_counter() - start))
-    return {name: Timing(statistics.median(ts), min(ts), first[name]) for name, ts in times.items()}
+    return {name: Timing(statistics.median(ts), min(ts)) for name, ts in times.items()}
 
 
 def check_agreement(values: Mapping[str, Any], *, reference: str, atol: float) -> float:
     """Raises unless all contestants compute the same; returns the largest difference."""
-    expected = np.concatenate([np.ravel(v) for v in jax.tree.leaves(values[reference])])
+    expected = _flat(values[reference])
     largest = 0.0
     for name, value in values.items():
-        flat = np.concatenate([np.ravel(v) for v in jax.tree.leaves(value)])
-        gap = float(np.max(np.abs(flat - expected)))
+        gap = float(np.max(np.abs(_flat(value) - expected)))
         if not gap <= atol:
             raise AssertionError(f"{name} differs from {reference} by {gap:.2e} (> {atol:.0e})")
         largest = max(largest, gap)
     return largest
 
 
-def sgemm_rate(size: int = 1024, repeats: int = 10) -> float:
-    """The measured GFLOP/s of a float32 matrix product, the roof for what is made of them."""
-    a = jax.random.normal(jax.random.key(0), (size, size), jnp.float32)
-    product = jax.jit(lambda a: a @ a)
-    timing = time_in_turn({"gemm": lambda: product(a)}, seconds=0.5, min_rounds=repeats)["gemm"]
-    return 2 * size**3 / (1e6 * timing.best)
-
-
-def environment() -> dict[str, Any]:
-    """The machine and the versions."""
-    packages = ("jax", "equinox", "optimistix", "lineax", "qujax", "pennylane", "tensorcircuit-ng")
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except ModuleNotFoundError:
-            versions[package] = None
-    return {
-        "machine": platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "device": jax.devices()[0].device_kind,
-        "python": platform.python_version(),
-        "versions": versions,
-        "sgemm_gflops": round(sgemm_rate(), 1),
-    }
+def _flat(value: Any) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(value)])

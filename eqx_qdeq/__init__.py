@@ -5,6 +5,7 @@ an equilibrium, and an equilibrium is an ordinary Equinox module.
 """
 
 from . import circuits as circuits
+from ._engines import LayerPlan as LayerPlan
 from .circuits import Circuit as Circuit
 from .encodings import (
     AbstractEncoding as AbstractEncoding,

@@ -1,7 +1,6 @@
 """QuantumLayer: encoding + circuit + measurement, as an Equinox module from (d,) to (m,)."""
 
 import abc
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -10,53 +9,29 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
+from ._engines import Engine, ENGINES, LayerPlan, make_propagator, plan_layer
 from .circuits import Circuit
-from .encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
+from .encodings import (
+    AbstractEncoding,
+    AbstractStateEncoding,
+    AmplitudeEncoding,
+    DataReuploading,
+)
 from .measurements import AbstractMeasurement
 from .simulate import (
     AbstractPropagator,
     apply_wirewise,
+    best_block_size,
     from_complex,
     gate_propagator,
     GatePropagator,
-    matrix_propagator,
+    Gradient,
+    GRADIENTS,
+    make_plan,
     to_complex,
 )
 
 _HIGHEST = lax.Precision.HIGHEST
-
-Engine = Literal["auto", "statevector", "operator", "heisenberg"]
-_ENGINES = ("auto", "statevector", "operator", "heisenberg")
-
-# Where the circuit's matrix stops paying, by wires: for amplitude encoding because of its
-# memory (2ⁿ·d numbers), for product states because it is applied as a full 2ⁿ × 2ⁿ product.
-_OPERATOR_WIRES_REAL = 11
-_OPERATOR_WIRES_COMPLEX = 7
-
-
-def choose_engine(n_qubits: int, *, complex_input: bool) -> Engine:
-    """The engine for a circuit on `n_qubits` wires that is applied to many samples."""
-    limit = _OPERATOR_WIRES_COMPLEX if complex_input else _OPERATOR_WIRES_REAL
-    return "operator" if n_qubits <= limit else "statevector"
-
-
-def make_propagator(
-    circuit: Circuit,
-    angles: Float[Array, " n_params"],
-    size: int,
-    *,
-    complex_input: bool,
-    engine: Engine,
-    block_size: int,
-) -> AbstractPropagator:
-    """The circuit as a real-linear map on vectors of length `size`, by the given engine."""
-    if engine == "auto":
-        engine = choose_engine(circuit.n_qubits, complex_input=complex_input)
-    if engine == "statevector":
-        return gate_propagator(circuit, angles, complex_input=complex_input, block_size=block_size)
-    return matrix_propagator(
-        circuit, angles, size, complex_input=complex_input, block_size=block_size
-    )
 
 
 class AbstractCompiledLayer(eqx.Module):
@@ -164,7 +139,9 @@ class QuantumLayer(eqx.Module):
     encoding: AbstractEncoding
     measurement: AbstractMeasurement
     engine: Engine = eqx.field(static=True)
-    block_size: int = eqx.field(static=True)
+    block_size: int | None = eqx.field(static=True)
+    expected_batch: int = eqx.field(static=True)
+    gradient: Gradient = eqx.field(static=True)
 
     def __init__(
         self,
@@ -174,10 +151,18 @@ class QuantumLayer(eqx.Module):
         *,
         key: PRNGKeyArray,
         engine: str = "auto",
-        block_size: int = 5,
+        block_size: int | None = None,
+        expected_batch: int = 256,
+        gradient: str = "stored",
     ):
-        if engine not in _ENGINES:
-            raise ValueError(f"`engine` must be one of {', '.join(_ENGINES)}; got {engine!r}.")
+        if engine not in ENGINES:
+            raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}; got {engine!r}.")
+        if block_size is not None and block_size < 1:
+            raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
+        if gradient not in GRADIENTS:
+            raise ValueError(f"`gradient` must be one of {', '.join(GRADIENTS)}; got {gradient!r}.")
+        if expected_batch < 1:
+            raise ValueError(f"`expected_batch` must be at least 1 sample; got {expected_batch}.")
         if isinstance(encoding, DataReuploading):
             if engine not in ("auto", "statevector"):
                 raise ValueError(
@@ -195,6 +180,8 @@ class QuantumLayer(eqx.Module):
         self.measurement = measurement
         self.engine = engine  # pyright: ignore[reportAttributeAccessIssue]
         self.block_size = block_size
+        self.expected_batch = expected_batch
+        self.gradient = gradient  # pyright: ignore[reportAttributeAccessIssue]
 
     @property
     def n_qubits(self) -> int:
@@ -222,22 +209,48 @@ class QuantumLayer(eqx.Module):
         """
         return self.compile(x.shape[0])(x)
 
-    def resolve_engine(self) -> Engine:
-        """The engine that `engine="auto"` stands for."""
-        if self.engine != "auto":
-            return self.engine
-        if not isinstance(self.encoding, AbstractStateEncoding):
-            return "statevector"
-        return choose_engine(self.n_qubits, complex_input=self.encoding.is_complex)
+    def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
+        """How the layer is evaluated: engine, blocks, operations and bytes. `print` it.
 
-    def propagator(self, in_size: int) -> AbstractPropagator:
+        **Arguments:**
+
+        - `in_size`: the number d of features.
+        - `batch`: the number of samples that share the angles; `expected_batch` if left out.
+
+        **Returns:**
+
+        A [`eqx_qdeq.LayerPlan`][].
+
+        **Raises:** `ValueError` for data re-uploading, which has no plan for the whole circuit.
+        """
+        encoding = self._state_encoding()
+        encoding.check(in_size, self.n_qubits)
+        return plan_layer(
+            self.circuit,
+            encoding.n_amplitudes(in_size, self.n_qubits),
+            self.out_size,
+            self.expected_batch if batch is None else batch,
+            complex_input=encoding.is_complex,
+            engine=self.engine,
+            block_size=self.block_size,
+        )
+
+    def _state_encoding(self) -> AbstractStateEncoding:
+        if not isinstance(self.encoding, AbstractStateEncoding):
+            raise ValueError(
+                "data re-uploading puts the data between the gates: the circuit is not one linear "
+                "map of the encoded data, and its sections are applied as state vectors."
+            )
+        return self.encoding
+
+    def propagator(self, in_size: int, *, evaluations: int = 1) -> AbstractPropagator:
         """The circuit as a real-linear map on the encoding's amplitudes.
 
-        Computes what depends on the angles alone; `in_size` is the number of features.
+        Computes what depends on the angles alone; `in_size` is the number of features,
+        `evaluations` how often the map will be used for each sample.
         """
-        encoding = self.encoding
-        if not isinstance(encoding, AbstractStateEncoding):
-            raise ValueError("data re-uploading has no linear propagator.")
+        encoding = self._state_encoding()
+        encoding.check(in_size, self.n_qubits)
         return make_propagator(
             self.circuit,
             self.angles,
@@ -245,15 +258,19 @@ class QuantumLayer(eqx.Module):
             complex_input=encoding.is_complex,
             engine=self.engine,
             block_size=self.block_size,
+            n_values=self.out_size,
+            samples=self.expected_batch * evaluations,
+            gradient=self.gradient,
         )
 
-    def compile(self, in_size: int | None = None) -> AbstractCompiledLayer:
+    def compile(self, in_size: int | None = None, *, evaluations: int = 1) -> AbstractCompiledLayer:
         """Does the work that depends on the angles alone.
 
         **Arguments:**
 
         - `in_size`: the number d of features that the compiled layer will be given. Amplitude
             encoding then skips the amplitudes that are always zero; left out, all 2ⁿ are kept.
+        - `evaluations`: how often it will be called for each sample, e.g. in a solve.
 
         **Returns:**
 
@@ -265,9 +282,13 @@ class QuantumLayer(eqx.Module):
             return self._compile_reuploading(encoding)
         assert isinstance(encoding, AbstractStateEncoding)
         size = 1 << self.n_qubits if in_size is None else in_size
-        propagator = self.propagator(size)
-        if self.resolve_engine() == "heisenberg":
-            p = encoding.n_amplitudes(size, self.n_qubits)
+        if not isinstance(encoding, AmplitudeEncoding):
+            # The layout of angles may fix how many there are; their number changes nothing here.
+            size = 1 if in_size is None else in_size
+        p = encoding.n_amplitudes(size, self.n_qubits)
+        batch = self.expected_batch * evaluations
+        propagator = self.propagator(size, evaluations=evaluations)
+        if self.plan(size, batch=batch).engine == "heisenberg":
             columns = propagator(jnp.eye(p, dtype=self.angles.dtype))
             forms = quadratic_forms(self.measurement, columns, columns)
             return HeisenbergLayer(forms, propagator, encoding, self.n_qubits)
@@ -282,10 +303,10 @@ class QuantumLayer(eqx.Module):
             (head, head_index), (rest, rest_index) = rest.split(cut - done)
             sections.append(
                 gate_propagator(
-                    head,
+                    make_plan(head, self.block_size or best_block_size(head, self.expected_batch)),
                     self.angles[indices[np.array(head_index, int)]],
                     complex_input=True,
-                    block_size=self.block_size,
+                    gradient=self.gradient,
                 )
             )
             indices, done = indices[np.array(rest_index, int)], cut
@@ -300,11 +321,19 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
 - `key`: for the initial angles, uniform in (-π, π) radians. They are the only trainable leaf.
 - `engine`: how states are computed: `"statevector"` applies the fused gates to every sample,
     `"operator"` computes the circuit's matrix once for the angles, `"heisenberg"` pulls the
-    observables back through the circuit once; `"auto"` chooses.
-- `block_size`: gates are fused into blocks on at most this many wires.
+    observables back through the circuit once; `"auto"` takes the one with the lowest estimated
+    cost, which [`eqx_qdeq.QuantumLayer.plan`][] tells.
+- `block_size`: gates are fused into blocks on at most this many wires; if left out, as many as
+    are estimated to be fastest.
+- `expected_batch`: the number of samples that will share the angles, for these estimates.
+    Nothing depends on it but speed.
+- `gradient`: what reverse mode keeps where gates are applied to states: `"stored"` (the states
+    before every block), `"checkpointed"` (those before every section of a periodic circuit) or
+    `"uncomputed"` (none: blocks are undone by their adjoints; then neither forward mode nor second
+    derivatives work, so not within an equilibrium with [`eqx_qdeq.ImplicitAdjoint`][]).
 
-**Raises:** `ValueError` if a measured wire does not exist, or the engine cannot serve the
-encoding.
+**Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding,
+or a number is not positive.
 """
 
 

@@ -28,7 +28,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
-from ._solvers._linear import Elimination, UNROLLED_SIZE
+from ._solvers._linear import factoriser
 
 
 class ImplicitAdjoint(optx.AbstractAdjoint):
@@ -136,21 +136,16 @@ def _solve(
     eye = jnp.eye(n, dtype=matrix.dtype)
     constant = jax.lax.stop_gradient(matrix)
     usable = usable & jnp.all(jnp.isfinite(constant))
-    constant = jnp.where(usable, constant, eye)
-    small = n <= UNROLLED_SIZE
-    if small:
-        state, pivots = Elimination().factorise(constant)
-    else:
-        state, pivots = None, jnp.diagonal(jax.lax.linalg.lu(constant)[0])
+    direct = factoriser(n)
+    state, pivots = direct.factorise(jnp.where(usable, constant, eye))
     pivots = jnp.abs(pivots)
     usable = usable & (jnp.min(pivots) > jnp.finfo(matrix.dtype).eps * jnp.max(pivots))
     # Where it is not, the system becomes 1·x = 0.
     operator = lx.MatrixLinearOperator(jnp.where(usable, matrix, eye))
     right = jnp.where(usable, right, 0)
-    if solver is None and small:
-        state = tree_where(usable, state, (eye, eye))
-        solution = lx.linear_solve(operator, right, Elimination(), state=state, throw=False)
+    if solver is None:
+        state = tree_where(usable, state, direct.factorise(eye)[0])
+        solution = lx.linear_solve(operator, right, direct, state=state, throw=False)
     else:
-        solver = lx.LU() if solver is None else solver
         solution = lx.linear_solve(operator, right, solver, throw=False)
     return solution.value

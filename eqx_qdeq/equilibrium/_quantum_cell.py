@@ -18,14 +18,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._engines import make_propagator
 from ..encodings import AbstractStateEncoding, AmplitudeEncoding, Axis, pauli_rotations
-from ..layers import (
-    AbstractCompiledLayer,
-    make_propagator,
-    propagate,
-    quadratic_forms,
-    QuantumLayer,
-)
+from ..layers import AbstractCompiledLayer, propagate, quadratic_forms, QuantumLayer
 from ..measurements import AbstractMeasurement
 from ..simulate import (
     AbstractPropagator,
@@ -38,6 +33,9 @@ from ._cell import AbstractCell
 from ._injection import AbstractInjection, AbstractLinearInjection, AngleFeedback
 
 _HIGHEST = lax.Precision.HIGHEST
+
+# How often a solve evaluates a cell for each sample, as far as the choice of an engine goes.
+_EVALUATIONS = 10
 
 
 class AbstractBoundCell(eqx.Module):
@@ -109,7 +107,8 @@ class QuantumCell(AbstractCell):
         assert isinstance(self.injection, AbstractLinearInjection)
         if isinstance(self.layer.encoding, AmplitudeEncoding):
             return _compile_rational(self.layer, self.injection, in_size)
-        return _CompiledComposition(self.layer.compile(), self.injection, self.layer.out_size)
+        layer = self.layer.compile(evaluations=_EVALUATIONS)
+        return _CompiledComposition(layer, self.injection, self.layer.out_size)
 
     def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
         return self.compile(x.shape[0]).bind(x)
@@ -360,12 +359,18 @@ def _compile_feedback(
         )
     position, wires = injection.resolve(len(layer.circuit), n, m)
     (head, head_index), (tail, tail_index) = layer.circuit.split(position)
-    options = {"engine": layer.engine, "block_size": layer.block_size}
+    options = {
+        "engine": layer.engine,
+        "block_size": layer.block_size,
+        "n_values": layer.out_size,
+        "gradient": layer.gradient,
+    }
     first = make_propagator(
         head,
         layer.angles[np.array(head_index, int)],
         encoding.n_amplitudes(in_size, n),
         complex_input=encoding.is_complex,
+        samples=layer.expected_batch,
         **options,
     )
     second = make_propagator(
@@ -373,6 +378,7 @@ def _compile_feedback(
         layer.angles[np.array(tail_index, int)],
         2 * 2**n,
         complex_input=True,
+        samples=layer.expected_batch * _EVALUATIONS,
         **options,
     )
     one_hot = jnp.asarray(np.arange(n)[:, None] == np.array(wires)[None, :], layer.angles.dtype)

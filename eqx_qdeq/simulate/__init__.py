@@ -1,14 +1,18 @@
 """From a circuit and its angles to numbers. The only folder that calls qujax."""
 
 from ._apply import (
-    apply_plan as apply_plan,
-    apply_plan_to_real as apply_plan_to_real,
     apply_wirewise as apply_wirewise,
     from_complex as from_complex,
-    plan_columns as plan_columns,
     to_complex as to_complex,
 )
 from ._blocks import Block as Block
+from ._cost import (
+    best_block_size as best_block_size,
+    Cost as Cost,
+    plan_cost as plan_cost,
+    product_cost as product_cost,
+    this_machine as this_machine,
+)
 from ._fusion import make_plan as make_plan, Plan as Plan
 from ._linear import (
     AbstractPropagator as AbstractPropagator,
@@ -18,3 +22,10 @@ from ._linear import (
     MatrixPropagator as MatrixPropagator,
 )
 from ._qujax import qujax_state_function as qujax_state_function
+from ._run import (
+    apply_plan as apply_plan,
+    apply_plan_to_real as apply_plan_to_real,
+    Gradient as Gradient,
+    GRADIENTS as GRADIENTS,
+    plan_columns as plan_columns,
+)

@@ -24,156 +24,105 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from ._blocks import Block
-from ._fusion import Plan
 from ._product import real_form
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+PARTS = "parts"  # the label of the axis of real and imaginary parts
+
+# A block's axes go to the front unless fewer than this many axes lie behind them.
+_SHORT_RUN = 3
+
+_Label = int | str
+"""The number of a wire, ~wire for the input of an open wire, or `PARTS`."""
 
 
 @dataclasses.dataclass
-class _Tensor:
-    """States on the wires that were touched, as an array with one axis for each label.
+class StateTensor:
+    """States on the wires that were touched: an array with one axis per label, then the columns.
 
-    Axes: real and imaginary parts (or only real parts), the labels, the columns. A label is the
-    number of a wire, or ~wire for the input of an open wire.
+    The axis of parts has length 1 as long as the states are real.
     """
 
     array: Array
-    labels: list[int]
+    labels: list[_Label]
 
-    def wires(self) -> list[int]:
-        return [label for label in self.labels if label >= 0]
+    def axis(self, label: _Label) -> int:
+        return self.labels.index(label)
+
+    def arrange(self, labels: Sequence[_Label]) -> None:
+        self.array = self.array.transpose(*map(self.axis, labels), len(labels))
+        self.labels = list(labels)
 
 
-def _apply_block(matrix: Float[Array, "rows rows"], block: Block, t: _Tensor, n_open: int):
+def apply_block(u: Float[Array, "2 _ _"], block: Block, t: StateTensor, n_open: int) -> None:
     """One block on a tensor. Untouched wires from `n_open` on are open, those before are |0⟩."""
-    k, labels = len(block.wires), t.labels
-    present = [w for w in block.wires if w in labels]
-    opened = [w for w in block.wires if w not in labels and w >= n_open]
-    if not block.gates and not opened and len(present) == k:
+    k = len(block.wires)
+    present = [w for w in block.wires if w in t.labels]
+    opened = [w for w in block.wires if w not in t.labels and w >= n_open]
+    if len(present) == k and not block.gates:
         return
-    parts = t.array.shape[0]
-    m = matrix.reshape((2,) + (2,) * k + (2,) + (2,) * k)
     # A wire in |0⟩ uses the block's first column only, a real state its real columns only.
-    index: list[int | slice] = [slice(None)] * (k + 1) + [slice(0, parts)]
+    n_parts = t.array.shape[t.axis(PARTS)]
+    index: list[int | slice] = [slice(None)] * (k + 1) + [slice(0, n_parts)]
     index += [slice(None) if w in present or w in opened else 0 for w in block.wires]
-    m = m[tuple(index)]
-    kept = [w for w in block.wires if w in present or w in opened]
-    axis = {w: k + 2 + i for i, w in enumerate(kept)}
+    matrix = real_form(u).astype(t.array.dtype).reshape((2,) * (2 * k + 2))[tuple(index)]
+    inputs = [w for w in block.wires if w in present or w in opened]
+
+    # The contracted axes in the tensor's order, so that what lies together is not moved.
+    in_order = sorted(present, key=t.axis)
+    contracted = [PARTS, *in_order]
+    behind = len(t.labels) - 1 - max(map(t.axis, contracted))
+    at_end = t.array.shape[-1] == 1 and len(present) == k and behind < _SHORT_RUN
+    of_matrix = [k + 1 if c == PARTS else k + 2 + inputs.index(c) for c in contracted]
+    of_tensor = [t.axis(c) for c in contracted]
+    rest = [label for label in t.labels if label not in contracted]
+    outputs = [PARTS, *block.wires, *(~w for w in opened)]
     # HIGHEST: a TF32 or bfloat16 product would cap the accuracy of the equilibrium.
-    t.array = lax.dot_general(
-        m,
-        t.array,
-        (
-            ((k + 1, *(axis[w] for w in present)), (0, *(1 + labels.index(w) for w in present))),
-            ((), ()),
-        ),
-        precision=lax.Precision.HIGHEST,
-    )
-    rest = [label for label in labels if label not in present]
-    t.labels = [*block.wires, *(~w for w in opened), *rest]
+    if at_end:
+        # One state, and the block's axes are among its last ones. Brought to the front, they
+        # would be moved number by number; to the end, in longer runs or not at all.
+        array = lax.squeeze(t.array, (len(t.labels),))
+        dims = ((of_tensor, of_matrix), ((), ()))
+        t.array = lax.dot_general(array, matrix, dims, precision=_HIGHEST)[..., None]
+        t.labels = [*rest, *outputs]
+    else:
+        dims = ((of_matrix, of_tensor), ((), ()))
+        t.array = lax.dot_general(matrix, t.array, dims, precision=_HIGHEST)
+        t.labels = [*outputs, *rest]
 
 
-def _close(t: _Tensor, open_wires: range, columns: int) -> None:
+def _close(t: StateTensor, open_wires: range, columns: int) -> None:
     """Turns the inputs of the open wires into columns, once all of them are there."""
     inputs = [~w for w in open_wires]
     if not inputs or any(label not in t.labels for label in inputs):
         return
-    wires = t.wires()
-    order = [t.labels.index(label) + 1 for label in (*wires, *inputs)]
-    array = t.array[..., 0].transpose(0, *order)
-    array = array.reshape(*array.shape[: len(wires) + 1], -1)
-    t.array, t.labels = array[..., :columns], wires
+    others = [label for label in t.labels if label not in inputs]
+    t.arrange([*others, *inputs])
+    t.array = t.array.reshape(*t.array.shape[: len(others)], -1)[..., :columns]
+    t.labels = others
 
 
-def _evolve(
-    matrices: Sequence[Float[Array, "_ _"]],
+def evolve(
+    unitaries: Sequence[Float[Array, "2 _ _"]],
     blocks: Sequence[Block],
-    t: _Tensor,
+    t: StateTensor,
     n_qubits: int,
     open_wires: range = range(0),
     columns: int = 1,
 ) -> Float[Array, "2 dim cols"]:
     n_open = open_wires.start if len(open_wires) else n_qubits
-    for matrix, block in zip(matrices, blocks, strict=True):
-        _apply_block(matrix, block, t, n_open)
+    for u, block in zip(unitaries, blocks, strict=True):
+        apply_block(u, block, t, n_open)
         _close(t, open_wires, columns)
-    order = [t.labels.index(wire) + 1 for wire in range(n_qubits)]
-    return t.array.transpose(0, *order, n_qubits + 1).reshape(2, 2**n_qubits, -1)
+    t.arrange([PARTS, *range(n_qubits)])
+    return t.array.reshape(2, 2**n_qubits, -1)
 
 
-def _apply_sections(
-    plan: Plan,
-    angles: Float[Array, " n_params"],
-    t: _Tensor,
-    *,
-    open_wires: range = range(0),
-    columns: int = 1,
-    unroll: int = 1,
-) -> Float[Array, "2 dim cols"]:
-    n = plan.n_qubits
-    matrices = [real_form(u).astype(t.array.dtype) for u in plan.unitaries(angles)]
-    # The first section brings the wires in; the others all look alike.
-    state = _evolve([m[0] for m in matrices], plan.blocks, t, n, open_wires, columns)
-    if plan.n_sections == 1:
-        return state
-
-    def section(state: Array, matrices: list[Array]) -> tuple[Array, None]:
-        return _evolve(matrices, plan.blocks, _full(state, n), n), None
-
-    out, _ = lax.scan(section, state, [m[1:] for m in matrices], unroll=unroll)
-    return out
-
-
-def _full(state: Float[Array, "2 dim cols"], n_qubits: int) -> _Tensor:
+def full_tensor(state: Float[Array, "2 dim cols"], n_qubits: int) -> StateTensor:
     array = state.reshape((2,) * (n_qubits + 1) + (state.shape[-1],))
-    return _Tensor(array, list(range(n_qubits)))
-
-
-def apply_plan(
-    plan: Plan,
-    angles: Float[Array, " n_params"],
-    state: Float[Array, "2 dim cols"],
-    *,
-    unroll: int = 1,
-) -> Float[Array, "2 dim cols"]:
-    """Applies the planned circuit to every column of `state`.
-
-    **Arguments:**
-
-    - `plan`: from [`make_plan`][].
-    - `angles`: in radians, shape `(n_params,)`.
-    - `state`: real and imaginary parts of the columns, shape `(2, 2**n, columns)`.
-    - `unroll`: sections of a periodic circuit per step of the scan.
-
-    **Returns:**
-
-    The columns after the circuit, same shape.
-    """
-    return _apply_sections(plan, angles, _full(state, plan.n_qubits), unroll=unroll)
-
-
-def apply_plan_to_real(
-    plan: Plan, angles: Float[Array, " n_params"], vectors: Float[Array, "p cols"]
-) -> Float[Array, "2 dim cols"]:
-    """As [`apply_plan`][], for states of which the first p ≤ 2ⁿ amplitudes are real and the
-    others zero."""
-    wires = _low_wires(plan.n_qubits, vectors.shape[0])
-    padded = jnp.pad(vectors, ((0, 2 ** len(wires) - vectors.shape[0]), (0, 0)))
-    array = padded.reshape((1,) + (2,) * len(wires) + (-1,))
-    return _apply_sections(plan, angles, _Tensor(array, list(wires)))
-
-
-def plan_columns(
-    plan: Plan, angles: Float[Array, " n_params"], columns: int
-) -> Float[Array, "2 dim columns"]:
-    """The first `columns` columns of the circuit's matrix."""
-    wires = _low_wires(plan.n_qubits, columns)
-    one = _Tensor(jnp.ones((1, 1), angles.dtype), [])
-    return _apply_sections(plan, angles, one, open_wires=wires, columns=columns)
-
-
-def _low_wires(n_qubits: int, size: int) -> range:
-    """The last wires, as many as it takes to number `size` basis states."""
-    return range(n_qubits - min(n_qubits, (size - 1).bit_length()), n_qubits)
+    return StateTensor(array, [PARTS, *range(n_qubits)])
 
 
 def to_complex(state: Float[Array, "2 *shape"]) -> Complex[Array, "*shape"]:
@@ -193,6 +142,6 @@ def apply_wirewise(
     n = gates.shape[0]
     tensor = state.reshape((2,) * n)
     for wire in range(n):
-        product = jnp.tensordot(gates[wire], tensor, (1, wire), precision=lax.Precision.HIGHEST)
+        product = jnp.tensordot(gates[wire], tensor, (1, wire), precision=_HIGHEST)
         tensor = jnp.moveaxis(product, 0, wire)
     return tensor.reshape(-1)

@@ -51,23 +51,27 @@ class Plan:
 
 
 @ft.lru_cache(maxsize=256)
-def make_plan(circuit: Circuit, block_size: int = 5, section_gates: int = 96) -> Plan:
+def make_plan(circuit: Circuit, block_size: int = 5, section_gates: int | None = None) -> Plan:
     """Plans the fused application of a circuit. Cached: circuits are hashable.
 
     **Arguments:**
 
     - `circuit`: the circuit.
     - `block_size`: the largest number of wires of a block (a single gate on more wires is a
-        block of its own). 5 was measured fastest on two CPU cores at 10 wires.
+        block of its own). [`eqx_qdeq.simulate.best_block_size`][] estimates the best one.
     - `section_gates`: a periodic circuit is scanned in sections of at most this many gates
-        (at least one period), which bounds the compile time.
+        (at least one period), which bounds the compile time. 12 for each wire if left out.
 
     **Returns:**
 
     A [`Plan`][].
+
+    **Raises:** `ValueError` if `block_size` is below 1.
     """
     if block_size < 1:
         raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
+    if section_gates is None:
+        section_gates = 12 * circuit.n_qubits
     period, repeats = circuit.repetition()
     divisors = [d for d in range(1, repeats + 1) if repeats % d == 0]
     fitting = [d for d in divisors if d * len(period) <= section_gates]

@@ -11,11 +11,10 @@ import abc
 import equinox as eqx
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Float, Array
+from jaxtyping import Array, Float
 
-from ..circuits import Circuit
-from ._apply import apply_plan, apply_plan_to_real, plan_columns
-from ._fusion import make_plan, Plan
+from ._fusion import Plan
+from ._run import apply_plan, apply_plan_to_real, Gradient, plan_columns
 
 
 class AbstractPropagator(eqx.Module):
@@ -36,12 +35,13 @@ class GatePropagator(AbstractPropagator):
     plan: Plan = eqx.field(static=True)
     angles: Float[Array, " n_params"]
     complex_input: bool = eqx.field(static=True)
+    gradient: Gradient = eqx.field(static=True, default="stored")
 
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
         if not self.complex_input:
-            return apply_plan_to_real(self.plan, self.angles, vectors)
+            return apply_plan_to_real(self.plan, self.angles, vectors, gradient=self.gradient)
         states = vectors.reshape(2, 2**self.plan.n_qubits, vectors.shape[1])
-        return apply_plan(self.plan, self.angles, states)
+        return apply_plan(self.plan, self.angles, states, gradient=self.gradient)
 
 
 class MatrixPropagator(AbstractPropagator):
@@ -61,31 +61,25 @@ class MatrixPropagator(AbstractPropagator):
 
 
 def gate_propagator(
-    circuit: Circuit,
+    plan: Plan,
     angles: Float[Array, " n_params"],
     *,
     complex_input: bool,
-    block_size: int,
+    gradient: Gradient = "stored",
 ) -> GatePropagator:
     """The circuit as a propagator that applies its gates, for every kind of input."""
-    return GatePropagator(make_plan(circuit, block_size), angles, complex_input)
+    return GatePropagator(plan, angles, complex_input, gradient)
 
 
 def matrix_propagator(
-    circuit: Circuit,
-    angles: Float[Array, " n_params"],
-    size: int,
-    *,
-    complex_input: bool,
-    block_size: int,
+    plan: Plan, angles: Float[Array, " n_params"], size: int, *, complex_input: bool
 ) -> MatrixPropagator:
     """The circuit as a matrix: its action on the p = `size` basis vectors of the input.
 
     With complex input the imaginary unit vectors need no simulation of their own: the
     columns of M are `[Re U; Im U]` and `[-Im U; Re U]`.
     """
-    columns = 2**circuit.n_qubits if complex_input else size
-    u = plan_columns(make_plan(circuit, block_size), angles, columns)
+    u = plan_columns(plan, angles, 2**plan.n_qubits if complex_input else size)
     if complex_input:
         u = jnp.concatenate([u, jnp.stack([-u[1], u[0]])], axis=-1)
     return MatrixPropagator(u)

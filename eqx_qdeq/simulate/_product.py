@@ -127,11 +127,8 @@ def real_form(matrix: Float[Array, "*b 2 rows cols"]) -> Float[Array, "*b 2*rows
 # --- What is fixed by the circuit alone -------------------------------------------------------
 
 
-_Term = tuple[int | None, np.ndarray]
-"""The position of a coefficient (None for 1) and its constant matrix."""
-
-_Chain = list[list[_Term]]
-"""Factors, the first one acting first."""
+_Factor = tuple[list[int | None], np.ndarray]
+"""The positions of b coefficients (None for 1) and their constant matrices, (b, dim, dim)."""
 
 
 @ft.lru_cache(maxsize=256)
@@ -139,13 +136,13 @@ def _hierarchy(
     circuit: Circuit, blocks: tuple[Block, ...]
 ) -> tuple[list[_Factors], list[_Factors]]:
     """How gates are multiplied into pairs, and pairs into blocks."""
-    pair_chains: list[_Chain] = []
-    block_chains: list[_Chain] = []
+    pair_chains: list[list[_Factor]] = []
+    block_chains: list[list[_Factor]] = []
     starts, total = entry_layout(circuit)
     position = 0
     for block in blocks:
         k = len(block.wires)
-        chain: _Chain = []
+        chain: list[_Factor] = []
         for pair in fuse([circuit.wires[g] for g in block.gates], _PAIR):
             # A lone wire is taken with a neighbour: then nearly all pairs have one size.
             spare = [w for w in block.wires if w not in pair.wires]
@@ -154,93 +151,87 @@ def _hierarchy(
             pair_chains.append(_gate_chain(circuit, wires, gates, starts))
             local = [block.wires.index(w) for w in wires]
             units = _units(2 ** len(wires))
-            chain.append([(position + i, _embed(u, local, k)) for i, u in enumerate(units)])
+            positions: list[int | None] = list(range(position, position + len(units)))
+            chain.append((positions, _embed(units, local, k)))
             position += len(units)
-        block_chains.append(chain or [[(None, np.eye(2**k))]])
+        block_chains.append(chain or [([None], np.eye(2**k)[None])])
     return _stacks(pair_chains, total), _stacks(block_chains, position)
 
 
-def _units(dim: int) -> list[np.ndarray]:
+def _units(dim: int) -> np.ndarray:
     """The matrices with a single one, row by row."""
-    return list(np.eye(dim * dim).reshape(-1, dim, dim))
+    return np.eye(dim * dim).reshape(-1, dim, dim)
 
 
-def _stacks(chains: list[_Chain], total: int) -> list[_Factors]:
+def _stacks(chains: list[list[_Factor]], total: int) -> list[_Factors]:
     """The chains as arrays, those with matrices of one size together."""
     by_size: dict[int, list[int]] = {}
     for i, chain in enumerate(chains):
-        by_size.setdefault(chain[0][0][1].shape[0], []).append(i)
+        by_size.setdefault(chain[0][1].shape[-1], []).append(i)
     return [_stack(chains, members, total) for members in by_size.values()]
 
 
-def _stack(chains: list[_Chain], members: list[int], total: int) -> _Factors:
+def _stack(chains: list[list[_Factor]], members: list[int], total: int) -> _Factors:
     one, zero = total, total + 1
     chosen = [chains[i] for i in members]
     n_factors = max(len(chain) for chain in chosen)
-    n_terms = max(len(terms) for chain in chosen for terms in chain)
-    dim = chosen[0][0][0][1].shape[0]
+    n_terms = max(len(positions) for chain in chosen for positions, _ in chain)
+    dim = chosen[0][0][1].shape[-1]
+    is_complex = any(np.any(np.imag(constants)) for chain in chosen for _, constants in chain)
     entries = np.full((len(chosen), n_factors, n_terms), zero)
-    constants = np.zeros((len(chosen), n_factors, n_terms, dim, dim), complex)
+    constants = np.zeros((*entries.shape, dim, dim), complex if is_complex else float)
     # Shorter chains are filled up with identities.
     entries[:, :, 0] = one
     constants[:, :, 0] = np.eye(dim)
     for s, chain in enumerate(chosen):
-        for f, terms in enumerate(chain):
-            for b, (entry, constant) in enumerate(terms):
-                entries[s, f, b] = one if entry is None else entry
-                constants[s, f, b] = constant
-    if not np.any(np.imag(constants)):
-        constants = np.real(constants)
+        for f, (positions, matrices) in enumerate(chain):
+            entries[s, f, : len(positions)] = [one if p is None else p for p in positions]
+            constants[s, f, : len(positions)] = matrices if is_complex else np.real(matrices)
     return _Factors(tuple(members), entries, constants)
 
 
 def _gate_chain(
     circuit: Circuit, wires: tuple[int, ...], gates: list[int], starts: dict[int, int]
-) -> _Chain:
+) -> list[_Factor]:
     """The factors of some gates as matrices on `wires`, constant gates multiplied in."""
     k = len(wires)
     constant = np.eye(2**k, dtype=complex)
-    chain: _Chain = []
+    chain: list[_Factor] = []
     for g in gates:
         local = [wires.index(wire) for wire in circuit.wires[g]]
         if is_constant(circuit.gates[g]):
             matrix = constant_matrix(circuit.gates[g])  # pyright: ignore[reportArgumentType]
-            constant = _embed(matrix, local, k) @ constant
+            constant = _embed(matrix[None], local, k)[0] @ constant
             continue
-        chain.append(
-            [
-                (
-                    None if entry is None else starts[g] + entry,
-                    _embed(unit, local, k) @ constant,
-                )
-                for entry, unit in _gate_terms(circuit, g)
-            ]
-        )
+        entries, matrices = _gate_factor(circuit, g)
+        positions = [None if entry is None else starts[g] + entry for entry in entries]
+        chain.append((positions, _embed(matrices, local, k) @ constant))
         constant = np.eye(2**k, dtype=complex)
     if not chain:
-        return [[(None, constant)]]
+        return [([None], constant[None])]
     # What is left over acts last.
-    chain[-1] = [(entry, constant @ matrix) for entry, matrix in chain[-1]]
+    positions, matrices = chain[-1]
+    chain[-1] = (positions, constant @ matrices)
     return chain
 
 
-def _gate_terms(circuit: Circuit, g: int) -> list[_Term]:
+def _gate_factor(circuit: Circuit, g: int) -> _Factor:
     """Gate g as a sum over its own entries of constant matrices."""
     gate, dim = circuit.gates[g], 2 ** len(circuit.wires[g])
     units = _units(dim)
-    terms: list[_Term] = list(enumerate(units))
     if isinstance(gate, str) and gate[0] == "C":
         # A controlled gate: the identity where the control is 0, and four entries.
         kept = [dim * i + j for i in (2, 3) for j in (2, 3)]
-        terms = [(None, np.diag([1.0, 1.0, 0.0, 0.0])), *((e, units[e]) for e in kept)]
-    return terms
+        return [None, *kept], np.concatenate([np.diag([1.0, 1.0, 0.0, 0.0])[None], units[kept]])
+    return list(range(dim * dim)), units
 
 
-def _embed(matrix: np.ndarray, wires: list[int], n: int) -> np.ndarray:
-    """A matrix on some of n wires as one on all of them."""
-    k = len(wires)
-    rest = [w for w in range(n) if w not in wires]
-    full = np.kron(matrix, np.eye(2 ** (n - k))).reshape((2,) * (2 * n))
-    order = [*wires, *rest]
-    back = [order.index(w) for w in range(n)]
-    return full.transpose(*back, *(n + b for b in back)).reshape(2**n, 2**n)
+def _embed(matrices: np.ndarray, wires: list[int], n: int) -> np.ndarray:
+    """Matrices on some of n wires, shape (b, 2**k, 2**k), as ones on all of them."""
+    b, k = matrices.shape[0], len(wires)
+    others = np.eye(2 ** (n - k))
+    full = matrices[:, :, None, :, None] * others[:, None, :]
+    order = [*wires, *(w for w in range(n) if w not in wires)]
+    back = [1 + order.index(w) for w in range(n)]
+    full = full.reshape((b,) + (2,) * (2 * n))
+    return full.transpose(0, *back, *(n + i for i in back)).reshape(b, 2**n, 2**n)

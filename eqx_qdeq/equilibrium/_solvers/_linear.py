@@ -1,13 +1,17 @@
 """The linear systems within Newton's method and its relatives."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.scipy as jsp
 import lineax as lx
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from ._gmres import EarlyExitGMRES
 
@@ -17,12 +21,14 @@ DENSE_SIZE = 64
 # Up to here elimination is unrolled. In a batch of 256 on a CPU it takes a quarter of the time
 # of LAPACK's LU, which is called matrix by matrix (size 4: 0.04 against 0.14 ms, size 10: 0.10
 # against 0.42 ms). Above, the compile time of the unrolled code is not worth it.
-UNROLLED_SIZE = 10
+_UNROLLED_SIZE = 10
 
 _HIGHEST = lax.Precision.HIGHEST
 
-_Inverse = tuple[Array, Array]
-"""A matrix and its inverse."""
+
+def is_iterative(linear_solver: lx.AbstractLinearSolver | None, n: int) -> bool:
+    """Whether `solve_shifted` chooses an iterative solver, which needs to know how accurate."""
+    return linear_solver is None and n > DENSE_SIZE
 
 
 def solve_shifted(
@@ -61,7 +67,7 @@ def solve_shifted(
 
 def solve_dense(a: Float[Array, "n n"], b: Float[Array, " n"]) -> Float[Array, " n"]:
     """Solves a x = b by Gaussian elimination with row pivoting; not finite if a is singular."""
-    if b.size > UNROLLED_SIZE:
+    if b.size > _UNROLLED_SIZE:
         return lx.linear_solve(lx.MatrixLinearOperator(a), b, lx.LU(), throw=False).value
     return _eliminate(a, b[:, None])[0][:, 0]
 
@@ -70,54 +76,104 @@ def _eliminate(
     a: Float[Array, "n n"], b: Float[Array, "n k"]
 ) -> tuple[Float[Array, "n k"], Float[Array, " n"]]:
     """The solution of a x = b, and the pivots."""
+    # In `lax` and not `jax.numpy`: a third of the time to trace a training step was spent here.
     n = a.shape[0]
-    rest = jnp.concatenate([a, b], axis=1)
-    rows = []
+    if n == 0:
+        return b, jnp.zeros(0, a.dtype)
+    rest = lax.concatenate([a, b], 1)
+    rows, pivots = [], []
     for k in range(n):
         # The pivot's row is done; the first row takes its place among those that remain.
-        pivot = jnp.argmax(jnp.abs(rest[:, 0]))
-        row = rest[pivot]
+        column = lax.index_in_dim(rest, 0, 1, keepdims=False)
+        pivot = lax.argmax(lax.abs(column), 0, np.int32)
+        row = lax.dynamic_slice_in_dim(rest, pivot, 1)
+        first = lax.broadcast_in_dim(lax.slice_in_dim(rest, 0, 1), rest.shape, (0, 1))
+        here = lax.eq(lax.iota(np.int32, n - k), lax.broadcast(pivot, (n - k,)))
+        rest = lax.select(lax.broadcast_in_dim(here, rest.shape, (0,)), first, rest)
+        head, row = lax.slice_in_dim(row, 0, 1, axis=1), lax.slice_in_dim(row, 1, None, axis=1)
+        factors = lax.slice(rest, (1, 0), (n - k, 1)) / head
+        rest = lax.slice(rest, (1, 1), rest.shape) - factors * row
         rows.append(row)
-        rest = jnp.where((jnp.arange(n - k) == pivot)[:, None], rest[0], rest)[1:]
-        rest = rest[:, 1:] - (rest[:, :1] / row[0]) * row[1:]
-    x: list[Array] = []  # from the last unknown to the first
-    for done, row in enumerate(reversed(rows)):
-        known = sum((c * v for c, v in zip(row[1:], reversed(x), strict=False)), 0.0)
-        x.append((row[done + 1 :] - known) / row[0])
-    if not x:
-        return b, jnp.zeros(0, a.dtype)
-    return jnp.stack(x[::-1]), jnp.stack([row[0] for row in rows])
+        pivots.append(lax.squeeze(head, (0, 1)))
+    x = None  # the rows that are solved, from the last unknown upwards
+    for row, pivot in zip(reversed(rows), reversed(pivots), strict=True):
+        done = 0 if x is None else x.shape[0]
+        right = lax.slice_in_dim(row, done, None, axis=1)
+        if x is not None:
+            known = lax.slice_in_dim(row, 0, done, axis=1)
+            right = right - lax.dot(known, x, precision=_HIGHEST)
+        right = right / pivot
+        x = right if x is None else lax.concatenate([right, x], 0)
+    assert x is not None
+    return x, jnp.stack(pivots)
 
 
-class Elimination(lx.AbstractLinearSolver):
-    """A small dense system, by its inverse and one step of refinement.
+class AbstractFactoriser(lx.AbstractLinearSolver):
+    """A direct solver for small dense matrices that tells their pivots."""
 
-    Factorising a batch of small matrices costs more in calls to LAPACK than in arithmetic: this
-    is elementwise throughout. The refinement brings the inverse's residual down to that of LU.
-    """
+    @abc.abstractmethod
+    def factorise(self, a: Float[Array, "n n"]) -> tuple[PyTree[Array], Float[Array, " n"]]:
+        """The state for `lineax.linear_solve`, and the pivots."""
 
-    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> _Inverse:
+    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> PyTree[Array]:
         return self.factorise(operator.as_matrix())[0]
 
-    def factorise(self, a: Float[Array, "n n"]) -> tuple[_Inverse, Float[Array, " n"]]:
-        """The state for `lineax.linear_solve`, and the pivots."""
+    def conj(self, state: PyTree[Array], options: dict[str, Any]) -> tuple[PyTree[Array], dict]:
+        return state, {}  # all is real
+
+    def assume_full_rank(self) -> bool:
+        return True
+
+
+class Inverse(AbstractFactoriser):
+    """By the inverse and one step of refinement, elementwise throughout.
+
+    Factorising a batch of tiny matrices costs more in calls to LAPACK than in arithmetic. The
+    refinement brings the inverse's residual down to that of LU.
+    """
+
+    def factorise(self, a: Float[Array, "n n"]) -> tuple[PyTree[Array], Float[Array, " n"]]:
         inverse, pivots = _eliminate(a, jnp.eye(a.shape[0], dtype=a.dtype))
         return (a, inverse), pivots
 
     def compute(
-        self, state: _Inverse, vector: Float[Array, " n"], options: dict[str, Any]
+        self, state: PyTree[Array], vector: Float[Array, " n"], options: dict[str, Any]
     ) -> tuple[Float[Array, " n"], lx.RESULTS, dict[str, Any]]:
         a, inverse = state
         x = jnp.dot(inverse, vector, precision=_HIGHEST)
         gap = vector - jnp.dot(a, x, precision=_HIGHEST)
         return x + jnp.dot(inverse, gap, precision=_HIGHEST), lx.RESULTS.successful, {}
 
-    def transpose(self, state: _Inverse, options: dict[str, Any]) -> tuple[_Inverse, dict]:
+    def transpose(
+        self, state: PyTree[Array], options: dict[str, Any]
+    ) -> tuple[PyTree[Array], dict[str, Any]]:
         a, inverse = state
         return (a.T, inverse.T), {}
 
-    def conj(self, state: _Inverse, options: dict[str, Any]) -> tuple[_Inverse, dict]:
-        return state, {}  # real
 
-    def assume_full_rank(self) -> bool:
-        return True
+class _LU(eqx.Module):
+    factors: Float[Array, "n n"]
+    pivots: Int[Array, " n"]
+    transposed: bool = eqx.field(static=True)
+
+
+class Factors(AbstractFactoriser):
+    """By LAPACK's LU, as `lineax.LU`."""
+
+    def factorise(self, a: Float[Array, "n n"]) -> tuple[_LU, Float[Array, " n"]]:
+        factors, pivots = jsp.linalg.lu_factor(a)
+        return _LU(factors, pivots, False), jnp.diagonal(factors)
+
+    def compute(
+        self, state: _LU, vector: Float[Array, " n"], options: dict[str, Any]
+    ) -> tuple[Float[Array, " n"], lx.RESULTS, dict[str, Any]]:
+        x = jsp.linalg.lu_solve((state.factors, state.pivots), vector, trans=int(state.transposed))
+        return x, lx.RESULTS.successful, {}
+
+    def transpose(self, state: _LU, options: dict[str, Any]) -> tuple[_LU, dict[str, Any]]:
+        return _LU(state.factors, state.pivots, not state.transposed), {}
+
+
+def factoriser(n: int) -> AbstractFactoriser:
+    """The one that suits the size. The unrolled inverse takes long to compile above."""
+    return Inverse() if n <= 5 else Factors()

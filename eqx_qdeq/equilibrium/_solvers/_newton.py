@@ -24,7 +24,7 @@ from ._base import (
     Record,
     start,
 )
-from ._linear import solve_shifted
+from ._linear import is_iterative, solve_shifted
 from ._pseudo_transient import check_flow, grown
 
 
@@ -147,8 +147,10 @@ class Newton(AbstractResidualSolver):
         time_step = jnp.where(follows | gives_up, time_step, jnp.inf)
         time_step = lax.stop_gradient(time_step.astype(flat.dtype))
 
-        goal = self.atol + self.rtol * self.norm(f)
-        forcing = _forcing_term(state.forcing, state.base_error, record.error, goal)
+        forcing = state.forcing
+        if is_iterative(self.linear_solver, flat.size):
+            goal = self.atol + self.rtol * self.norm(f)
+            forcing = _forcing_term(forcing, state.base_error, record.error, goal)
         # No right-hand side where no direction is needed: an iterative solve then ends at once.
         needed = jnp.where(accept & ~record.converged, r, 0)
         newton, num_jvps = solve_shifted(

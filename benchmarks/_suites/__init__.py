@@ -1,0 +1,26 @@
+"""The suites, by name: each maps settings and the measured rates to its tables."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .._settings import Settings
+from .._tables import Table
+from ._compile import compile_times
+from ._layer import layer
+from ._memory import memory
+from ._scaling import scaling
+from ._solve import solve
+from ._train import train
+from ._wires import wires
+
+Suite = Callable[[Settings, dict[str, Any]], list[Table]]
+
+SUITES: dict[str, Suite] = {
+    "layer": layer,
+    "solve": solve,
+    "train": train,
+    "compile": compile_times,
+    "memory": memory,
+    "scaling": scaling,
+    "wires": wires,
+}

@@ -1,0 +1,64 @@
+"""State vectors of many wires: time against peers, and the fraction of the memory's bandwidth."""
+
+from typing import Any
+
+import jax
+
+from eqx_qdeq import circuits
+from eqx_qdeq.simulate import make_plan
+
+from .._contest import contest
+from .._problems import batched_loss, layers, OURS, problem
+from .._settings import Settings
+from .._tables import RATIO, rounded, Table
+
+PEERS = ("qujax", "tensorcircuit-ng")
+_DEPTH = 4
+_COPY = (
+    "of copy bandwidth: the bytes that the fused blocks must read and write at least, by median "
+    "time and measured bandwidth"
+)
+
+
+def wires(settings: Settings, rates: dict[str, Any]) -> list[Table]:
+    """For each number of wires a table of the value and one of value and gradient."""
+    tables = []
+    peers = [peer for peer in PEERS if peer in settings.peers]
+    for n in (8,) if settings.smoke else (16, 18, 20):
+        circuit = circuits.hardware_efficient(n, _DEPTH)
+        # As many features as amplitudes: no zeros that could be left out.
+        p = problem(circuit, 1, n_features=2**n)
+        losses = {
+            name: batched_loss(run)
+            for name, run in layers(circuit, peers, engine="statevector").items()
+        }
+        plan = make_plan(circuit)
+        n_blocks = len(plan.blocks) * plan.n_sections
+        state = 2 * p.x.nbytes
+        for kind, passes in (("value", 2), ("gradient", 6)):
+            functions = losses
+            if kind == "gradient":
+                functions = {name: jax.value_and_grad(loss) for name, loss in losses.items()}
+            table, _ = contest(
+                functions,
+                (p.angles, p.x),
+                seconds=settings.seconds / 2,
+                atol=1e-5,
+                sgemm=rates["sgemm_gflops"],
+            )
+            moved = n_blocks * passes * state
+            for row in table["rows"]:
+                del row["of_sgemm"]
+                if row["name"] == OURS:
+                    speed = moved / (1e6 * row["median_ms"])
+                    row["of_copy"] = rounded(100 * speed / rates["copy_gbytes"])
+            what = "value" if kind == "value" else "value and gradient"
+            times = "once" if kind == "value" else "three times"
+            table["notes"] = [RATIO, _COPY]
+            table["facts"] = [
+                f"{n_blocks} fused blocks, which read and write the state of "
+                f"{state / 2**20:.3g} MiB {times}"
+            ]
+            title = f"State vector, {what}: {n} wires, one sample"
+            tables.append({"id": f"{n}-{kind}", "title": title, "wires": n, "kind": kind, **table})
+    return tables
