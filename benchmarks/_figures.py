@@ -156,6 +156,36 @@ def scaling(tables: Sequence[Table]) -> Figure:
     return figure
 
 
+def engines(tables: Sequence[Table]) -> Figure:
+    """Time by batch for each engine; a ring marks the one that the cost model chooses."""
+    figure = Figure((_WIDTH, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    looks = {"statevector": ("#D55E00", "s"), "operator": ("#0072B2", "o")}
+    looks["heisenberg"] = ("#009E73", "^")
+    for axes, table in zip(panels, tables, strict=True):
+        rows = table["rows"]
+        x = [int(row["name"]) for row in rows]
+        for engine, (colour, marker) in looks.items():
+            y = [row[f"{engine}_ms"] for row in rows]
+            axes.plot(x, y, color=colour, marker=marker, label=engine)
+        chosen = [row[f"{row['chosen']}_ms"] for row in rows]
+        ring = {"s": 110, "facecolors": "none", "edgecolors": "black", "zorder": 3}
+        axes.scatter(x, chosen, label="chosen", **ring)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(x)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.tick_params("x", labelsize=7)
+        _whole_decades(axes, [row[f"{engine}_ms"] for row in rows for engine in looks])
+        _plain(axes.xaxis)
+        _plain(axes.yaxis)
+        axes.set_xlabel("samples")
+        axes.grid(alpha=0.3)
+        axes.set_title(table["title"].partition(": ")[2], fontsize=10)
+    panels[0].set_ylabel("median time, ms")
+    panels[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
 def _panel_title(title: str) -> str:
     head, _, rest = title.partition(": ")
     return f"{head}\n{rest}"
@@ -189,6 +219,7 @@ FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "train": times,
     "compile": first_calls,
     "memory": memory,
+    "engines": engines,
     "scaling": scaling,
     "wires": wires,
 }

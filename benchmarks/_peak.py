@@ -31,7 +31,7 @@ def main(n_qubits: int) -> None:
     depth = -(-N_GATES // (3 * n_qubits))  # a layer is two rotations and one CX a wire
     circuit = circuits.hardware_efficient(n_qubits, depth).split(N_GATES)[0][0]
     p = problem(circuit, 1, n_features=2**n_qubits)
-    step = jax.value_and_grad(batched_loss(ours(circuit, "statevector")))
+    step = jax.value_and_grad(batched_loss(ours(circuit, engine="statevector", batch=1)))
     jax.block_until_ready((p.angles, p.x))
     before = peak_mib()
     program = build(step, p.angles, p.x)

@@ -8,23 +8,41 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from eqx_qdeq import AmplitudeEncoding, Circuit, PauliZ, QuantumLayer
+from eqx_qdeq import (
+    AbstractMeasurement,
+    AmplitudeEncoding,
+    Circuit,
+    PauliZ,
+    QuantumLayer,
+)
 from eqx_qdeq.simulate import qujax_state_function
 
 Layer = Callable[[Array, Array], Array]
 """`(angles, x) -> values` for one sample."""
 
 
-def ours(circuit: Circuit, engine: str = "auto") -> Layer:
-    """eqx-qdeq's own layer."""
-    layer = QuantumLayer(
-        circuit, AmplitudeEncoding(), PauliZ(), key=jax.random.key(0), engine=engine
-    )
+def ours(circuit: Circuit, *, engine: str = "auto", batch: int = 256) -> Layer:
+    """eqx-qdeq's own layer, planned for batches of this size."""
+    layer = our_layer(circuit, PauliZ(), engine=engine, batch=batch)
 
     def run(angles: Array, x: Array) -> Array:
         return eqx.tree_at(lambda l: l.angles, layer, angles)(x)
 
     return run
+
+
+def our_layer(
+    circuit: Circuit, measurement: AbstractMeasurement, *, engine: str, batch: int
+) -> QuantumLayer:
+    """The module behind `ours`."""
+    return QuantumLayer(
+        circuit,
+        AmplitudeEncoding(),
+        measurement,
+        key=jax.random.key(0),
+        engine=engine,
+        expected_batch=batch,
+    )
 
 
 def qujax(circuit: Circuit) -> Layer:

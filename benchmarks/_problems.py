@@ -60,9 +60,11 @@ def paper(n_qubits: int, batch: int) -> Problem:
     return problem(circuit, batch)
 
 
-def layers(circuit: Circuit, peers: Iterable[str], engine: str = "auto") -> dict[str, Layer]:
-    """Ours and the peers'."""
-    return {OURS: ours(circuit, engine), **available(circuit, peers)}
+def layers(
+    circuit: Circuit, peers: Iterable[str], *, engine: str = "auto", batch: int = 256
+) -> dict[str, Layer]:
+    """Ours, planned for batches of this size, and the peers'."""
+    return {OURS: ours(circuit, engine=engine, batch=batch), **available(circuit, peers)}
 
 
 def batched_loss(run: Layer) -> Callable[[Array, Array], Array]:

@@ -127,6 +127,16 @@ class Section:
     after: Callable[[Sequence[Table]], str]
 
 
+def _choices(tables: Sequence[Table]) -> str:
+    rows = [(row["choice"], row["name"], table) for table in tables for row in table["rows"]]
+    ratio, batch, table = max(rows, key=lambda row: row[0])
+    size = table["title"].partition(": ")[2]
+    return (
+        f"At worst the chosen engine takes {show(ratio)}× the time of the fastest one (batch "
+        f"{batch} at {size})."
+    )
+
+
 SECTIONS = {
     "layer": Section(
         "One layer",
@@ -178,6 +188,16 @@ its own output (a `lax.scan`), and differentiated through. The last table is the
 at its peak, of a fresh process that simulates one large state, engine `"statevector"`.""",
         "Temporary memory of a training step, by limit on the solver's steps.",
         _memory,
+    ),
+    "engines": Section(
+        "Where the engines cross",
+        """\
+One layer of ours, the paper's circuit, by each engine: gates on every state (`"statevector"`), the
+circuit's matrix once and then a product (`"operator"`), or the observables' quadratic forms once
+(`"heisenberg"`). `engine="auto"` chooses by a cost model, for the number of samples that
+`expected_batch` tells.""",
+        "Median times of the three engines by batch, with the chosen one marked.",
+        _choices,
     ),
     "scaling": Section(
         "How it grows",

@@ -14,6 +14,10 @@ Table = dict[str, Any]
 # Key, heading and unit of every column, in the order in which they are shown.
 COLUMNS = {
     "median_ms": ("median", "ms"),
+    "statevector_ms": ("statevector", "ms"),
+    "operator_ms": ("operator", "ms"),
+    "heisenberg_ms": ("heisenberg", "ms"),
+    "choice": ("choice", "×"),
     "first_call_s": ("first call", "s"),
     "temporary_mib": ("temporary memory", "MiB"),
     "peak_mib": ("peak of the process", "MiB"),
@@ -27,7 +31,7 @@ COLUMNS = {
     "of_copy": ("of copy bandwidth", "%"),
 }
 _FORMAT = 1
-_ORDER = ("layer", "solve", "train", "compile", "memory", "scaling", "wires")
+_ORDER = ("layer", "solve", "train", "compile", "memory", "engines", "scaling", "wires")
 
 RATIO = "ratio: how many times slower than eqx-qdeq"
 SGEMM = (

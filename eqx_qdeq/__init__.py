@@ -5,6 +5,7 @@ an equilibrium, and an equilibrium is an ordinary Equinox module.
 """
 
 from . import circuits as circuits
+from ._compiled import AbstractCompiledLayer as AbstractCompiledLayer
 from ._engines import LayerPlan as LayerPlan
 from .circuits import Circuit as Circuit
 from .encodings import (
@@ -44,7 +45,7 @@ from .equilibrium import (
     Solution as Solution,
     SteadyState as SteadyState,
 )
-from .layers import AbstractCompiledLayer as AbstractCompiledLayer, QuantumLayer as QuantumLayer
+from .layers import QuantumLayer as QuantumLayer
 from .measurements import (
     AbstractMeasurement as AbstractMeasurement,
     Hermitian as Hermitian,

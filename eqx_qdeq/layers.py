@@ -1,14 +1,19 @@
 """QuantumLayer: encoding + circuit + measurement, as an Equinox module from (d,) to (m,)."""
 
-import abc
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Complex, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
+from ._compiled import (
+    AbstractCompiledLayer as AbstractCompiledLayer,
+    HeisenbergLayer,
+    PropagatedLayer,
+    quadratic_forms,
+    ReuploadingLayer,
+)
 from ._engines import Engine, ENGINES, LayerPlan, make_propagator, plan_layer
 from .circuits import Circuit
 from .encodings import (
@@ -20,104 +25,12 @@ from .encodings import (
 from .measurements import AbstractMeasurement
 from .simulate import (
     AbstractPropagator,
-    apply_wirewise,
     best_block_size,
-    from_complex,
     gate_propagator,
-    GatePropagator,
     Gradient,
     GRADIENTS,
     make_plan,
-    to_complex,
 )
-
-_HIGHEST = lax.Precision.HIGHEST
-
-
-class AbstractCompiledLayer(eqx.Module):
-    """A layer whose θ-dependent work is done: call it as often as needed, e.g. in a solve."""
-
-    @abc.abstractmethod
-    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        """The measured values for one feature vector."""
-
-    @abc.abstractmethod
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        """The state that is measured, for one feature vector."""
-
-
-def propagate(
-    propagator: AbstractPropagator,
-    encoding: AbstractStateEncoding,
-    x: Float[Array, " d"],
-    n_qubits: int,
-) -> Float[Array, "2 dim"]:
-    """Real and imaginary parts of the state after the circuit, for one feature vector."""
-    encoding.check(x.shape[0], n_qubits)
-    return propagator.vector(encoding.amplitudes(x, n_qubits))
-
-
-class PropagatedLayer(AbstractCompiledLayer):
-    """Encodes, propagates (by gates or by a matrix), measures."""
-
-    propagator: AbstractPropagator
-    encoding: AbstractStateEncoding
-    measurement: AbstractMeasurement
-    n_qubits: int = eqx.field(static=True)
-
-    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        parts = propagate(self.propagator, self.encoding, x, self.n_qubits)
-        return self.measurement.values_of_parts(parts)
-
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        return to_complex(propagate(self.propagator, self.encoding, x, self.n_qubits))
-
-
-class HeisenbergLayer(AbstractCompiledLayer):
-    r"""Observables pulled back through the circuit: $f_q(x) = u(x)^\top A_q\,u(x)$ with the real
-    symmetric $A_q = M^\top O_q M$."""
-
-    forms: Float[Array, "m p p"]
-    propagator: AbstractPropagator
-    encoding: AbstractStateEncoding
-    n_qubits: int = eqx.field(static=True)
-
-    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        self.encoding.check(x.shape[0], self.n_qubits)
-        u = self.encoding.amplitudes(x, self.n_qubits)
-        forms = self.forms[:, : u.shape[0], : u.shape[0]]
-        return jnp.sum(jnp.dot(forms, u, precision=_HIGHEST) * u, axis=1)
-
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        return to_complex(propagate(self.propagator, self.encoding, x, self.n_qubits))
-
-
-class ReuploadingLayer(AbstractCompiledLayer):
-    """Alternates the data's rotations with sections of the circuit, on state vectors."""
-
-    sections: list[GatePropagator]
-    encoding: DataReuploading
-    measurement: AbstractMeasurement
-    n_qubits: int = eqx.field(static=True)
-
-    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return self.measurement.values(self.state(x))
-
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        self.encoding.check(x.shape[0], self.n_qubits)
-        dim = 2**self.n_qubits
-        state = jnp.zeros((2, dim), x.dtype).at[0, 0].set(1)
-        first, *sections = self.sections
-        state = first(state.reshape(-1, 1))[..., 0]
-        for section in sections:
-            turned = self._rotate(x, to_complex(state))
-            state = section(from_complex(turned).reshape(-1, 1))[..., 0]
-        return to_complex(state)
-
-    def _rotate(self, x: Array, state: Array) -> Array:
-        for rotations in self.encoding.encoding.rotations(x, self.n_qubits):
-            state = apply_wirewise(rotations, state)
-        return state
 
 
 class QuantumLayer(eqx.Module):
@@ -208,6 +121,40 @@ class QuantumLayer(eqx.Module):
         **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
         """
         return self.compile(x.shape[0])(x)
+
+    def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
+        """The values for a batch, in chunks that keep within a memory limit.
+
+        As `jax.vmap(layer)(x)`, for batches of states that do not fit. Going backwards, the
+        states of a chunk are computed again.
+
+        **Arguments:**
+
+        - `x`: the features of all samples, shape `(batch, d)`.
+        - `memory`: bytes for the states of one chunk, and those that its gradient keeps. A chunk
+            has at least one sample.
+
+        **Returns:**
+
+        The measured values, shape `(batch, m)`.
+
+        **Raises:** `ValueError` if `memory` is not positive.
+        """
+        if memory < 1:
+            raise ValueError(f"`memory` must be a positive number of bytes; got {memory}.")
+        layer = self.compile(x.shape[1])
+        return lax.map(jax.checkpoint(lambda one: layer(one)), x, batch_size=self._chunk(x, memory))
+
+    def _chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
+        """How many samples' states fit into so many bytes."""
+        states = 4  # two while a block is applied, and their cotangents
+        if isinstance(self.encoding, DataReuploading):
+            states += len(self.circuit)
+        else:
+            plan = self.plan(x.shape[1])
+            if plan.engine == "statevector" and self.gradient == "stored":
+                states += 2 * len(plan.plan.blocks) * plan.plan.n_sections
+        return max(1, int(memory // (states * 2 * x.dtype.itemsize * 2**self.n_qubits)))
 
     def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
         """How the layer is evaluated: engine, blocks, operations and bytes. `print` it.
@@ -335,29 +282,3 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
 **Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding,
 or a number is not positive.
 """
-
-
-def quadratic_forms(
-    measurement: AbstractMeasurement,
-    left: Float[Array, "2 dim a"],
-    right: Float[Array, "2 dim b"],
-) -> Float[Array, "m a b"]:
-    r"""$\mathrm{Re}\,\langle l_a|O_q|r_b\rangle$ for all columns of `left` and `right`."""
-    if left.shape[-1] > right.shape[-1]:
-        # The observables are Hermitian: apply them to the side with fewer columns.
-        return jnp.swapaxes(quadratic_forms(measurement, right, left), 1, 2)
-    _, dim, a = left.shape
-    signs = measurement.diagonals(dim.bit_length() - 1)
-    if signs is None:
-        applied = jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)
-        stacked = from_complex(applied)
-    else:
-        stacked = left[:, :, None, :] * jnp.asarray(signs.T, left.dtype)[:, :, None]
-    # One matrix product, with the states' amplitudes in front as both sides have them.
-    flat = lax.dot_general(
-        stacked.reshape(2 * dim, -1),
-        right.reshape(2 * dim, -1),
-        (((0,), (0,)), ((), ())),
-        precision=_HIGHEST,
-    )
-    return flat.reshape(-1, a, right.shape[-1])

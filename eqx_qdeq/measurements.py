@@ -38,17 +38,18 @@ class AbstractMeasurement(eqx.Module):
         diagonal there; otherwise `None`. They are then applied as real factors."""
         return None
 
-    def values_of_parts(self, parts: Float[Array, "2 dim"]) -> Float[Array, " m"]:
-        """As `values`, for a state given by its real and imaginary parts."""
-        n = parts.shape[1].bit_length() - 1
+    def values_of_parts(self, parts: Float[Array, " twice"]) -> Float[Array, " m"]:
+        """As `values`, for a state given by its 2ⁿ real parts followed by its imaginary parts."""
+        dim = parts.shape[0] // 2
+        n = dim.bit_length() - 1
         signs = self.diagonals(n) if n <= _MATRIX_WIRES else None
         if signs is None:
-            return self.values(lax.complex(parts[0], parts[1]))
-        # Nothing here moves the axis of a `vmap` to the front: the batch stays the last axis of
-        # the states, as the matrix product left it. And one product over both parts is faster
-        # on CPUs than their sum, which XLA fuses with the product that made them.
-        both = jnp.asarray(np.stack([signs, signs], axis=1), parts.dtype)
-        return jnp.tensordot(both, parts**2, axes=2, precision=lax.Precision.HIGHEST)
+            return self.values(lax.complex(parts[:dim], parts[dim:]))
+        # One product over both parts. Nothing here moves the axis of a `vmap` to the front: the
+        # batch stays the last axis of the states, as the matrix product left it, and XLA need
+        # not transpose them on the way back.
+        both = jnp.asarray(np.concatenate([signs, signs], axis=1), parts.dtype)
+        return jnp.dot(both, parts**2, precision=lax.Precision.HIGHEST)
 
 
 def _n_qubits(state: Array) -> int:

@@ -153,3 +153,98 @@ def test_only_the_angles_are_trainable():
 def test_mistakes_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make(qdeq.circuits.hardware_efficient(3, 1))
+
+
+def test_a_plan_tells_engine_blocks_and_costs():
+    layer = _layer(qdeq.circuits.paper(10), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    plan = layer.plan(100)
+    assert plan.engine == "operator"
+    assert plan.block_size <= 6
+    assert plan.once.flops > 0 and plan.batch.bytes > 0
+    assert min(plan.others, key=lambda name: plan.others[name]) == plan.engine
+    assert "operator" in str(plan) and "MFLOP" in str(plan)
+    # Few samples do not pay for the matrix; very many pay for the observables' forms.
+    assert layer.plan(100, batch=1).engine == "statevector"
+    assert layer.plan(100, batch=100_000).engine == "heisenberg"
+
+
+def test_large_matrices_are_not_considered():
+    layer = _layer(qdeq.circuits.hardware_efficient(16, 1), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    assert layer.plan(2**16, batch=10**6).engine == "statevector"
+
+
+@pytest.mark.parametrize("engine", ["statevector", "operator"])
+def test_map_is_vmap_in_chunks(engine, tol):
+    circuit = qdeq.circuits.hardware_efficient(4, 2)
+    layer = _layer(circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), engine)
+    x = jax.random.normal(jax.random.key(0), (7, 16))
+    loss = lambda values: jnp.sum(jnp.sin(3 * values))
+    mapped = eqx.filter_jit(
+        eqx.filter_value_and_grad(lambda layer: loss(layer.map(x, memory=40_000)))
+    )
+    vmapped = eqx.filter_jit(eqx.filter_value_and_grad(lambda layer: loss(jax.vmap(layer)(x))))
+    for result, expected in zip(
+        jax.tree.leaves(mapped(layer)), jax.tree.leaves(vmapped(layer)), strict=True
+    ):
+        np.testing.assert_allclose(result, expected, atol=10 * tol)
+
+
+def test_map_keeps_within_its_memory():
+    circuit = qdeq.circuits.hardware_efficient(10, 2)
+    layer = _layer(circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), "statevector")
+    x = jnp.ones((256, 1024))
+
+    def temporary(run):
+        loss = lambda angles: jnp.sum(run(eqx.tree_at(lambda l: l.angles, layer, angles)))
+        compiled = jax.jit(jax.grad(loss)).lower(layer.angles).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    limit = 4 * 2**20
+    assert temporary(lambda layer: layer.map(x, memory=limit)) < 2 * limit
+    assert temporary(lambda layer: jax.vmap(layer)(x)) > 4 * limit
+
+
+@pytest.mark.parametrize("gradient", ["checkpointed", "uncomputed"])
+def test_gradients_do_not_depend_on_what_is_kept(gradient, tol):
+    circuit = qdeq.circuits.hardware_efficient(4, 6)
+    x = jax.random.normal(jax.random.key(0), (3, 11))
+    make = lambda gradient: qdeq.QuantumLayer(
+        circuit,
+        qdeq.AmplitudeEncoding(),
+        qdeq.PauliZ(),
+        key=jax.random.key(1),
+        engine="statevector",
+        gradient=gradient,
+    )
+    run = eqx.filter_jit(eqx.filter_grad(lambda layer: jnp.sum(jax.vmap(layer)(x) ** 2)))
+    np.testing.assert_allclose(
+        run(make(gradient)).angles, run(make("stored")).angles, atol=10 * tol
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"block_size": 0}, "`block_size` must be at least 1"),
+        ({"expected_batch": 0}, "`expected_batch` must be at least 1"),
+        ({"gradient": "reverse"}, "`gradient` must be one of"),
+    ],
+)
+def test_wrong_options_are_named(option, message):
+    with pytest.raises(ValueError, match=message):
+        qdeq.QuantumLayer(
+            qdeq.circuits.paper(4),
+            qdeq.AmplitudeEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+            **option,
+        )
+
+
+def test_data_reuploading_has_no_single_plan():
+    encoding = qdeq.DataReuploading(qdeq.AngleEncoding(), 2)
+    layer = _layer(qdeq.circuits.hardware_efficient(2, 2), encoding, qdeq.PauliZ())
+    with pytest.raises(ValueError, match="data re-uploading"):
+        layer.plan(2)
+    with pytest.raises(ValueError, match="`memory` must be"):
+        layer.map(jnp.ones((3, 2)), memory=0)

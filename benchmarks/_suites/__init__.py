@@ -6,6 +6,7 @@ from typing import Any
 from .._settings import Settings
 from .._tables import Table
 from ._compile import compile_times
+from ._engines import engines
 from ._layer import layer
 from ._memory import memory
 from ._scaling import scaling
@@ -21,6 +22,7 @@ SUITES: dict[str, Suite] = {
     "train": train,
     "compile": compile_times,
     "memory": memory,
+    "engines": engines,
     "scaling": scaling,
     "wires": wires,
 }

@@ -5,11 +5,10 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from eqx_qdeq import AmplitudeEncoding, Circuit, circuits, PauliZ, QuantumLayer
+from eqx_qdeq import circuits, PauliZ
 from eqx_qdeq.measurements import AbstractMeasurement
 from eqx_qdeq.models import z_and_zz
 
-from .._peers import Layer
 from .._problems import batched_loss, paper, Problem, problem
 from .._settings import Settings
 from .._tables import rounded, Table
@@ -54,13 +53,6 @@ def scaling(settings: Settings, rates: dict[str, Any]) -> list[Table]:
     ]
 
 
-def _layer(circuit: Circuit, measurement: AbstractMeasurement, engine: str) -> Layer:
-    layer = QuantumLayer(
-        circuit, AmplitudeEncoding(), measurement, key=jax.random.key(0), engine=engine
-    )
-    return lambda angles, x: eqx.tree_at(lambda l: l.angles, layer, angles)(x)
-
-
 def _row(
     name: str,
     x: int,
@@ -71,7 +63,8 @@ def _row(
     engine: str = "auto",
 ) -> dict[str, Any]:
     """A row of a table; `x` is where it stands in a figure."""
-    run = _layer(p.circuit, measurement or PauliZ(), engine)
+    layer = our_layer(p.circuit, measurement or PauliZ(), engine=engine, batch=p.x.shape[0])
+    run = lambda angles, x: eqx.tree_at(lambda l: l.angles, layer, angles)(x)
     program = build(jax.value_and_grad(batched_loss(run)), p.angles, p.x)
     # Each alone: in turn, large states would drive small ones out of the caches.
     timing = time_in_turn({"": program}, seconds=seconds)[""]

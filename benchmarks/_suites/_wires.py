@@ -4,10 +4,10 @@ from typing import Any
 
 import jax
 
-from eqx_qdeq import circuits
-from eqx_qdeq.simulate import make_plan
+from eqx_qdeq import circuits, PauliZ
 
 from .._contest import contest
+from .._peers import our_layer
 from .._problems import batched_loss, layers, OURS, problem
 from .._settings import Settings
 from .._tables import RATIO, rounded, Table
@@ -30,9 +30,9 @@ def wires(settings: Settings, rates: dict[str, Any]) -> list[Table]:
         p = problem(circuit, 1, n_features=2**n)
         losses = {
             name: batched_loss(run)
-            for name, run in layers(circuit, peers, engine="statevector").items()
+            for name, run in layers(circuit, peers, engine="statevector", batch=1).items()
         }
-        plan = make_plan(circuit)
+        plan = our_layer(circuit, PauliZ(), engine="statevector", batch=1).plan(2**n).plan
         n_blocks = len(plan.blocks) * plan.n_sections
         state = 2 * p.x.nbytes
         for kind, passes in (("value", 2), ("gradient", 6)):

@@ -18,9 +18,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._compiled import AbstractCompiledLayer, propagate, quadratic_forms
 from .._engines import make_propagator
 from ..encodings import AbstractStateEncoding, AmplitudeEncoding, Axis, pauli_rotations
-from ..layers import AbstractCompiledLayer, propagate, quadratic_forms, QuantumLayer
+from ..layers import QuantumLayer
 from ..measurements import AbstractMeasurement
 from ..simulate import (
     AbstractPropagator,
@@ -264,15 +265,16 @@ class _CompiledRational(AbstractCompiledCell):
         # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
         # features finite; t is constant for differentiation because f does not depend on it.
         scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
-        v = v * scale
+        v = lax.optimization_barrier(v * scale)  # not to be fused into the products below
         base = self.propagator.vector(v)
+        states = base.reshape(2, -1)
         if self.slope is None:
-            b = quadratic_forms(self.measurement, self.fed_back, base[..., None])[..., 0]
+            b = quadratic_forms(self.measurement, self.fed_back, states[..., None])[..., 0]
         else:
             b = jnp.dot(self.slope, v, precision=_HIGHEST)
         return _Rational(
             cell=self,
-            base=base,
+            base=states,
             scale=scale,
             forms=_Forms(
                 c=jnp.append(self.measurement.values_of_parts(base), jnp.dot(v, v)),
@@ -323,7 +325,7 @@ class _Feedback(AbstractBoundCell):
         return self.cell.measurement.values_of_parts(self._parts(w))
 
     def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        return to_complex(self._parts(w))
+        return to_complex(self._parts(w).reshape(2, -1))
 
     def _parts(self, w: Array) -> Array:
         gates = pauli_rotations(self.cell.axis, jnp.dot(self.cell.turn, w, precision=_HIGHEST))
@@ -344,7 +346,7 @@ class _CompiledFeedback(AbstractCompiledCell):
 
     def bind(self, x: Float[Array, " d"]) -> _Feedback:
         before = propagate(self.first, self.encoding, x, self.turn.shape[0])
-        return _Feedback(self, to_complex(before))
+        return _Feedback(self, to_complex(before.reshape(2, -1)))
 
 
 def _compile_feedback(

@@ -9,6 +9,7 @@ from ._blocks import Block as Block
 from ._cost import (
     best_block_size as best_block_size,
     Cost as Cost,
+    Machine as Machine,
     plan_cost as plan_cost,
     product_cost as product_cost,
     this_machine as this_machine,

@@ -16,6 +16,8 @@ from jaxtyping import Array, Float
 from ._fusion import Plan
 from ._run import apply_plan, apply_plan_to_real, Gradient, plan_columns
 
+_HIGHEST = lax.Precision.HIGHEST
+
 
 class AbstractPropagator(eqx.Module):
     """The real-linear map u ↦ U(θ) φ(u), from R^p to a state of n wires."""
@@ -24,9 +26,9 @@ class AbstractPropagator(eqx.Module):
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
         """Applies the map to every column; real and imaginary parts come first."""
 
-    def vector(self, u: Float[Array, " p"]) -> Float[Array, "2 dim"]:
-        """Applies the map to one vector."""
-        return self(u[:, None])[..., 0]
+    def vector(self, u: Float[Array, " p"]) -> Float[Array, " twice"]:
+        """Applies the map to one vector: 2ⁿ real parts, followed by the imaginary parts."""
+        return self(u[:, None]).reshape(-1)
 
 
 class GatePropagator(AbstractPropagator):
@@ -50,14 +52,14 @@ class MatrixPropagator(AbstractPropagator):
     matrix: Float[Array, "2 dim p"]
 
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
-        return self._times(vectors)
+        return jnp.tensordot(self._columns(len(vectors)), vectors, 1, precision=_HIGHEST)
 
-    def vector(self, u: Float[Array, " p"]) -> Float[Array, "2 dim"]:
-        return self._times(u)
+    def vector(self, u: Float[Array, " p"]) -> Float[Array, " twice"]:
+        matrix = self._columns(u.shape[0]).reshape(-1, u.shape[0])
+        return jnp.dot(matrix, u, precision=_HIGHEST)
 
-    def _times(self, vectors: Array) -> Array:
-        matrix = self.matrix[..., : vectors.shape[0]]  # the amplitudes beyond are zero
-        return jnp.tensordot(matrix, vectors, axes=1, precision=lax.Precision.HIGHEST)
+    def _columns(self, size: int) -> Float[Array, "2 dim size"]:
+        return self.matrix[..., :size]  # the amplitudes beyond are zero
 
 
 def gate_propagator(

@@ -1,9 +1,9 @@
 """The one place that calls qujax: from angles to the matrices of gates.
 
 qujax measures angles in units of π and creates its constants at import, in the precision
-that was set then. Both stop here: angles arrive in radians, and constants are taken from a
-private copy of `qujax.gates` that is always evaluated in double precision, so that nothing
-depends on whether JAX's x64 mode was switched on before or after an import.
+that was set then. Both stop here: angles arrive in radians, and constants are evaluated anew in
+double precision, so that nothing depends on whether JAX's x64 mode was switched on before or
+after an import.
 """
 
 import functools as ft
@@ -20,20 +20,30 @@ from jaxtyping import Array, Complex, Float
 from ..circuits import Circuit, GATES
 from ..circuits._gates import Unitary
 
+_IMPORT = "from jax import numpy as jnp"
+
 
 @ft.cache
 def _constants() -> dict[str, np.ndarray]:
-    """Gates without parameters, as double-precision matrices."""
+    """Gates without parameters, as double-precision matrices.
+
+    qujax's own definitions, evaluated by NumPy: JAX would round them to the precision that is
+    set, and take over a second to compile them one by one.
+    """
     spec = importlib.util.find_spec("qujax.gates")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with jax.enable_x64(True), jax.ensure_compile_time_eval():
-        spec.loader.exec_module(module)
-        constants = {}
-        for name, info in GATES.items():
-            if info.n_params == 0:
-                dim = 2**info.n_wires
-                constants[name] = np.asarray(getattr(module, name), complex).reshape(dim, dim)
+    source = getattr(spec and spec.loader, "get_source", lambda name: None)("qujax.gates")
+    if source is None or _IMPORT not in source:
+        raise ImportError(
+            "this version of qujax defines its gates in another way than eqx-qdeq can read; "
+            "install qujax 1.1.0."
+        )
+    module: dict[str, Any] = {}
+    exec(source.replace(_IMPORT, "import numpy as jnp"), module)
+    constants = {}
+    for name, info in GATES.items():
+        if info.n_params == 0:
+            dim = 2**info.n_wires
+            constants[name] = np.asarray(module[name], complex).reshape(dim, dim)
     return constants
 
 

@@ -1,0 +1,166 @@
+"""Every plan gives what the gates give one by one, with all derivatives, at the cost it says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from eqx_qdeq import Circuit, circuits
+from eqx_qdeq.simulate import (
+    apply_plan,
+    apply_plan_to_real,
+    best_block_size,
+    make_plan,
+    plan_columns,
+    plan_cost,
+    qujax_state_function,
+)
+from tests._pennylane import random_circuit
+
+_WAYS = ("columns", "real", "state", "states", "checkpointed", "sections")
+
+
+def _by_qujax(circuit, angles, columns):
+    """The states after the circuit, `columns` of shape (2, dim, cols)."""
+    function = qujax_state_function(circuit)
+    states = jax.lax.complex(columns[0], columns[1]).T.reshape((-1,) + (2,) * circuit.n_qubits)
+    out = jax.vmap(lambda s: function(angles, s))(states).reshape(states.shape[0], -1).T
+    return jnp.stack([out.real, out.imag])
+
+
+def _case(way, circuit, block_size, rng):
+    """Our function of the angles, and the columns that qujax is given."""
+    dim = 2**circuit.n_qubits
+    size = int(rng.integers(1, dim + 1))
+    section = 5 if way == "sections" else None
+    plan = make_plan(circuit, block_size, section)
+    if way == "columns":
+        columns = np.stack([np.eye(dim, size), np.zeros((dim, size))])
+        return (lambda a: plan_columns(plan, a, size)), columns
+    if way == "real":
+        vectors = rng.normal(size=(size, 3))
+        columns = np.zeros((2, dim, 3))
+        columns[0, :size] = vectors
+        return (lambda a: apply_plan_to_real(plan, a, jnp.asarray(vectors, a.dtype))), columns
+    n_states = 1 if way == "state" else 3
+    columns = rng.normal(size=(2, dim, n_states))
+    gradient = way if way == "checkpointed" else "stored"
+    ours = lambda a: apply_plan(plan, a, jnp.asarray(columns, a.dtype), gradient=gradient)
+    return ours, columns
+
+
+def _derivatives(function, angles, direction, weight):
+    """Value, JVP, VJP and a second derivative."""
+    loss = lambda a: jnp.sum(jnp.sin(function(a)) * weight)
+    value, tangent = jax.jvp(function, (angles,), (direction,))
+    gradient, second = jax.jvp(jax.grad(loss), (angles,), (direction,))
+    return value, tangent, gradient, second
+
+
+@pytest.mark.parametrize("way", _WAYS)
+@given(seed=st.integers(0, 2**32 - 1), n_qubits=st.integers(1, 5), block_size=st.integers(1, 5))
+@settings(max_examples=2)
+def test_plans_agree_with_unfused_gates_in_all_derivatives(way, seed, n_qubits, block_size, tol):
+    rng = np.random.default_rng(seed)
+    circuit = random_circuit(rng, n_qubits, 12)
+    if way == "sections":
+        circuit = random_circuit(rng, n_qubits, 4).repeat(3)
+    ours, columns = _case(way, circuit, block_size, rng)
+    angles = jnp.asarray(rng.uniform(-np.pi, np.pi, circuit.n_params), float)
+    columns = jnp.asarray(columns, float)
+    weight = jnp.asarray(rng.normal(size=columns.shape), float)
+    direction = jnp.asarray(rng.normal(size=angles.shape), float)
+    theirs = lambda a: _by_qujax(circuit, a, columns)
+    results = jax.jit(lambda a, t: _derivatives(ours, a, t, weight))(angles, direction)
+    expected = jax.jit(lambda a, t: _derivatives(theirs, a, t, weight))(angles, direction)
+    for result, reference in zip(results, expected, strict=True):
+        scale = 1 + np.max(np.abs(reference), initial=0)
+        np.testing.assert_allclose(result / scale, reference / scale, atol=10 * tol)
+
+
+@given(seed=st.integers(0, 2**32 - 1), n_states=st.integers(1, 2), repeats=st.integers(1, 3))
+@settings(max_examples=4)
+def test_uncomputing_gives_the_same_gradients(seed, n_states, repeats, tol):
+    rng = np.random.default_rng(seed)
+    circuit = random_circuit(rng, 4, 10).repeat(repeats)
+    plan = make_plan(circuit, 2, 10)
+    angles = jnp.asarray(rng.uniform(-np.pi, np.pi, circuit.n_params), float)
+    states = jnp.asarray(rng.normal(size=(2, 16, n_states)), float)
+
+    def value_and_gradients(gradient):
+        loss = lambda a, s: jnp.sum(jnp.sin(apply_plan(plan, a, s, gradient=gradient)))
+        return jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(angles, states)
+
+    stored, uncomputed = map(value_and_gradients, ("stored", "uncomputed"))
+    for result, expected in zip(jax.tree.leaves(uncomputed), jax.tree.leaves(stored), strict=True):
+        np.testing.assert_allclose(result, expected, atol=50 * tol)
+
+
+def test_uncomputing_keeps_no_states():
+    circuit = circuits.hardware_efficient(10, 16)
+    plan = make_plan(circuit, 2, 30)
+    state = jnp.ones((2, 2**10, 1)) / 2**5
+
+    def temporary(gradient):
+        loss = lambda a: jnp.sum(apply_plan(plan, a, state, gradient=gradient)[0] ** 3)
+        compiled = jax.jit(jax.grad(loss)).lower(jnp.ones(circuit.n_params)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary("uncomputed") < temporary("checkpointed") < temporary("stored")
+
+
+@pytest.mark.parametrize(
+    ("circuit", "columns", "options"),
+    [
+        (circuits.paper(10), 100, {"wires": 7, "basis": True}),
+        (circuits.paper(10), 256, {"wires": 7}),
+        (circuits.hardware_efficient(9, 2), 1, {}),
+    ],
+    ids=["matrix", "real", "state"],
+)
+def test_the_operations_are_those_that_xla_counts(circuit, columns, options):
+    plan = make_plan(circuit, 4)
+    angles = jnp.ones(circuit.n_params)
+    if options.get("basis"):
+        run = lambda a: plan_columns(plan, a, columns)
+    elif "wires" in options:
+        run = lambda a: apply_plan_to_real(plan, a, jnp.ones((100, columns)))
+    else:
+        run = lambda a: apply_plan(plan, a, jnp.ones((2, 2**9, columns)))
+    counted = jax.jit(run).lower(angles).compile().cost_analysis()["flops"]
+    build, apply = plan_cost(plan, columns, **options)
+    # XLA also counts the gates' own entries and copies.
+    assert apply.flops < counted < 1.5 * (build.flops + apply.flops)
+
+
+def test_zeros_and_identities_are_not_multiplied():
+    plan = make_plan(circuits.paper(10), 5)
+    _, full = plan_cost(plan, 100)
+    _, real = plan_cost(plan, 100, wires=7)
+    _, basis = plan_cost(plan, 100, wires=7, basis=True)
+    assert basis.flops < 0.7 * full.flops
+    assert real.flops < 0.9 * full.flops
+
+
+def test_depth_does_not_lengthen_the_program():
+    def equations(depth):
+        circuit = circuits.hardware_efficient(4, depth)
+        plan = make_plan(circuit)
+        run = lambda a: apply_plan(plan, a, jnp.ones((2, 16, 1)))
+        return len(jax.make_jaxpr(run)(jnp.ones(circuit.n_params)).eqns)
+
+    assert equations(64) == equations(16)
+
+
+def test_block_sizes_follow_the_number_of_columns():
+    circuit = circuits.hardware_efficient(8, 4)
+    assert best_block_size(circuit, 1) < best_block_size(circuit, 4096)
+
+
+def test_wires_without_gates_are_kept():
+    circuit = Circuit(["H"], [[1]], [[]], 3)
+    matrix = plan_columns(make_plan(circuit), jnp.zeros(0), 8)
+    expected = np.kron(np.kron(np.eye(2), np.array([[1, 1], [1, -1]]) / np.sqrt(2)), np.eye(2))
+    np.testing.assert_allclose(matrix[0], expected, atol=1e-6)
+    assert not np.any(matrix[1])
