@@ -21,7 +21,6 @@ from .simulate import (
     best_block_size,
     Cost,
     gate_propagator,
-    Gradient,
     make_plan,
     matrix_propagator,
     Plan,
@@ -29,6 +28,7 @@ from .simulate import (
     product_cost,
     this_machine,
 )
+from .simulate._run import Gradient
 
 Engine = Literal["auto", "statevector", "operator", "heisenberg"]
 ENGINES = ("auto", "statevector", "operator", "heisenberg")

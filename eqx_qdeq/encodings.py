@@ -195,7 +195,7 @@ class AngleEncoding(AbstractStateEncoding):
         first, *rest = self.rotations(x, n_qubits)
         wires = first[:, :, 0]  # (n, 2): each wire's own state
         for rotation in rest:
-            wires = jnp.einsum("wij,wj->wi", rotation, wires)
+            wires = jnp.sum(rotation * wires[:, None, :], axis=-1)
         state = wires[0]
         for wire in range(1, n_qubits):
             state = (state[:, None] * wires[wire]).reshape(-1)

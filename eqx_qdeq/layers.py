@@ -27,10 +27,9 @@ from .simulate import (
     AbstractPropagator,
     best_block_size,
     gate_propagator,
-    Gradient,
-    GRADIENTS,
     make_plan,
 )
+from .simulate._run import Gradient, GRADIENTS
 
 
 class QuantumLayer(eqx.Module):

@@ -9,6 +9,7 @@ from eqx_qdeq import circuits, PauliZ
 from eqx_qdeq.measurements import AbstractMeasurement
 from eqx_qdeq.models import z_and_zz
 
+from .._peers import our_layer
 from .._problems import batched_loss, paper, Problem, problem
 from .._settings import Settings
 from .._tables import rounded, Table

@@ -7,7 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
+
+_HIGHEST = lax.Precision.HIGHEST
 
 
 class AbstractInjection(eqx.Module):
@@ -32,7 +35,8 @@ class AbstractLinearInjection(AbstractInjection):
     def __call__(self, w: Float[Array, " m"], x: Float[Array, " d_in"]) -> Float[Array, " d"]:
         """The circuit's input v(w, x)."""
         m = w.shape[0]
-        return self.offset(x, m) + self.matrix(x.shape[0], m, w.dtype) @ w
+        matrix = self.matrix(x.shape[0], m, w.dtype)
+        return self.offset(x, m) + jnp.dot(matrix, w, precision=_HIGHEST)
 
 
 def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
@@ -120,7 +124,7 @@ class LinearInjection(AbstractLinearInjection):
                 f"the injection was made for in_size={self.input_weight.shape[1]} features; got "
                 f"an input of shape {x.shape}. Batch with `jax.vmap`."
             )
-        out = self.input_weight @ x
+        out = jnp.dot(self.input_weight, x, precision=_HIGHEST)
         return out if self.bias is None else out + self.bias
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:

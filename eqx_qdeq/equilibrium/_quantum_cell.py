@@ -277,7 +277,9 @@ class _CompiledRational(AbstractCompiledCell):
             base=states,
             scale=scale,
             forms=_Forms(
-                c=jnp.append(self.measurement.values_of_parts(base), jnp.dot(v, v)),
+                c=jnp.append(
+                    self.measurement.values_of_parts(base), jnp.dot(v, v, precision=_HIGHEST)
+                ),
                 b=jnp.concatenate([b, jnp.dot(v, self.matrix, precision=_HIGHEST)[None]]),
                 curvature=self.curvature,
             ),

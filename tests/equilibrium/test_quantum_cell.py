@@ -190,3 +190,28 @@ def test_compiled_cells_have_the_same_equilibria(tol):
 def test_mistakes_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("encoding", [qdeq.AmplitudeEncoding(), qdeq.AngleEncoding("YZXY")])
+def test_no_product_may_be_rounded_to_fewer_bits(encoding):
+    """Where matrix products default to TF32 or bfloat16, tolerances would be out of reach."""
+    deq = qdeq.DEQ(_cell(qdeq.AddInjection(16), encoding=encoding))
+    x = jnp.ones((3, 16))
+    arrays, static = eqx.partition(deq, eqx.is_inexact_array)
+    loss = lambda arrays: jnp.sum(jax.vmap(eqx.combine(arrays, static))(x) ** 2)
+    products = list(_products(jax.make_jaxpr(jax.grad(loss))(arrays).jaxpr))
+    assert products
+    for product in products:
+        assert set(product.params["precision"] or ()) == {jax.lax.Precision.HIGHEST}, product
+
+
+def _products(jaxpr):
+    for equation in jaxpr.eqns:
+        if equation.primitive is jax.lax.dot_general_p:
+            yield equation
+        for inner in jax.tree.leaves(
+            equation.params, is_leaf=lambda leaf: hasattr(leaf, "eqns") or hasattr(leaf, "jaxpr")
+        ):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from _products(inner)
