@@ -18,6 +18,7 @@ def main(
     batch: int = 256,
     seconds: float = 10.0,
     peers: tuple[str, ...] = ALL_PEERS,
+    wires: tuple[int, ...] = (16, 18, 20),
     smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     out: Path = Path("outputs/benchmarks.json"),
 ) -> None:
@@ -32,7 +33,8 @@ def main(
         batch: samples in a batch.
         seconds: how long to measure each table that compares; the others take about as long.
         peers: the libraries to compare with; none with `--peers` alone.
-        smoke: tiny sizes, to see that all works; overrides qubits, batch, seconds and peers.
+        wires: the sizes of the suite "wires". Peers compile those for minutes.
+        smoke: tiny sizes, to see that all works; overrides the numbers and peers.
         out: where the results go, as JSON. Suites that are there already and not run are kept.
     """
     for name in suite:
@@ -41,7 +43,7 @@ def main(
     unknown = set(peers) - set(ALL_PEERS)
     if unknown:
         raise SystemExit(f"--peers must be of {', '.join(ALL_PEERS)}; got {unknown}.")
-    settings = SMOKE if smoke else Settings(qubits, batch, seconds, peers)
+    settings = SMOKE if smoke else Settings(qubits, batch, seconds, peers, wires)
     load(out)  # a file that cannot be added to is best found out about now
     here = environment()
     print(f"{here['machine']}, {here['cpus']} CPUs, device {here['device']}")

@@ -14,6 +14,7 @@ class Settings:
     batch: int = 256
     seconds: float = 10.0
     peers: tuple[str, ...] = ALL_PEERS
+    wires: tuple[int, ...] = (16, 18, 20)
     smoke: bool = False
 
     def command(self, suite: str) -> str:
@@ -21,8 +22,10 @@ class Settings:
         words = ["python", "-m", "benchmarks", "--suite", suite]
         words += ["--qubits", *map(str, self.qubits), "--batch", str(self.batch)]
         words += ["--seconds", f"{self.seconds:g}", "--peers", *self.peers]
+        if suite == "wires":
+            words += ["--wires", *map(str, self.wires)]
         return shlex.join(words + ["--smoke"] * self.smoke)
 
 
 # Short, small and without meaning: to see that a change did not break the benchmarks.
-SMOKE = Settings(qubits=(4,), batch=32, seconds=0.3, peers=("qujax",), smoke=True)
+SMOKE = Settings(qubits=(4,), batch=32, seconds=0.3, peers=("qujax",), wires=(8,), smoke=True)

@@ -73,7 +73,7 @@ def build(function: Callable[..., Any], *args: Any) -> Program:
 
 
 def time_in_turn(
-    contestants: Mapping[str, Callable[[], Any]], *, seconds: float, min_rounds: int = 7
+    contestants: Mapping[str, Callable[[], Any]], *, seconds: float, min_rounds: int = 3
 ) -> dict[str, Timing]:
     """Calls every contestant a few times a round, for about `seconds` in all.
 
@@ -84,8 +84,9 @@ def time_in_turn(
     for call in contestants.values():
         jax.block_until_ready(call())
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < min_rounds:
+    end, rounds = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or rounds < min_rounds:
+        rounds += 1
         for name, call in contestants.items():
             jax.block_until_ready(call())
             for _ in range(_CALLS):

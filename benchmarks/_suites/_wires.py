@@ -24,7 +24,7 @@ def wires(settings: Settings, rates: dict[str, Any]) -> list[Table]:
     """For each number of wires a table of the value and one of value and gradient."""
     tables = []
     peers = [peer for peer in PEERS if peer in settings.peers]
-    for n in (8,) if settings.smoke else (16, 18, 20):
+    for n in settings.wires:
         circuit = circuits.hardware_efficient(n, _DEPTH)
         # As many features as amplitudes: no zeros that could be left out.
         p = problem(circuit, 1, n_features=2**n)

@@ -65,7 +65,7 @@ def apply_block(u: Float[Array, "2 _ _"], block: Block, t: StateTensor, n_open: 
         return
     # A wire in |0⟩ uses the block's first column only, a real state its real columns only.
     n_parts = t.array.shape[t.axis(PARTS)]
-    index: list[int | slice] = [slice(None)] * (k + 1) + [slice(0, n_parts)]
+    index: list[int | slice] = [*([slice(None)] * (k + 1)), slice(0, n_parts)]
     index += [slice(None) if w in present or w in opened else 0 for w in block.wires]
     matrix = real_form(u).astype(t.array.dtype).reshape((2,) * (2 * k + 2))[tuple(index)]
     inputs = [w for w in block.wires if w in present or w in opened]

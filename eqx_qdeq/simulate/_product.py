@@ -87,7 +87,7 @@ def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Arra
     coefficients = pool[:, :, stack.entries]
     constants = stack.constants
     if np.iscomplexobj(constants):
-        re, im = constants.real, constants.imag
+        re, im = np.real(constants), np.imag(constants)
         # (re + i im)(a + i b): what each part of a coefficient adds to each part of the matrix.
         constants = np.stack([np.stack([re, im]), np.stack([-im, re])])
         spec = "ncsfb,cdsfbij->nsfdij"
