@@ -199,9 +199,9 @@ def test_map_keeps_within_its_memory():
         compiled = jax.jit(jax.grad(loss)).lower(layer.angles).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    limit = 4 * 2**20
+    limit = 8 * 2**20
     assert temporary(lambda layer: layer.map(x, memory=limit)) < 2 * limit
-    assert temporary(lambda layer: jax.vmap(layer)(x)) > 4 * limit
+    assert temporary(lambda layer: jax.vmap(layer)(x)) > 2 * limit
 
 
 @pytest.mark.parametrize("gradient", ["checkpointed", "uncomputed"])
