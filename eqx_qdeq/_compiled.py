@@ -96,13 +96,12 @@ class ReuploadingLayer(AbstractCompiledLayer):
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
         self.encoding.check(x.shape[0], self.n_qubits)
         dim = 2**self.n_qubits
-        state = jnp.zeros((2, dim), x.dtype).at[0, 0].set(1)
         first, *sections = self.sections
-        state = first(state.reshape(-1, 1))[..., 0]
+        parts = first.vector(jnp.zeros(2 * dim, x.dtype).at[0].set(1))
         for section in sections:
-            turned = self._rotate(x, to_complex(state))
-            state = section(from_complex(turned).reshape(-1, 1))[..., 0]
-        return to_complex(state)
+            turned = self._rotate(x, to_complex(parts.reshape(2, -1)))
+            parts = section.vector(from_complex(turned).reshape(-1))
+        return to_complex(parts.reshape(2, -1))
 
     def _rotate(self, x: Array, state: Array) -> Array:
         for rotations in self.encoding.encoding.rotations(x, self.n_qubits):

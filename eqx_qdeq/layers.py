@@ -19,7 +19,6 @@ from .circuits import Circuit
 from .encodings import (
     AbstractEncoding,
     AbstractStateEncoding,
-    AmplitudeEncoding,
     DataReuploading,
 )
 from .measurements import AbstractMeasurement
@@ -28,6 +27,7 @@ from .simulate import (
     best_block_size,
     gate_propagator,
     make_plan,
+    MatrixPropagator,
 )
 from .simulate._run import Gradient, GRADIENTS
 
@@ -169,13 +169,16 @@ class QuantumLayer(eqx.Module):
 
         **Raises:** `ValueError` for data re-uploading, which has no plan for the whole circuit.
         """
+        self._state_encoding().check(in_size, self.n_qubits)
+        return self._plan(in_size, self.expected_batch if batch is None else batch)
+
+    def _plan(self, in_size: int, samples: int) -> LayerPlan:
         encoding = self._state_encoding()
-        encoding.check(in_size, self.n_qubits)
         return plan_layer(
             self.circuit,
             encoding.n_amplitudes(in_size, self.n_qubits),
             self.out_size,
-            self.expected_batch if batch is None else batch,
+            samples,
             complex_input=encoding.is_complex,
             engine=self.engine,
             block_size=self.block_size,
@@ -196,7 +199,6 @@ class QuantumLayer(eqx.Module):
         `evaluations` how often the map will be used for each sample.
         """
         encoding = self._state_encoding()
-        encoding.check(in_size, self.n_qubits)
         return make_propagator(
             self.circuit,
             self.angles,
@@ -228,15 +230,10 @@ class QuantumLayer(eqx.Module):
             return self._compile_reuploading(encoding)
         assert isinstance(encoding, AbstractStateEncoding)
         size = 1 << self.n_qubits if in_size is None else in_size
-        if not isinstance(encoding, AmplitudeEncoding):
-            # The layout of angles may fix how many there are; their number changes nothing here.
-            size = 1 if in_size is None else in_size
-        p = encoding.n_amplitudes(size, self.n_qubits)
-        batch = self.expected_batch * evaluations
         propagator = self.propagator(size, evaluations=evaluations)
-        if self.plan(size, batch=batch).engine == "heisenberg":
-            columns = propagator(jnp.eye(p, dtype=self.angles.dtype))
-            forms = quadratic_forms(self.measurement, columns, columns)
+        if self._plan(size, self.expected_batch * evaluations).engine == "heisenberg":
+            assert isinstance(propagator, MatrixPropagator)
+            forms = quadratic_forms(self.measurement, propagator.matrix, propagator.matrix)
             return HeisenbergLayer(forms, propagator, encoding, self.n_qubits)
         return PropagatedLayer(propagator, encoding, self.measurement, self.n_qubits)
 

@@ -64,8 +64,7 @@ def apply_plan(
     - `gradient`: what reverse mode keeps. `"stored"`: the states before every block.
         `"checkpointed"`: those before every section; the others are computed again.
         `"uncomputed"`: none; going back, they are recovered from the result by the blocks'
-        adjoints, which is faster for large states too. The last one has no forward mode and no
-        second derivatives.
+        adjoints. The last one has no forward mode and no second derivatives.
 
     **Returns:**
 

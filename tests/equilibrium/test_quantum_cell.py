@@ -215,3 +215,14 @@ def _products(jaxpr):
             inner = getattr(inner, "jaxpr", inner)
             if hasattr(inner, "eqns"):
                 yield from _products(inner)
+
+
+def test_a_layout_of_angles_works_in_a_cell():
+    layout = tuple(("Y", i % 4) for i in range(5))
+    encoding = qdeq.AngleEncoding(layout=layout)
+    layer = qdeq.QuantumLayer(
+        qdeq.circuits.paper(4), encoding, qdeq.PauliZ(), key=jax.random.key(0)
+    )
+    cell = qdeq.QuantumCell(layer, qdeq.AddInjection(5))
+    x, w = jnp.linspace(0, 1, 5), jnp.full(4, 0.1)
+    np.testing.assert_allclose(cell.bind(x)(w), layer(cell.injection(w, x)), atol=1e-5)
