@@ -1,7 +1,23 @@
 """Cells, their equilibria, and derivatives through them."""
 
-from ._adjoint import ImplicitAdjoint as ImplicitAdjoint
+from ._adjoints import (
+    AdjointProbe as AdjointProbe,
+    AdjointSolution as AdjointSolution,
+    BackwardReport as BackwardReport,
+    ImplicitAdjoint as ImplicitAdjoint,
+    ImplicitVJPAdjoint as ImplicitVJPAdjoint,
+    NeumannAdjoint as NeumannAdjoint,
+    OneStepAdjoint as OneStepAdjoint,
+    PhantomAdjoint as PhantomAdjoint,
+    ShineAdjoint as ShineAdjoint,
+    solve_adjoint as solve_adjoint,
+    UnrolledAdjoint as UnrolledAdjoint,
+)
 from ._cell import AbstractCell as AbstractCell, FunctionCell as FunctionCell
+from ._compare_adjoints import (
+    AdjointComparison as AdjointComparison,
+    compare_adjoints as compare_adjoints,
+)
 from ._deq import DEQ as DEQ, Solution as Solution
 from ._injection import (
     AbstractInjection as AbstractInjection,
@@ -30,4 +46,10 @@ from ._solvers import (
     Picard as Picard,
     PseudoTransient as PseudoTransient,
     SteadyState as SteadyState,
+)
+from ._warm_start import (
+    EquilibriumMemory as EquilibriumMemory,
+    guess_loss as guess_loss,
+    GuessedCell as GuessedCell,
+    solve_sequence as solve_sequence,
 )

@@ -10,7 +10,8 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from ._adjoint import all_finite, ImplicitAdjoint, tree_where
+from ._adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
+from ._adjoints._base import all_finite, tree_where
 from ._cell import AbstractCell
 from ._solvers import default_solver
 
@@ -95,25 +96,28 @@ class DEQ(eqx.Module):
         x: PyTree[Array],
         *,
         z0: PyTree[Array] | None = None,
+        probe: AdjointProbe | None = None,
         key: PRNGKeyArray | None = None,
     ) -> PyTree[Array]:
         """**Arguments:**
 
         - `x`: one sample, e.g. of shape `(d,)`.
         - `z0`: the initial guess; the cell's own if left out.
+        - `probe`: starts and watches the backward solve of [`eqx_qdeq.ImplicitVJPAdjoint`][].
         - `key`: ignored; there so that a `DEQ` fits in `equinox.nn.Sequential`.
 
         **Returns:**
 
         The equilibrium; of shape `(m,)` for a quantum cell.
         """
-        return self.solve(x, z0=z0, key=key).value
+        return self.solve(x, z0=z0, probe=probe, key=key).value
 
     def solve(
         self,
         x: PyTree[Array],
         *,
         z0: PyTree[Array] | None = None,
+        probe: AdjointProbe | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Solution:
         """As calling the module, but says how the solve went.
@@ -125,7 +129,8 @@ class DEQ(eqx.Module):
         **Raises:** with `throw=True`, an error if any sample of the batch failed.
         """
         x, usable = self.guard(x, z0)
-        solution = self.solve_bound(self.cell.bind(x), self.cell.init(x) if z0 is None else z0)
+        start = self.cell.init(x) if z0 is None else z0
+        solution = self.solve_bound(self.cell.bind(x), start, probe)
         return self.mask(solution, usable)
 
     def guard(
@@ -151,11 +156,19 @@ class DEQ(eqx.Module):
         return all_finite(jax.lax.stop_gradient(self.cell.bind(x)(start)))
 
     def solve_bound(
-        self, fn: Callable[[PyTree[Array]], PyTree[Array]], z0: PyTree[Array]
+        self,
+        fn: Callable[[PyTree[Array]], PyTree[Array]],
+        z0: PyTree[Array],
+        probe: AdjointProbe | None = None,
     ) -> Solution:
         """Solves z = fn(z) for a map that was bound before, e.g. to use it again afterwards."""
         z0 = jtu.tree_map(jnp.asarray, z0)
         _check_map(fn, z0)
+        if probe is not None and not isinstance(self.adjoint, ImplicitVJPAdjoint):
+            raise TypeError(
+                "`probe` reports on the backward solve of ImplicitVJPAdjoint; this DEQ's adjoint "
+                f"is {type(self.adjoint).__name__}. Use DEQ(..., adjoint=ImplicitVJPAdjoint())."
+            )
         usable = all_finite(z0)
         z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
         solver = self.solver
@@ -165,6 +178,7 @@ class DEQ(eqx.Module):
             lambda z, _: fn(z),
             solver,
             z0,
+            options=None if probe is None else {"probe": probe},
             max_steps=self.max_steps,
             adjoint=self.adjoint,
             throw=self.throw,

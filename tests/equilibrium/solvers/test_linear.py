@@ -8,6 +8,7 @@ import optimistix as optx
 import pytest
 
 from eqx_qdeq.equilibrium._solvers import EarlyExitGMRES, Newton, PseudoTransient
+from eqx_qdeq.equilibrium._solvers._gmres import gmres
 from eqx_qdeq.equilibrium._solvers._linear import DENSE_SIZE, solve_dense
 
 
@@ -87,6 +88,38 @@ def test_gmres_can_be_differentiated_and_transposed(tol):
     np.testing.assert_allclose(
         jax.jit(jax.grad(by(solver)))(matrix), jax.grad(by(lx.LU()))(matrix), atol=100 * tol
     )
+
+
+def test_richardson_first_where_it_is_quick(tol):
+    """A step of it is a product and no more; GMRES takes over where it would be slow."""
+    rng = np.random.default_rng(4)
+    noise = rng.standard_normal((40, 40)) / np.sqrt(40)
+    vector = rng.standard_normal(40)
+    for radius, alike in ((0.3, True), (3.0, False)):
+        matrix = np.eye(40) - radius * noise
+        alone = _gmres(matrix, vector, rtol=tol, restart=40)
+        mixed = _gmres(matrix, vector, rtol=tol, restart=40, richardson=40)
+        assert mixed.result == alone.result == lx.RESULTS.successful
+        error = np.linalg.norm(matrix @ mixed.value - vector) / np.linalg.norm(vector)
+        assert error <= 2 * tol
+        extra = int(mixed.stats["num_steps"]) - int(alone.stats["num_steps"])
+        assert extra <= (6 if alike else 3)
+
+
+def test_gmres_starts_from_a_guess(tol):
+    rng = np.random.default_rng(5)
+    matrix = jnp.asarray(np.eye(20) - 0.1 * rng.standard_normal((20, 20)))
+    vector = jnp.asarray(rng.standard_normal(20))
+    settings = EarlyExitGMRES(1e-4, 0.0)
+    product = lambda x: jnp.dot(matrix, x, precision="highest")
+    cold = gmres(product, vector, settings)
+    warm = gmres(product, vector, settings, y0=cold.value + 1e-3)
+    assert warm.result == lx.RESULTS.successful
+    assert warm.num_steps < cold.num_steps
+    # A guess that is worse than none is not used.
+    assert gmres(product, vector, settings, y0=1e6 * vector).num_steps == cold.num_steps + 1
+    bad = gmres(product, vector, settings, y0=jnp.full(20, jnp.nan))
+    np.testing.assert_array_equal(bad.value, cold.value)
 
 
 @pytest.mark.parametrize("solver", [Newton, PseudoTransient])

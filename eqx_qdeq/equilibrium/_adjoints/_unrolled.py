@@ -1,0 +1,68 @@
+"""Backpropagation through the solver's own steps."""
+
+import functools as ft
+
+import equinox as eqx
+import equinox.internal as eqxi
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import optimistix as optx
+from jaxtyping import PyTree
+
+from ._base import constant, is_usable, run, tree_where, with_loop, without_derivative
+
+
+class UnrolledAdjoint(optx.AbstractAdjoint):
+    r"""Differentiates the steps that the solver took, with recursive checkpointing.
+
+    The derivative of what the solver computed, not of the equilibrium: both tend to each other as
+    the tolerance is tightened. In memory it costs `checkpoints` solver states (about the
+    logarithm of the number of steps if left out), in time $O(n \log n)$ steps. Reverse mode only.
+
+    As `optimistix.RecursiveCheckpointAdjoint`, but a sample that diverged cannot spoil a batch:
+    a first solve without derivatives finds out, and the second one, which is differentiated,
+    stands still for such a sample. That is one more solve.
+
+    ??? cite "Reference"
+
+        P. Stumm and A. Walther, "New algorithms for optimal online checkpointing", SIAM Journal
+        on Scientific Computing 32 (2010), 836-854; Q. Wang, P. Moin and G. Iaccarino, "Minimal
+        repetition dynamic checkpointing algorithm for unsteady adjoint calculation", SIAM Journal
+        on Scientific Computing 31 (2009), 2549-2567.
+    """
+
+    checkpoints: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.checkpoints is not None and self.checkpoints < 1:
+            raise ValueError(
+                f"`UnrolledAdjoint(checkpoints=...)` must be at least 1; got {self.checkpoints}. "
+                "Leave it out for the logarithm of the number of steps."
+            )
+
+    def apply(self, primal_fn, rewrite_fn, inputs, tags):
+        del rewrite_fn, tags
+        fn, solver, y0, *rest = inputs
+        first_root, first = run(primal_fn, with_loop(constant(inputs)))
+        first_root, first = constant(first_root), constant(first)
+        usable = is_usable(first)
+
+        def still(y: PyTree, args: PyTree) -> tuple[PyTree, PyTree]:
+            f, aux = fn(tree_where(usable, y, y0), args)
+            return tree_where(usable, f, y), aux
+
+        while_loop = ft.partial(eqxi.while_loop, kind="checkpointed", checkpoints=self.checkpoints)
+        root, _ = primal_fn((still, solver, y0, *rest, while_loop))
+        # Value and statistics are those of the first solve, which knows about a failure.
+        zero = jtu.tree_map(lambda r: r - constant(r), root)
+        root = jtu.tree_map(lambda a, z: a + jnp.where(usable, z, 0), first_root, zero)
+        return root, without_derivative(first)
+
+
+UnrolledAdjoint.__init__.__doc__ = """**Arguments:**
+
+- `checkpoints`: how many solver states are kept for reverse mode; the more, the less is
+    computed again.
+
+**Raises:** `ValueError` for less than one checkpoint.
+"""

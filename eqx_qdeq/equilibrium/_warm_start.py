@@ -1,0 +1,137 @@
+"""Better initial guesses: from a network, from the last time, from the step before."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from ._cell import AbstractCell
+from ._deq import DEQ, Solution
+
+
+class GuessedCell(AbstractCell):
+    """A cell whose solves start from a learned guess.
+
+    The equilibrium and its implicit derivatives do not depend on where a solve starts, so the
+    loss of a task does not train the guess. [`eqx_qdeq.guess_loss`][] does.
+
+    ??? cite "Reference"
+
+        S. Bai, V. Koltun and J. Z. Kolter, "Neural deep equilibrium solvers", ICLR 2022.
+    """
+
+    cell: AbstractCell
+    guess: Callable[[PyTree[Array]], PyTree[Array]]
+
+    def init(self, x: PyTree[Array]) -> PyTree[Array]:
+        return self.guess(x)
+
+    def bind(self, x: PyTree[Array]) -> Callable[[PyTree[Array]], PyTree[Array]]:
+        return self.cell.bind(x)
+
+
+GuessedCell.__init__.__doc__ = """**Arguments:**
+
+- `cell`: the cell.
+- `guess`: `x -> z0` for one sample, e.g. an `equinox.nn.MLP`.
+"""
+
+
+def guess_loss(cell: AbstractCell, x: PyTree[Array], z: PyTree[Array]) -> Float[Array, ""]:
+    """The mean squared distance between a cell's initial guess and the equilibrium.
+
+    **Arguments:**
+
+    - `cell`: a [`eqx_qdeq.GuessedCell`][], or any cell whose `init` can be trained.
+    - `x`: one sample.
+    - `z`: its equilibrium, taken as constant.
+
+    **Returns:** a scalar; add it to the loss of the task.
+    """
+    guess, _ = ravel_pytree(cell.init(x))
+    return jnp.mean((guess - jax.lax.stop_gradient(ravel_pytree(z)[0])) ** 2)
+
+
+class EquilibriumMemory(eqx.Module):
+    """The last known equilibrium of each sample of a data set, for the next epoch.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
+        data = jax.random.normal(jax.random.key(1), (100, 16))
+        memory = qdeq.EquilibriumMemory.like(jnp.zeros(4), n_samples=100)
+        for _ in range(2):  # the second time, each solve starts from its solution
+            for batch in jnp.arange(100).reshape(4, 25):
+                solve = lambda x, z0: deq.solve(x, z0=z0)
+                solution = jax.vmap(solve)(data[batch], memory.read(batch))
+                memory = memory.write(batch, solution)
+        assert solution.stats["num_steps"].max() == 1
+        ```
+
+    Where the last solve failed the next one starts as if there had been none.
+    """
+
+    values: PyTree[Array]
+    initial: PyTree[Array]
+
+    @staticmethod
+    def like(z: PyTree[Array], *, n_samples: int) -> "EquilibriumMemory":
+        """A memory of `n_samples` states, each of which is `z` until it is known better."""
+        if n_samples < 1:
+            raise ValueError(f"`n_samples` must be at least 1; got {n_samples}.")
+        z = jtu.tree_map(jnp.asarray, z)
+        repeat = lambda a: jnp.broadcast_to(a, (n_samples, *a.shape))
+        return EquilibriumMemory(jtu.tree_map(repeat, z), z)
+
+    def read(self, indices: Int[Array | np.ndarray, " batch"]) -> PyTree[Array]:
+        """The initial guesses of these samples, each array of shape `(batch, ...)`."""
+        return jtu.tree_map(lambda a: a[indices], self.values)
+
+    def write(
+        self, indices: Int[Array | np.ndarray, " batch"], solution: Solution
+    ) -> "EquilibriumMemory":
+        """A memory that knows the solutions of these samples."""
+
+        def put(a: Array, new: Array, initial: Array) -> Array:
+            keep = _like(solution.success, new)
+            return a.at[indices].set(jnp.where(keep, jax.lax.stop_gradient(new), initial))
+
+        values = jtu.tree_map(put, self.values, solution.value, self.initial)
+        return EquilibriumMemory(values, self.initial)
+
+
+def _like(flags: Bool[Array, " batch"], array: Array) -> Bool[Array, "..."]:
+    return flags.reshape(flags.shape + (1,) * (array.ndim - 1))
+
+
+def solve_sequence(deq: DEQ, xs: PyTree[Array], *, z0: PyTree[Array] | None = None) -> Solution:
+    """The equilibria of a sequence, e.g. of the frames of a film: each solve starts where the one
+    before ended.
+
+    **Arguments:**
+
+    - `deq`: the equilibrium.
+    - `xs`: the samples in order, each array of shape `(time, ...)`.
+    - `z0`: the first initial guess; the cell's own if left out.
+
+    **Returns:** a [`eqx_qdeq.Solution`][] whose arrays have a leading axis `time`. Derivatives
+    are those of each equilibrium by itself: where a solve starts has none.
+    """
+    if z0 is None:
+        z0 = deq.cell.init(jtu.tree_map(lambda a: a[0], xs))
+
+    def step(guess: PyTree[Array], x: PyTree[Array]) -> tuple[PyTree[Array], Solution]:
+        solution = deq.solve(x, z0=guess)
+        return jax.lax.stop_gradient(solution.value), solution
+
+    return jax.lax.scan(step, jax.lax.stop_gradient(z0), xs)[1]

@@ -1,0 +1,67 @@
+"""One sample that fails must not touch the gradients of the others."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+import pytest
+
+import eqx_qdeq as qdeq
+
+_ADJOINTS = {
+    "implicit": qdeq.ImplicitAdjoint(),
+    "implicit, VJPs": qdeq.ImplicitVJPAdjoint(),
+    "Neumann": qdeq.NeumannAdjoint(30),
+    "phantom": qdeq.PhantomAdjoint(30),
+    "one step": qdeq.OneStepAdjoint(),
+    "SHINE": qdeq.ShineAdjoint(),
+    "unrolled": qdeq.UnrolledAdjoint(),
+}
+_BAD = {"diverges": (3.0, 2.0), "overflows": (-1e30, 1.0), "nan": (np.nan, 1.0)}
+_N = 256
+
+
+class _Quadratic(eqx.Module):
+    """z ← x₀ (z + z²) + θ + x₁, without a fixed point for large x₀ and x₁."""
+
+    theta: jax.Array
+
+    def __call__(self, z, x):
+        return x[0] * (z + z**2) + self.theta * jnp.cos(self.theta) + x[1]
+
+
+@pytest.mark.parametrize("adjoint", _ADJOINTS)
+def test_in_a_batch_of_256(adjoint, x64):
+    xs = np.zeros((_N, 2))
+    xs[:, 0] = np.linspace(-0.3, 0.3, _N)
+    xs[:, 1] = 0.1
+    accuracy = 1e-10 if x64 else 1e-6
+    solver = qdeq.Picard(accuracy, accuracy)
+    if adjoint == "SHINE":
+        solver = qdeq.Broyden(accuracy, accuracy)
+    fn = _Quadratic(jnp.array([0.1, -0.2]))
+
+    @eqx.filter_jit
+    def run(fn, xs):
+        cell = qdeq.FunctionCell(fn, lambda x: jnp.zeros(2, x.dtype))
+        deq = qdeq.DEQ(cell, solver, _ADJOINTS[adjoint], max_steps=64)
+        loss = lambda fn, x: jnp.sum(eqx.tree_at(lambda d: d.cell.fn, deq, fn)(x) ** 2)
+        each = jax.vmap(jax.grad(loss), (None, 0))(fn, xs).theta
+        whole = jax.grad(lambda fn: jnp.sum(jax.vmap(loss, (None, 0))(fn, xs)))(fn).theta
+        return each, whole, jax.vmap(deq.solve)(xs)
+
+    clean = np.asarray(run(fn, jnp.asarray(xs, float))[0])
+    for bad, sample in _BAD.items():
+        spoilt = xs.copy()
+        spoilt[100] = sample
+        each, whole, solution = run(fn, jnp.asarray(spoilt, float))
+        good = np.delete(np.arange(_N), 100)
+        assert not solution.success[100], bad
+        assert np.all(np.isfinite(solution.value)), bad
+        np.testing.assert_allclose(each[good], clean[good], atol=1e-6, err_msg=bad)
+        # A failed sample counts for nothing, one that ran out of steps with where it was then.
+        if not (solution.result == optx.RESULTS.nonlinear_max_steps_reached)[100]:
+            np.testing.assert_array_equal(each[100], 0, err_msg=bad)
+        expected = clean[good].sum(axis=0) + each[100]
+        np.testing.assert_allclose(whole, expected, rtol=1e-6 if x64 else 1e-4, err_msg=bad)

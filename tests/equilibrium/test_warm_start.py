@@ -1,0 +1,82 @@
+"""Initial guesses from a network, from the last epoch, from the frame before."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import eqx_qdeq as qdeq
+
+_DEQ = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
+_X = 2 * jax.random.normal(jax.random.key(1), (64, 16))
+
+
+def _steps(deq, x):
+    solve = eqx.filter_jit(lambda deq, x: jax.vmap(deq.solve)(x))
+    return np.asarray(solve(deq, x).stats["num_steps"])
+
+
+def test_a_learned_guess_saves_steps_and_changes_no_equilibrium(tol):
+    cell = qdeq.GuessedCell(_DEQ.cell, eqx.nn.MLP(16, 4, 64, 2, key=jax.random.key(2)))
+    solver = qdeq.Picard(1e-4, 1e-4)
+    before, values = _steps(qdeq.DEQ(cell, solver), _X), jax.vmap(_DEQ)(_X)
+
+    @eqx.filter_jit
+    def step(guess, state):
+        def loss(guess):
+            trained = eqx.tree_at(lambda c: c.guess, cell, guess)
+            return jnp.mean(jax.vmap(qdeq.guess_loss, (None, 0, 0))(trained, _X, values))
+
+        updates, state = optimiser.update(eqx.filter_grad(loss)(guess), state)
+        return eqx.apply_updates(guess, updates), state
+
+    optimiser = optax.adam(1e-2)
+    guess, state = cell.guess, optimiser.init(eqx.filter(cell.guess, eqx.is_inexact_array))
+    for _ in range(300):
+        guess, state = step(guess, state)
+    trained = qdeq.DEQ(qdeq.GuessedCell(_DEQ.cell, guess))
+    after = _steps(qdeq.DEQ(trained.cell, solver), _X)
+    assert np.mean(after) < 0.8 * np.mean(before)
+    np.testing.assert_allclose(jax.vmap(trained)(_X), values, atol=20 * max(tol, 1e-5))
+
+
+def test_the_guess_has_no_gradient_from_the_task_and_the_equilibrium_none_from_the_guess():
+    cell = qdeq.GuessedCell(_DEQ.cell, eqx.nn.Linear(16, 4, key=jax.random.key(2)))
+    task = eqx.filter_grad(lambda cell: jnp.sum(qdeq.DEQ(cell)(_X[0])))(cell)
+    assert not np.any(task.guess.weight) and np.any(task.cell.layer.angles)
+    z = _DEQ(_X[0])
+    guess = eqx.filter_grad(lambda cell: qdeq.guess_loss(cell, _X[0], z))(cell)
+    assert np.any(guess.guess.weight) and not np.any(guess.cell.layer.angles)
+
+
+def test_memory_of_a_data_set():
+    memory = qdeq.EquilibriumMemory.like(jnp.zeros(4), n_samples=64)
+    solve = jax.jit(jax.vmap(lambda x, z0: _DEQ.solve(x, z0=z0)))
+    for batch in np.arange(64).reshape(4, 16):
+        memory = memory.write(batch, solve(_X[batch], memory.read(batch)))
+    order = np.random.default_rng(0).permutation(64)
+    again = solve(_X[order], memory.read(order))
+    np.testing.assert_array_equal(again.stats["num_steps"], 1)
+    # What failed starts afresh.
+    spoilt = solve(_X[:2].at[1].set(jnp.nan), memory.read(np.arange(2)))
+    memory = memory.write(np.arange(2), spoilt)
+    np.testing.assert_array_equal(memory.read(np.array([1])), np.zeros((1, 4)))
+    np.testing.assert_array_equal(memory.read(np.array([0]))[0], spoilt.value[0])
+    with pytest.raises(ValueError, match="at least 1; got 0"):
+        qdeq.EquilibriumMemory.like(jnp.zeros(4), n_samples=0)
+
+
+def test_a_sequence_is_solved_from_frame_to_frame(tol):
+    frames = _X[0] * jnp.linspace(1, 1.2, 12)[:, None] + 0.01 * _X[:12]
+    deq = qdeq.DEQ(_DEQ.cell, qdeq.Picard(0.1 * tol, 0.1 * tol))
+    warm = eqx.filter_jit(qdeq.solve_sequence)(deq, frames)
+    cold = jax.vmap(deq.solve)(frames)
+    np.testing.assert_allclose(warm.value, cold.value, atol=10 * tol)
+    assert np.sum(warm.stats["num_steps"]) < 0.92 * np.sum(cold.stats["num_steps"])
+    # Each frame's gradient is that of its own equilibrium.
+    loss = lambda solve: lambda frames: jnp.sum(solve(frames).value ** 2)
+    found = jax.grad(loss(lambda f: qdeq.solve_sequence(deq, f)))(frames)
+    expected = jax.grad(loss(jax.vmap(deq.solve)))(frames)
+    np.testing.assert_allclose(found, expected, atol=100 * tol)
