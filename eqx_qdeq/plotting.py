@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .equilibrium import Diagnosis
+
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9")
@@ -116,6 +118,35 @@ def plot_summary(
     _draw_accuracy(accuracy, history)
     _draw_residuals(convergence, residuals, None)
     _draw_confusion(confusion, matrix, class_names, "Test accuracy")
+    return figure
+
+
+def plot_diagnosis(diagnosis: "Diagnosis") -> "Figure":
+    """Convergence, conditioning and gradients of an equilibrium, for one sample or a batch.
+
+    Left, the residual of each step; in the middle, how the spectral radius and norm are
+    distributed over the batch, with the line at 1 beyond which plain iteration is not sure to
+    converge; right, the gradient norm of each parameter (the median, and the range of the middle
+    90 %).
+
+    **Arguments:**
+
+    - `diagnosis`: by [`eqx_qdeq.DEQ.diagnose`][].
+
+    **Returns:**
+
+    A Matplotlib figure.
+    """
+    figure = _new_figure(10.5, 3.2)
+    convergence, spectrum, gradients = figure.subplots(1, 3)
+    residuals = np.atleast_2d(np.asarray(diagnosis.residuals, float))
+    # A sample that is done keeps its last residual, or the median would be of those that are not.
+    shown = np.minimum.accumulate(np.where(np.isnan(residuals), np.inf, residuals), axis=1)
+    residuals = np.where(np.isnan(residuals), shown, residuals)
+    steps = int(np.max(np.asarray(diagnosis.num_steps)))
+    _draw_residuals(convergence, residuals[:, :steps], None)
+    _draw_spectrum(spectrum, diagnosis)
+    _draw_gradients(gradients, diagnosis.gradient_norms)
     return figure
 
 
@@ -225,6 +256,46 @@ def _draw_residuals(
     if any(series) or tolerance is not None:
         axes.legend(frameon=False)
     _tidy(axes)
+
+
+def _draw_spectrum(axes: "Axes", diagnosis: "Diagnosis") -> None:
+    parts = (
+        ("radius", diagnosis.spectral_radius, _BLUE),
+        ("norm", diagnosis.spectral_norm, _ORANGE),
+    )
+    for name, values, colour in parts:
+        values = np.sort(np.asarray(values, float).reshape(-1))
+        share = np.arange(1, len(values) + 1) / len(values)
+        label, marker = f"spectral {name}", "o" if len(values) == 1 else ""
+        axes.plot(
+            values, 100 * share, color=colour, label=label, marker=marker, drawstyle="steps-post"
+        )
+    axes.axvline(1, color=_GREY, linestyle=":", label="contraction below")
+    axes.set(
+        xlabel="at the equilibrium",
+        ylabel="samples at or below (%)",
+        title="Jacobian",
+        ylim=(0, 103),
+    )
+    axes.set_xlim(left=0)
+    axes.legend(frameon=False)
+    _tidy(axes)
+    axes.locator_params(axis="x", integer=False)
+
+
+def _draw_gradients(axes: "Axes", norms: Mapping[str, Any]) -> None:
+    names = list(norms)
+    columns = [np.asarray(norms[name], float).reshape(-1) for name in names]
+    low, middle, high = np.array([np.nanquantile(c, [0.05, 0.5, 0.95]) for c in columns]).T
+    places = np.arange(len(names))
+    axes.errorbar(middle, places, xerr=[middle - low, high - middle], fmt="o", color=_BLUE)
+    axes.set_yticks(places, names)
+    axes.set(xlabel="gradient norm", title="Gradient of the loss", ylim=(-0.7, len(names) - 0.3))
+    if np.all(low > 0):
+        axes.set_xscale("log")
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, axis="x", color="#DDDDDD", linewidth=0.6)
 
 
 def _draw_confusion(

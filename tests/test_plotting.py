@@ -2,11 +2,13 @@
 
 import sys
 
+import jax
 import matplotlib
 import matplotlib.image
 import numpy as np
 import pytest
 
+import eqx_qdeq as qdeq
 from eqx_qdeq import plotting
 
 HISTORY = [
@@ -129,3 +131,19 @@ def test_without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "eqx-qdeq\[plot\]"'):
         plotting.plot_training(HISTORY)
+
+
+def test_diagnosis_of_a_batch_and_of_one_sample(tmp_path):
+    deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
+    x = jax.random.normal(jax.random.key(1), (8, 16))
+    diagnose = jax.jit(jax.vmap(lambda x: deq.diagnose(x, n_steps=16)))
+    batch = diagnose(x)
+    figure = batch.plot()
+    convergence, spectrum, gradients = figure.axes
+    assert convergence.get_yscale() == "log"
+    radius = _line(spectrum, "spectral radius").get_xdata()
+    np.testing.assert_allclose(radius, np.sort(batch.spectral_radius))
+    assert [tick.get_text() for tick in gradients.get_yticklabels()] == ["layer.angles", "x"]
+    _draws(figure, tmp_path)
+    one = jax.tree.map(lambda a: a[0], batch)
+    _draws(plotting.plot_diagnosis(one), tmp_path)

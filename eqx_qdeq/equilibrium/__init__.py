@@ -19,6 +19,17 @@ from ._compare_adjoints import (
     compare_adjoints as compare_adjoints,
 )
 from ._deq import DEQ as DEQ, Solution as Solution
+from ._diagnosis import Diagnosis as Diagnosis
+from ._guarantees import (
+    Certificate as Certificate,
+    certify as certify,
+    contractive as contractive,
+    ContractiveCell as ContractiveCell,
+    Equilibria as Equilibria,
+    find_equilibria as find_equilibria,
+    lipschitz_bound as lipschitz_bound,
+    lipschitz_bound_for_norm as lipschitz_bound_for_norm,
+)
 from ._injection import (
     AbstractInjection as AbstractInjection,
     AbstractLinearInjection as AbstractLinearInjection,
@@ -27,7 +38,12 @@ from ._injection import (
     ConcatInjection as ConcatInjection,
     LinearInjection as LinearInjection,
 )
-from ._jacobian import jacobian as jacobian, jacobian_penalty as jacobian_penalty
+from ._jacobians import (
+    jacobian as jacobian,
+    jacobian_penalty as jacobian_penalty,
+    spectral_norm as spectral_norm,
+    spectral_radius as spectral_radius,
+)
 from ._qdeq import QDEQ as QDEQ
 from ._quantum_cell import (
     AbstractBoundCell as AbstractBoundCell,
@@ -46,6 +62,11 @@ from ._solvers import (
     Picard as Picard,
     PseudoTransient as PseudoTransient,
     SteadyState as SteadyState,
+)
+from ._trajectory import (
+    fixed_point_correction as fixed_point_correction,
+    record_trajectory as record_trajectory,
+    Trajectory as Trajectory,
 )
 from ._warm_start import (
     EquilibriumMemory as EquilibriumMemory,

@@ -1,6 +1,7 @@
 """DEQ: a cell and a solver as one Equinox module."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -8,12 +9,14 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ._adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ._adjoints._base import all_finite, tree_where
 from ._cell import AbstractCell
+from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solvers import default_solver
+from ._trajectory import record_trajectory, Trajectory
 
 Solver = (
     optx.AbstractFixedPointSolver
@@ -32,8 +35,8 @@ class Solution(eqx.Module):
         failed it is the best iterate known, at worst the initial guess.
     - `result`: an `optimistix.RESULTS` item that says how the solve ended.
     - `stats`: a dictionary of arrays without derivatives: `"num_steps"` of the solver,
-        `"num_evals"` of the cell, and the true `"residual"`, the Euclidean norm ‖f(z) - z‖ at
-        `value`.
+        `"num_evals"` of the cell, `"num_jvps"` of products with its Jacobian, and the true
+        `"residual"`, the Euclidean norm ‖f(z) - z‖ at `value`.
     """
 
     value: PyTree[Array]
@@ -133,6 +136,73 @@ class DEQ(eqx.Module):
         solution = self.solve_bound(self.cell.bind(x), start, probe)
         return self.mask(solution, usable)
 
+    def trajectory(
+        self, x: PyTree[Array], *, n_steps: int | None = None, z0: PyTree[Array] | None = None
+    ) -> Trajectory:
+        """What the solver does step by step; see [`eqx_qdeq.record_trajectory`][].
+
+        **Arguments:**
+
+        - `x`: one sample.
+        - `n_steps`: the number of entries; `max_steps` if left out.
+        - `z0`: the initial guess; the cell's own if left out.
+
+        **Returns:** an [`eqx_qdeq.Trajectory`][].
+        """
+        x, _ = self.guard(x, z0)
+        start = self.cell.init(x) if z0 is None else z0
+        n_steps = self.max_steps if n_steps is None else n_steps
+        solver: Any = self.solver_for(start)
+        return record_trajectory(self.cell.bind(x), solver, start, n_steps)
+
+    def diagnose(
+        self,
+        x: PyTree[Array],
+        *,
+        loss: Callable[[PyTree[Array]], Float[Array, ""]] | None = None,
+        n_steps: int | None = None,
+        z0: PyTree[Array] | None = None,
+    ) -> Diagnosis:
+        """Solves, solves backwards, and looks at the Jacobian and the gradients.
+
+        !!! example
+
+            ```python
+            import jax
+            import eqx_qdeq as qdeq
+
+            deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
+            x = jax.random.normal(jax.random.key(1), (32, 16))
+            print(jax.vmap(deq.diagnose)(x))  # a table over the batch
+            ```
+
+        **Arguments:**
+
+        - `x`: one sample; use `jax.vmap` for a batch.
+        - `loss`: `z -> scalar`, whose gradient is taken; half the square of the equilibrium's
+            norm if left out.
+        - `n_steps`: entries of the residual history; `max_steps` if left out.
+        - `z0`: the initial guess; the cell's own if left out.
+
+        **Returns:** an [`eqx_qdeq.Diagnosis`][].
+        """
+        if loss is None:
+            loss = lambda z: 0.5 * jnp.sum(ravel_pytree(z)[0] ** 2)
+        of = lambda both: loss(
+            DEQ(both[0], self.solver, ImplicitAdjoint(), self.max_steps)(both[1], z0=z0)
+        )
+        norms = gradient_norms(*eqx.filter_grad(of)((self.cell, x)))
+        solution = self.solve(x, z0=z0)
+        trajectory = self.trajectory(x, n_steps=n_steps, z0=z0)
+        x, _ = self.guard(x, z0)
+        return examine(self.cell.bind(x), solution, trajectory, loss, norms)
+
+    def solver_for(self, z0: PyTree[Array]) -> Solver:
+        """The solver; if none was given, one that suits the size of the state."""
+        if self.solver is not None:
+            return self.solver
+        return default_solver(sum(leaf.size for leaf in jtu.tree_leaves(z0)))
+
     def guard(
         self, x: PyTree[Array], z0: PyTree[Array] | None = None
     ) -> tuple[PyTree[Array], Bool[Array, ""]]:
@@ -171,12 +241,9 @@ class DEQ(eqx.Module):
             )
         usable = all_finite(z0)
         z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
-        solver = self.solver
-        if solver is None:
-            solver = default_solver(sum(leaf.size for leaf in jtu.tree_leaves(z0)))
         raw = optx.fixed_point(
             lambda z, _: fn(z),
-            solver,
+            self.solver_for(z0),
             z0,
             options=None if probe is None else {"probe": probe},
             max_steps=self.max_steps,
@@ -192,6 +259,7 @@ class DEQ(eqx.Module):
         stats = {
             "num_steps": steps,
             "num_evals": raw.stats.get("num_evals", steps),
+            "num_jvps": raw.stats.get("num_jvps", 0),
             "residual": residual,
         }
         solution = Solution(raw.value, raw.result, jax.lax.stop_gradient(stats))

@@ -175,10 +175,15 @@ class SteadyState(AbstractResidualSolver):
             # near rounding, error estimates are noise and call for ever shorter steps.
             noise = 50 * float(jnp.finfo(dtype).eps)
             tighter = lambda tol: max(tol / 10, min(tol, noise)) if is_number(tol) else tol / 10
+            # In the norm of the residual: Diffrax's default, the root mean square, is √n times
+            # smaller, and left the residual of 32 numbers just above the tolerance.
             # Without a longest step, a flow without steady state soon reaches states so large
             # that any residual is small relative to them.
             controller = diffrax.PIDController(
-                rtol=tighter(self.rtol), atol=tighter(self.atol), dtmax=_LONGEST_STEP
+                rtol=tighter(self.rtol),
+                atol=tighter(self.atol),
+                dtmax=_LONGEST_STEP,
+                norm=self.norm,
             )
         return _with_tolerances(self.ode_solver, controller), controller
 

@@ -1,0 +1,4 @@
+"""A cell's Jacobian and how large it is, outside the solve."""
+
+from ._jacobian import jacobian as jacobian, jacobian_penalty as jacobian_penalty
+from ._spectrum import spectral_norm as spectral_norm, spectral_radius as spectral_radius

@@ -1,0 +1,147 @@
+"""Eigenvalues of large matrices known only by their products: restarted Arnoldi and Lanczos."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Inexact, PRNGKeyArray
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class Ritz(eqx.Module):
+    """An approximate eigenpair."""
+
+    value: Inexact[Array, ""]
+    vector: Inexact[Array, " n"]
+    residual: Float[Array, ""]  # ‖A x - λ x‖ for the vector of unit norm
+
+
+class _Decomposition(eqx.Module):
+    r"""A Krylov decomposition $A V_p = V_{p+1} H$ with orthonormal columns in V."""
+
+    basis: Inexact[Array, "n p_plus_1"]
+    matrix: Inexact[Array, "p_plus_1 p"]
+
+
+def dominant_eigenpair(
+    product: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+    start: Float[Array, " n"],
+    *,
+    size: int,
+    restarts: int,
+    rtol: float,
+    symmetric: bool,
+    key: PRNGKeyArray,
+    target: Inexact[Array, ""] | None = None,
+) -> Ritz:
+    """The eigenvalue of largest modulus of a real matrix, by the Krylov-Schur method.
+
+    **Arguments:**
+
+    - `product`: v ↦ A v for real v.
+    - `start`: where the Krylov space begins; not zero.
+    - `size`: the number p of basis vectors; half of them survive a restart.
+    - `restarts`: how many, at most.
+    - `rtol`: stops where the pair's residual is below `rtol * |λ|`.
+    - `symmetric`: whether A is; then all is real.
+    - `key`: for a new direction where the Krylov space closes early.
+    - `target`: the pair closest to this value is wanted instead, among the dominant ones.
+
+    ??? cite "Reference"
+
+        G. W. Stewart, "A Krylov-Schur algorithm for large eigenproblems", SIAM Journal on Matrix
+        Analysis and Applications 23 (2002), 601-614.
+    """
+    n = start.size
+    size = min(size, n)
+    keep = max(1, size // 2)
+    # Complex vectors keep conjugate pairs apart; the pairs need not be kept together then.
+    dtype = start.dtype if symmetric else jnp.result_type(start.dtype, jnp.complex64)
+
+    def apply(v: Array) -> Array:
+        if symmetric:
+            return product(v)
+        real, imag = jax.vmap(product)(jnp.stack([v.real, v.imag]))
+        return lax.complex(real, imag)
+
+    def solve(made: _Decomposition) -> tuple[Array, Array, Array, Array]:
+        """Ritz values, vectors within the basis, residuals, and the place of the wanted pair."""
+        square = made.matrix[:size]
+        values, vectors = jnp.linalg.eigh(square) if symmetric else jnp.linalg.eig(square)
+        residuals = jnp.abs(jnp.dot(made.matrix[size], vectors, precision=_HIGHEST))
+        distance = -jnp.abs(values) if target is None else jnp.abs(values - target)
+        return values, vectors, residuals, jnp.argmin(distance)
+
+    def unfinished(carry) -> Array:
+        count, _, values, _, residuals, best = carry
+        return (count < restarts) & (residuals[best] > rtol * jnp.abs(values[best]))
+
+    def restart(carry):
+        count, made, values, vectors, _, _ = carry
+        made = _compress(made, vectors[:, jnp.argsort(-jnp.abs(values))[:keep]])
+        made = _extend(apply, made, keep, jax.random.fold_in(key, count + 1))
+        return (count + 1, made, *solve(made))
+
+    unit = (start / jnp.linalg.norm(start)).astype(dtype)
+    made = _Decomposition(
+        jnp.zeros((n, size + 1), dtype).at[:, 0].set(unit), jnp.zeros((size + 1, size), dtype)
+    )
+    made = _extend(apply, made, 0, jax.random.fold_in(key, 0))
+    _, made, values, vectors, residuals, best = lax.while_loop(
+        unfinished, restart, (jnp.array(0), made, *solve(made))
+    )
+    vector = jnp.dot(made.basis[:, :size], vectors[:, best], precision=_HIGHEST)
+    return Ritz(values[best], vector, residuals[best])
+
+
+def _extend(
+    apply: Callable[[Array], Array], made: _Decomposition, first: int, key: PRNGKeyArray
+) -> _Decomposition:
+    """Arnoldi's steps from column `first` on, orthogonalised twice against all columns."""
+    n, size = made.basis.shape[0], made.matrix.shape[1]
+    eps = jnp.finfo(made.basis.dtype).eps
+
+    def step(j: Array, made: _Decomposition) -> _Decomposition:
+        image = apply(made.basis[:, j])
+        new, column = _orthogonalise(made.basis, image)
+        length = jnp.linalg.norm(new)
+        # Where the space is invariant, go on from a random direction to which it does not couple:
+        # the start may have had no part in the wanted eigenvector.
+        closed = length <= 10 * eps * jnp.linalg.norm(image)
+        random = jax.random.normal(jax.random.fold_in(key, j), (n,), length.dtype)
+        fresh, _ = _orthogonalise(made.basis, random.astype(new.dtype))
+        new = jnp.where(closed, fresh, new)
+        norm = jnp.linalg.norm(new)
+        new = new / jnp.where(norm > 0, norm, 1)
+        column = column.at[j + 1].set(jnp.where(closed, 0, length))
+        return _Decomposition(made.basis.at[:, j + 1].set(new), made.matrix.at[:, j].set(column))
+
+    return lax.fori_loop(first, size, step, made)
+
+
+def _orthogonalise(basis: Array, v: Array) -> tuple[Array, Array]:
+    """The part of v orthogonal to the columns, and its coefficients in them. Columns that are
+    not there yet are zero."""
+    first = jnp.dot(basis.conj().T, v, precision=_HIGHEST)
+    v = v - jnp.dot(basis, first, precision=_HIGHEST)
+    second = jnp.dot(basis.conj().T, v, precision=_HIGHEST)
+    return v - jnp.dot(basis, second, precision=_HIGHEST), first + second
+
+
+def _compress(made: _Decomposition, vectors: Inexact[Array, "p keep"]) -> _Decomposition:
+    """The decomposition restricted to the span of the given Ritz vectors."""
+    size, keep = vectors.shape
+    # Their span is invariant under the square part; any orthonormal basis of it will do.
+    inner, _ = jnp.linalg.qr(vectors)
+    kept = jnp.dot(made.basis[:, :size], inner, precision=_HIGHEST)
+    square = jnp.dot(made.matrix[:size], inner, precision=_HIGHEST)
+    square = jnp.dot(inner.conj().T, square, precision=_HIGHEST)
+    last = jnp.dot(made.matrix[size], inner, precision=_HIGHEST)
+    basis = jnp.zeros_like(made.basis).at[:, :keep].set(kept)
+    matrix = jnp.zeros_like(made.matrix).at[:keep, :keep].set(square)
+    return _Decomposition(
+        basis.at[:, keep].set(made.basis[:, size]), matrix.at[keep, :keep].set(last)
+    )

@@ -1,0 +1,146 @@
+"""What a solver does step by step, in arrays of fixed shape."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from ._adjoints._base import constant
+from ._solvers import Ladder
+from ._solvers._base import check_at_least
+
+
+class Trajectory(eqx.Module):
+    r"""The iterates of a solve, all of fixed shape.
+
+    **Attributes:**
+
+    - `iterates`: the states at which the solver evaluated f, in order, each array of shape
+        `(n_steps, ...)`. After the end the last one is repeated.
+    - `residuals`: their $\|f(z_k) - z_k\|$, Euclidean, of shape `(n_steps,)`; what `iterates`
+        repeats is repeated here, too.
+    - `num_steps`: how many entries are of the solve, at most `n_steps`.
+    - `success`: whether the solver's tolerance was met within them.
+    """
+
+    iterates: PyTree[Array]
+    residuals: Float[Array, "*batch n_steps"]
+    num_steps: Int[Array, "*batch"]
+    success: Bool[Array, "*batch"]
+
+
+def record_trajectory(
+    fn: Callable[[PyTree[Array]], PyTree[Array]],
+    solver: optx.AbstractIterativeSolver,
+    z0: PyTree[Array],
+    n_steps: int,
+) -> Trajectory:
+    """Runs a solver for a fixed number of steps and keeps every iterate.
+
+    Works under `jit` and `vmap`. The record has no derivatives;
+    [`eqx_qdeq.fixed_point_correction`][] attaches some to chosen iterates.
+
+    **Arguments:**
+
+    - `fn`: the map `z -> f(z)`, e.g. `cell.bind(x)`.
+    - `solver`: a fixed-point solver, ours or Optimistix's.
+    - `z0`: the initial guess, a pytree of real arrays.
+    - `n_steps`: the number of entries.
+
+    **Returns:** an [`eqx_qdeq.Trajectory`][].
+
+    **Raises:** `TypeError` for a solver that has no iterates of f to show: a root finder, or a
+    [`eqx_qdeq.Ladder`][], whose rungs all run in one step. `ValueError` for less than one step.
+    """
+    if isinstance(solver, Ladder) or not isinstance(solver, optx.AbstractFixedPointSolver):
+        raise TypeError(
+            "`solver` must be a fixed-point solver that evaluates f step by step; got "
+            f"{type(solver).__name__}. Record one rung of a ladder, or use eqx_qdeq.Newton for "
+            "a root finder."
+        )
+    check_at_least("record_trajectory", "n_steps", n_steps, 1)
+    z0 = constant(jtu.tree_map(jnp.asarray, z0))
+    with_aux = lambda y, args: (fn(y), None)
+    f_struct, tags = jax.eval_shape(lambda z: z, z0), frozenset()
+    state = solver.init(with_aux, z0, None, {}, f_struct, None, tags)
+    arrays, static = eqx.partition(state, eqx.is_array)
+
+    def step(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        y, arrays, done, num_steps, success = carry
+        gap = jtu.tree_map(jnp.subtract, fn(y), y)
+        old = eqx.combine(arrays, static)
+        new, state, _ = solver.step(with_aux, y, None, {}, old, tags)
+        ends, result = solver.terminate(with_aux, y, None, {}, state, tags)
+        stops = ends | (result != optx.RESULTS.successful)
+        # A solve that is over stays at the iterate at which it ended.
+        keep = lambda a, b: jtu.tree_map(lambda p, q: jnp.where(done | stops, p, q), a, b)
+        after = (
+            keep(y, new),
+            jtu.tree_map(
+                lambda p, q: jnp.where(done, p, q), arrays, eqx.filter(state, eqx.is_array)
+            ),
+            done | stops,
+            num_steps + ~done,
+            jnp.where(done, success, ends & (result == optx.RESULTS.successful)),
+        )
+        return after, (y, jnp.linalg.norm(ravel_pytree(gap)[0]))
+
+    no = jnp.array(False)
+    start = (z0, arrays, no, jnp.array(0), no)
+    (_, _, _, num_steps, success), (iterates, residuals) = jax.lax.scan(
+        step, start, None, length=n_steps
+    )
+    return constant(Trajectory(iterates, residuals, num_steps, success))
+
+
+def fixed_point_correction(
+    fn: Callable[[PyTree[Array]], PyTree[Array]],
+    trajectory: Trajectory,
+    loss: Callable[[PyTree[Array]], Float[Array, ""]],
+    *,
+    n_states: int = 3,
+    decay: float = 0.8,
+) -> Float[Array, ""]:
+    r"""A loss on iterates on the way to the equilibrium, so that the way becomes short.
+
+    $$\sum_{j=1}^{n} \gamma^{\,n+1-j}\; \ell\big(f(z_{k_j})\big), \qquad
+    k_j = \lfloor j\,(N-1)/(n+1) \rfloor$$
+
+    for a solve that took N steps: states spaced evenly between the initial guess and the
+    equilibrium, each attached to the parameters by one application of f at the constant
+    $z_{k_j}$. Add it to the loss at the equilibrium itself.
+
+    ??? cite "Reference"
+
+        S. Bai, Z. Geng, Y. Savani and J. Z. Kolter, "Deep equilibrium optical flow estimation",
+        CVPR 2022.
+
+    **Arguments:**
+
+    - `fn`: the map `z -> f(z)`, e.g. `cell.bind(x)`, with derivatives for what it closes over.
+    - `trajectory`: of one sample, by [`eqx_qdeq.record_trajectory`][] or
+        [`eqx_qdeq.DEQ.trajectory`][].
+    - `loss`: `z -> scalar`.
+    - `n_states`: the number n of states.
+    - `decay`: the factor γ in (0, 1] from one state to the one before.
+
+    **Returns:** a scalar.
+
+    **Raises:** `ValueError` for a value out of range.
+    """
+    check_at_least("fixed_point_correction", "n_states", n_states, 1)
+    if not 0 < decay <= 1:
+        raise ValueError(
+            f"`fixed_point_correction(decay=...)` must be above 0 and at most 1; got {decay}."
+        )
+    j = jnp.arange(1, n_states + 1)
+    indices = j * (trajectory.num_steps - 1) // (n_states + 1)
+    states = jtu.tree_map(lambda a: a[indices], constant(trajectory.iterates))
+    losses = jax.vmap(lambda z: loss(fn(z)))(states)
+    return jnp.dot(jnp.asarray(decay, losses.dtype) ** (n_states + 1 - j), losses)
