@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jax import lax
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from ._base import (
     AbstractResidualSolver,
@@ -67,7 +67,7 @@ class Broyden(AbstractResidualSolver):
     atol: float
     norm: Callable[[PyTree], Scalar] = optx.two_norm
     method: Literal["good", "bad"] = eqx.field(static=True, default="good")
-    memory: int = eqx.field(static=True, default=20)
+    memory: int = eqx.field(static=True, default=40)
     safeguard: float = 10.0
     limits: Limits = Limits()
 
@@ -127,24 +127,29 @@ class Broyden(AbstractResidualSolver):
         r = ravel_pytree(f)[0] - flat
         keep = record.error <= self.safeguard * record.first_error  # false for NaN
 
-        full = state.count == self.memory
-        u, v = jnp.where(full, 0, state.u), jnp.where(full, 0, state.v)
-        count = jnp.where(full, 0, state.count)
-        left, right, learnt = _secant(u, v, flat - state.y, state.r - r, self.method)
-        learnt = learnt & (state.record.num_steps > 0)
-        slot = ((jnp.arange(self.memory) == count) & learnt)[:, None]
-        u, v = jnp.where(slot, left, u), jnp.where(slot, right, v)
-        count = count + learnt
-
         best, _ = ravel_pytree(record.best)
         best_r = jnp.where(record.improved, r, state.best_r)
+        base, base_r = jnp.where(keep, flat, best), jnp.where(keep, r, best_r)
+
+        # Both vectors at once: the buffers are most of what a step reads.
+        full = state.count == self.memory
+        s, w = flat - state.y, state.r - r
+        bw, br = _apply(state.u, state.v, jnp.stack([w, base_r]), unless=full)
+        a = _apply(state.v, state.u, s[None], unless=full)[0] if self.method == "good" else w
+        left, learnt = _secant(s, w, bw, a)
+        learnt = learnt & (state.record.num_steps > 0)
+
         retreat = jnp.where(keep, 1, state.retreat / 2)
         forget = retreat < 0.2
-        u, v = jnp.where(forget, 0, u), jnp.where(forget, 0, v)
-        count = jnp.where(forget, 0, count)
+        count = jnp.where(full, 0, state.count)
+        slot = ((jnp.arange(self.memory) == count) & learnt & ~forget)[:, None]
+        keep_old = ~(full | forget)
+        u = jnp.where(slot, left, jnp.where(keep_old, state.u, 0))
+        v = jnp.where(slot, a, jnp.where(keep_old, state.v, 0))
+        count = jnp.where(forget, 0, count + learnt)
 
-        base, base_r = jnp.where(keep, flat, best), jnp.where(keep, r, best_r)
-        step = finite_or(_apply(u, v, base_r), base_r)
+        br = br + jnp.where(learnt, jnp.dot(a, base_r, precision=_HIGHEST) * left, 0)
+        step = finite_or(jnp.where(forget, base_r, br), base_r)
         state = _BroydenState(
             record=record, y=base, r=base_r, best_r=best_r, u=u, v=v, count=count, retreat=retreat
         )
@@ -168,31 +173,30 @@ def broyden_inverse(
         ICLR 2022.
     """
     u, v = (state.v, state.u) if transpose else (state.u, state.v)
-    return _apply(u, v, x)
+    return _apply(u, v, x[None])[0]
 
 
 def _apply(
-    u: Float[Array, "memory n"], v: Float[Array, "memory n"], x: Float[Array, " n"]
-) -> Float[Array, " n"]:
-    return x + jnp.dot(jnp.dot(v, x, precision=_HIGHEST), u, precision=_HIGHEST)
+    u: Float[Array, "memory n"],
+    v: Float[Array, "memory n"],
+    x: Float[Array, "k n"],
+    unless: bool | Bool[Array, ""] = False,
+) -> Float[Array, "k n"]:
+    """x + Σ u_i (v_i · x) for each x, or x alone."""
+    along = jnp.stack([jnp.dot(v, row, precision=_HIGHEST) for row in x])
+    return x + jnp.dot(jnp.where(unless, 0, along), u, precision=_HIGHEST)
 
 
 def _secant(
-    u: Float[Array, "memory n"],
-    v: Float[Array, "memory n"],
-    s: Float[Array, " n"],
-    w: Float[Array, " n"],
-    method: str,
-) -> tuple[Float[Array, " n"], Float[Array, " n"], Array]:
-    """The update u vᵀ after which B w = s, and whether it can be made."""
-    bw = _apply(u, v, w)
-    a = _apply(v, u, s) if method == "good" else w
+    s: Float[Array, " n"], w: Float[Array, " n"], bw: Float[Array, " n"], a: Float[Array, " n"]
+) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
+    """The update u aᵀ after which B w = s, and whether it can be made."""
     slope = jnp.dot(a, w, precision=_HIGHEST)
     size = jnp.sqrt(jnp.sum(a**2) * jnp.sum(w**2))
     possible = jnp.abs(slope) > jnp.finfo(s.dtype).eps * size  # false for NaN
     left = (s - bw) / jnp.where(possible, slope, 1)
     possible = possible & jnp.all(jnp.isfinite(left)) & jnp.all(jnp.isfinite(a))
-    return left, a, possible
+    return left, possible
 
 
 Broyden.__init__.__doc__ = """**Arguments:**
