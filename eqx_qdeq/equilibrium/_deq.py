@@ -12,11 +12,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ._adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
-from ._adjoints._base import all_finite, tree_where
 from ._cell import AbstractCell
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solvers import default_solver
 from ._trajectory import record_trajectory, Trajectory
+from ._trees import all_finite, tree_where
 
 Solver = (
     optx.AbstractFixedPointSolver
@@ -188,11 +188,14 @@ class DEQ(eqx.Module):
         """
         if loss is None:
             loss = lambda z: 0.5 * jnp.sum(ravel_pytree(z)[0] ** 2)
-        of = lambda both: loss(
-            DEQ(both[0], self.solver, ImplicitAdjoint(), self.max_steps)(both[1], z0=z0)
-        )
-        norms = gradient_norms(*eqx.filter_grad(of)((self.cell, x)))
-        solution = self.solve(x, z0=z0)
+
+        def of(both: tuple[AbstractCell, PyTree[Array]]) -> tuple[Float[Array, ""], Solution]:
+            exact = DEQ(both[0], self.solver, ImplicitAdjoint(), self.max_steps, self.throw)
+            solution = exact.solve(both[1], z0=z0)
+            return loss(solution.value), solution
+
+        gradients, solution = eqx.filter_grad(of, has_aux=True)((self.cell, x))
+        norms = gradient_norms(*gradients)
         trajectory = self.trajectory(x, n_steps=n_steps, z0=z0)
         x, _ = self.guard(x, z0)
         return examine(self.cell.bind(x), solution, trajectory, loss, norms)

@@ -15,6 +15,7 @@ from ._adjoints import BackwardReport, solve_adjoint
 from ._cell import AbstractCell
 from ._jacobians import spectral_norm, spectral_radius
 from ._trajectory import Trajectory
+from ._trees import constant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,4 +136,4 @@ def examine(
         contraction_margin=1 - norm,
         gradient_norms=norms,
     )
-    return jtu.tree_map(jax.lax.stop_gradient, found)
+    return constant(found)

@@ -11,7 +11,6 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ..equilibrium import DEQ
-from ..equilibrium._solvers import default_solver
 
 
 def residual_history(deq: DEQ, x: Float[Array, "n ..."], n_steps: int) -> Float[Array, "n steps"]:
@@ -55,9 +54,7 @@ def _residual(fn: Any, z: PyTree) -> Float[Array, ""]:
 def _solver_history(deq: DEQ, x: Array, n_steps: int) -> Array:
     def one(sample: Array) -> Array:
         fn, z = deq.cell.bind(sample), deq.cell.init(sample)
-        solver: Any = deq.solver
-        if solver is None:
-            solver = default_solver(sum(leaf.size for leaf in jax.tree.leaves(z)))
+        solver: Any = deq.solver_for(z)
         if isinstance(solver, optx.AbstractFixedPointSolver):
             problem = lambda z, _: (fn(z), None)
         elif isinstance(solver, optx.AbstractRootFinder):

@@ -13,21 +13,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
-
-def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
-    """Whether every entry of every inexact array is finite."""
-    leaves = [x for x in jtu.tree_leaves(tree) if eqx.is_inexact_array(x)]
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves] or [jnp.array(True)]))
-
-
-def tree_where(predicate: Bool[Array, ""], a: PyTree[Array], b: PyTree[Array]) -> PyTree[Array]:
-    """`jnp.where` on the arrays of two trees of one structure."""
-    return jtu.tree_map(lambda x, y: jnp.where(predicate, x, y), a, b)
-
-
-def constant(tree: PyTree) -> PyTree:
-    """The tree without derivatives, its entries that are no arrays as they are."""
-    return jtu.tree_map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
+from .._trees import all_finite, constant, tree_where
 
 
 def is_usable(residual: PyTree) -> Bool[Array, ""]:
@@ -48,6 +34,13 @@ def run(primal_fn: Callable, inputs: PyTree) -> tuple[PyTree[Array], PyTree]:
     finite, y0 = all_finite(root), inputs[2]
     result = optx.RESULTS.where(finite, result, optx.RESULTS.nonfinite)
     return tree_where(finite, root, y0), (num_steps, result, *rest)
+
+
+def finite_point(
+    root: PyTree[Array], usable: Bool[Array, ""], inputs: tuple[Any, ...]
+) -> Float[Array, " n"]:
+    """Where to linearise, whatever happened: the root or, in its stead, the initial guess."""
+    return ravel_pytree(tree_where(usable, root, constant(inputs[2])))[0]
 
 
 def with_loop(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -81,7 +74,7 @@ class Solved(NamedTuple):
     root: PyTree[Array]
     residual: PyTree
     usable: Bool[Array, ""]
-    point: Float[Array, " n"]  # finite, whatever happened: the root or the initial guess
+    point: Float[Array, " n"]
     gap: Gap
 
     def attach(self, zero: Float[Array, " n"]) -> PyTree[Array]:
@@ -97,6 +90,5 @@ def solve_first(primal_fn: Callable, rewrite_fn: Callable, inputs: tuple[Any, ..
     root, residual = run(primal_fn, with_loop(constant(inputs)))
     root, residual = constant(root), constant(residual)
     usable = is_usable(residual)
-    point, _ = ravel_pytree(tree_where(usable, root, constant(inputs[2])))
     gap = Gap(rewrite_fn, residual, with_loop(inputs), root)
-    return Solved(root, residual, usable, point, gap)
+    return Solved(root, residual, usable, finite_point(root, usable, inputs), gap)

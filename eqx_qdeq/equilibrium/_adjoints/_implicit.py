@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._solvers._gmres import EarlyExitGMRES
 from .._solvers._linear import DENSE_SIZE, factoriser
-from ._base import tree_where
+from .._trees import tree_where
 from ._linearised import AbstractLinearisedAdjoint
 
 
@@ -50,9 +50,7 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
         if point.size <= DENSE_SIZE:
             jacobian = jax.jacfwd(gap)(point)
             return -_solve_dense(jacobian, right, usable, self.linear_solver)
-        solver = default_linear_solver(point.dtype)
-        if self.linear_solver is not None:
-            solver = self.linear_solver
+        solver = self.linear_solver or default_linear_solver(point.dtype)
         _, product = jax.linearize(gap, point)
         operator = lx.FunctionLinearOperator(
             # The identity where there is nothing to solve.

@@ -10,8 +10,9 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 
 from .._solvers._gmres import EarlyExitGMRES
+from .._trees import constant
 from ._backward import AdjointProbe, BackwardReport, solve_adjoint
-from ._base import constant, solve_first, without_derivative
+from ._base import solve_first, without_derivative
 
 
 class ImplicitVJPAdjoint(optx.AbstractAdjoint):
@@ -52,8 +53,7 @@ class ImplicitVJPAdjoint(optx.AbstractAdjoint):
             solved.usable,
             self,
         )
-        root = jtu.tree_map(jnp.add, solved.root, solved.gap.unravel(change))
-        return root, without_derivative(solved.residual)
+        return solved.attach(change), without_derivative(solved.residual)
 
 
 ImplicitVJPAdjoint.__init__.__doc__ = """**Arguments:**

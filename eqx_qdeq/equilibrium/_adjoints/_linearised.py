@@ -12,17 +12,15 @@ cut: it contributes exactly nothing.
 """
 
 import abc
-import functools as ft
 from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.tree_util as jtu
 import optimistix as optx
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float
 
-from ._base import constant, is_usable, run, tree_where, with_loop, without_derivative
+from ._base import finite_point, Gap, is_usable, run, with_loop, without_derivative
 
 
 class AbstractLinearisedAdjoint(optx.AbstractAdjoint):
@@ -68,15 +66,11 @@ def _solve_jvp(primals, tangents):
 
     root, residual = _solve(primal_fn, rewrite_fn, inputs, adjoint)
     usable = is_usable(residual)
-    # A finite point to linearise at, whatever happened.
-    point, unravel = ravel_pytree(tree_where(usable, root, constant(inputs[2])))
-
-    def g(z: Array, some_inputs: PyTree) -> Array:
-        value = rewrite_fn(unravel(z), residual, eqx.combine(some_inputs, nondiff))
-        return ravel_pytree(value)[0]
-
-    _, right = jax.jvp(ft.partial(g, point), (diff,), (t_inputs,))
-    t_root = unravel(adjoint.tangent(lambda z: g(z, diff), point, right, usable))
+    point = finite_point(root, usable, inputs)
+    gap = lambda some: Gap(rewrite_fn, residual, eqx.combine(some, nondiff), root)
+    _, right = jax.jvp(lambda some: gap(some)(point), (diff,), (t_inputs,))
+    tangent = adjoint.tangent(lambda z: gap(diff)(z), point, right, usable)
+    t_root = gap(diff).unravel(tangent)
     t_residual = jtu.tree_map(
         lambda x: jax.custom_derivatives.zero_from_primal(x, symbolic_zeros=True), residual
     )

@@ -5,7 +5,8 @@ import jax.tree_util as jtu
 import optimistix as optx
 
 from .._solvers._broyden import Broyden, broyden_inverse
-from ._base import solve_first, tree_where, without_derivative
+from .._trees import tree_where
+from ._base import solve_first, without_derivative
 
 
 class ShineAdjoint(optx.AbstractAdjoint):

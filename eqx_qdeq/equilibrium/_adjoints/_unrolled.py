@@ -4,12 +4,12 @@ import functools as ft
 
 import equinox as eqx
 import equinox.internal as eqxi
-import jax.numpy as jnp
-import jax.tree_util as jtu
 import optimistix as optx
+from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
-from ._base import constant, is_usable, run, tree_where, with_loop, without_derivative
+from .._trees import tree_where
+from ._base import solve_first, without_derivative
 
 
 class UnrolledAdjoint(optx.AbstractAdjoint):
@@ -41,22 +41,19 @@ class UnrolledAdjoint(optx.AbstractAdjoint):
             )
 
     def apply(self, primal_fn, rewrite_fn, inputs, tags):
-        del rewrite_fn, tags
+        del tags
+        solved = solve_first(primal_fn, rewrite_fn, inputs)
         fn, solver, y0, *rest = inputs
-        first_root, first = run(primal_fn, with_loop(constant(inputs)))
-        first_root, first = constant(first_root), constant(first)
-        usable = is_usable(first)
 
         def still(y: PyTree, args: PyTree) -> tuple[PyTree, PyTree]:
-            f, aux = fn(tree_where(usable, y, y0), args)
-            return tree_where(usable, f, y), aux
+            f, aux = fn(tree_where(solved.usable, y, y0), args)
+            return tree_where(solved.usable, f, y), aux
 
         while_loop = ft.partial(eqxi.while_loop, kind="checkpointed", checkpoints=self.checkpoints)
         root, _ = primal_fn((still, solver, y0, *rest, while_loop))
         # Value and statistics are those of the first solve, which knows about a failure.
-        zero = jtu.tree_map(lambda r: r - constant(r), root)
-        root = jtu.tree_map(lambda a, z: a + jnp.where(usable, z, 0), first_root, zero)
-        return root, without_derivative(first)
+        root = solved.attach(ravel_pytree(root)[0])
+        return root, without_derivative(solved.residual)
 
 
 UnrolledAdjoint.__init__.__doc__ = """**Arguments:**

@@ -54,6 +54,11 @@ class InputMap(eqx.Module):
     matrix: Float[Array, "k m"]
     norm: Float[Array, ""]  # ‖T‖
 
+    @classmethod
+    def linear(cls, matrix: Float[Array, "k m"]) -> "InputMap":
+        """The map w ↦ T w."""
+        return cls(jnp.zeros(len(matrix), matrix.dtype), matrix, jnp.linalg.norm(matrix, 2))
+
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " k"]:
         return self.start + jnp.dot(self.matrix, w, precision=_HIGHEST)
 

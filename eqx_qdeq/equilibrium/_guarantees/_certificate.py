@@ -195,9 +195,8 @@ def certify(
         Monthly 75 (1968), 658-660.
     """
     fn = cell.bind(x)
-    flat, unravel = ravel_pytree(z)
-    flat_fn = lambda v: ravel_pytree(fn(unravel(v)))[0]
-    value, slopes = flat_fn(flat), jacobian(flat_fn, flat)
+    flat, _ = ravel_pytree(z)
+    value, slopes = ravel_pytree(fn(z))[0], jacobian(fn, z)
     if isinstance(cell, QuantumCell | ContractiveCell):
         known = _quantum(as_quantum_cell(cell, x.shape[0], "certify"), x, flat, rounds)
     else:

@@ -57,11 +57,10 @@ class ContractiveCell(AbstractCell):
             shrink = _shrinkage(self.factor, angle_slope(self.cell, in_size))
             return QuantumCell(layer, _BoundedInjection(injection, shrink, jnp.zeros_like(shrink)))
         matrix = injection.matrix(in_size, layer.out_size, layer.angles.dtype)
-        norm = jnp.linalg.norm(matrix, 2)
-        inputs = InputMap(jnp.zeros(len(matrix), matrix.dtype), matrix, norm)
+        inputs = InputMap.linear(matrix)
         feedback = largest_feedback(inputs, box_of_values(self.cell))
         spread = joint_spread(layer.measurement, layer.n_qubits)
-        needed = norm * spread / self.factor + feedback
+        needed = inputs.norm * spread / self.factor + feedback
         return QuantumCell(layer, _BoundedInjection(injection, jnp.ones_like(needed), needed))
 
     def compile(self, in_size: int) -> AbstractCompiledCell:

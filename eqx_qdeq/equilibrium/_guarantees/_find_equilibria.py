@@ -154,8 +154,7 @@ def find_equilibria(
     points, hits = points[order], hits[order]
     found = hits > 0
 
-    flat_fn = lambda v: ravel_pytree(fn(unravel(v)))[0]
-    matrices = lax.stop_gradient(jax.vmap(lambda v: jacobian(flat_fn, v))(points))
+    matrices = lax.stop_gradient(jax.vmap(lambda v: jacobian(fn, unravel(v)))(points))
     spectra = jnp.linalg.eigvals(matrices)
     radius = jnp.max(jnp.abs(spectra), axis=1)
     nowhere = jnp.asarray(jnp.nan, points.dtype)

@@ -200,7 +200,7 @@ def bound_for_norm(
     assert isinstance(injection, AbstractLinearInjection)
     matrix = injection.matrix(in_size, layer.out_size, layer.angles.dtype)
     d = matrix.shape[0]
-    inputs = InputMap(jnp.zeros(d, matrix.dtype), matrix, jnp.linalg.norm(matrix, 2))
+    inputs = InputMap.linear(matrix)
     box = box_of_values(cell)
     spread = jnp.asarray(joint_spread(layer.measurement, layer.n_qubits), matrix.dtype)
     if d <= forms_up_to:

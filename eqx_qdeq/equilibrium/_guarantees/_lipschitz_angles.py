@@ -45,7 +45,7 @@ def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
         return spread * _sum_norm(turns(cell)) / 2
     assert isinstance(cell.injection, AbstractLinearInjection)
     matrix = cell.injection.matrix(in_size, layer.out_size, layer.angles.dtype)
-    encoding, uploads, first_is_product = _uploads(layer.encoding, len(layer.circuit))
+    encoding, uploads, first_is_product = uploads_of(layer.encoding, len(layer.circuit))
     matrix = encoding.scale * matrix
     entangled = _sum_norm(matrix)
     product = jnp.minimum(entangled, _product_norm(encoding, matrix, layer.n_qubits))
@@ -61,7 +61,7 @@ def angle_frequency(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
     layer = cell.layer
     assert isinstance(cell.injection, AbstractLinearInjection)
     matrix = cell.injection.matrix(in_size, layer.out_size, layer.angles.dtype)
-    encoding, uploads, _ = _uploads(layer.encoding, len(layer.circuit))
+    encoding, uploads, _ = uploads_of(layer.encoding, len(layer.circuit))
     return uploads * _sum_norm(encoding.scale * matrix)
 
 
@@ -93,7 +93,7 @@ def turns(cell: QuantumCell) -> Float[Array, "n m"]:
     return jnp.asarray(one_hot, layer.angles.dtype) * cell.injection.gain
 
 
-def _uploads(encoding: AbstractEncoding, n_gates: int) -> tuple[AngleEncoding, int, bool]:
+def uploads_of(encoding: AbstractEncoding, n_gates: int) -> tuple[AngleEncoding, int, bool]:
     """The rotations, how often they act, and whether first on a product state."""
     if isinstance(encoding, DataReuploading):
         return encoding.encoding, encoding.n_uploads, encoding.cuts(n_gates)[0] == 0

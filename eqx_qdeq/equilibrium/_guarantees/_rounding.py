@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ...encodings import AmplitudeEncoding, AngleEncoding, DataReuploading
+from ...encodings import AmplitudeEncoding, AngleEncoding
 from .._injection import AbstractLinearInjection
 from .._quantum_cell import QuantumCell
-from ._lipschitz_angles import angle_frequency, turns
+from ._lipschitz_angles import angle_frequency, turns, uploads_of
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -66,11 +66,7 @@ def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], w: Float[Array,
             value = relative * norms * (parts / whole) ** 2
             slope = jnp.linalg.norm(matrix / scale, 2) / whole
             return Rounding(value, 2 * value * slope, relative)
-        uploads = 1
-        encoding = layer.encoding
-        if isinstance(encoding, DataReuploading):
-            encoding, uploads = encoding.encoding, encoding.n_uploads
-        assert isinstance(encoding, AngleEncoding)
+        encoding, uploads, _ = uploads_of(layer.encoding, len(layer.circuit))
         parts = jnp.abs(offset) + jnp.dot(jnp.abs(matrix), jnp.abs(w), precision=_HIGHEST)
         turned = uploads * abs(encoding.scale) * jnp.sum(parts)
         relative = relative + eps * uploads * offset.shape[0]

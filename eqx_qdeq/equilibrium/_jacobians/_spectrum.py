@@ -11,12 +11,13 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
 
 from .._solvers._linear import DENSE_SIZE
+from .._trees import constant
+from ._jacobian import jacobian
 from ._krylov import dominant_eigenpair
 
 _HIGHEST = lax.Precision.HIGHEST
@@ -200,8 +201,7 @@ def _spectral_value(fn, z, *, pair):
 def _spectral_value_jvp(primals, tangents, *, pair):
     fn, z = primals
     # First order only: the vectors are constants.
-    frozen = jtu.tree_map(lambda a: lax.stop_gradient(a) if eqx.is_array(a) else a, (fn, z))
-    found: Any = pair(*frozen, True)
+    found: Any = pair(*constant((fn, z)), True)
     found = lax.stop_gradient(found)
     _, tangent = eqx.filter_jvp(lambda f, v: _products(f, v, found.right), primals, tangents)
     inner = jnp.dot(found.left, tangent.T, precision=_HIGHEST)
@@ -214,7 +214,7 @@ def _spectral_value_jvp(primals, tangents, *, pair):
 
 def _singular_pair(fn: Callable, z: Array, with_left: bool, options: _Options) -> _Pair:
     if options.is_dense(z.size):
-        _, values, right = jnp.linalg.svd(_products(fn, z, jnp.eye(z.size, dtype=z.dtype)).T)
+        _, values, right = jnp.linalg.svd(jacobian(fn, z))
         value, v = values[0], right[0]
     else:
         forward = lambda v: jax.jvp(fn, (z,), (v,))[1]
@@ -232,7 +232,7 @@ def _singular_pair(fn: Callable, z: Array, with_left: bool, options: _Options) -
 
 def _eigenpair(fn: Callable, z: Array, with_left: bool, options: _Options) -> _Pair:
     if options.is_dense(z.size):
-        matrix = _products(fn, z, jnp.eye(z.size, dtype=z.dtype)).T
+        matrix = jacobian(fn, z)
         values, vectors = jnp.linalg.eig(matrix)
         best = jnp.argmax(jnp.abs(values))
         value, x = values[best], vectors[:, best]
