@@ -19,6 +19,8 @@ _COLOURS = {
     "qujax": "#E69F00",
     "pennylane": "#009E73",
     "tensorcircuit-ng": "#D55E00",
+    "jaxopt": "#E69F00",
+    "torchdeq": "#D55E00",
 }
 _MARKERS = {"eqx-qdeq": "o", "qujax": "s", "pennylane": "^", "tensorcircuit-ng": "D"}
 _GREY = "#666666"
@@ -26,8 +28,9 @@ _WIDTH = 7.0  # inches: what a page of 700 pixels shows at the size of its text
 
 
 def _colour(name: str) -> str:
-    """By the whole name of a contestant, or by what stands before its comma."""
-    return _COLOURS.get(name) or _COLOURS.get(name.partition(",")[0], _GREY)
+    """By the whole name of a contestant, or by what stands before its comma or colon."""
+    library = name.partition(":")[0].partition(",")[0]
+    return _COLOURS.get(name) or _COLOURS.get(library, _GREY)
 
 
 def _plain(axis: Any) -> None:
@@ -216,6 +219,7 @@ def wires(tables: Sequence[Table]) -> Figure:
 FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "layer": times,
     "solve": times,
+    "solvers": times,
     "train": times,
     "compile": first_calls,
     "memory": memory,

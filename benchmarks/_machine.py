@@ -16,7 +16,7 @@ from ._timing import time_in_turn
 
 _PACKAGES = (
     *("jax", "jaxlib", "equinox", "optimistix", "lineax", "optax"),
-    *("qujax", "pennylane", "tensorcircuit-ng"),
+    *("qujax", "pennylane", "tensorcircuit-ng", "jaxopt", "torchdeq", "torch"),
 )
 
 

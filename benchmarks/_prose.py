@@ -117,6 +117,24 @@ def _bandwidth(tables: Sequence[Table]) -> str:
     return words if peer is None else f"{words} {_comparison(peer)}"
 
 
+def _solvers(tables: Sequence[Table]) -> str:
+    """Where a peer needs less than ours, by method, among those that solved all samples."""
+    sentences = []
+    for key, what in (("evaluations", "fewer evaluations"), ("median_ms", "less time")):
+        cases = []
+        for table in tables:
+            rows = {row["name"]: row for row in table["rows"]}
+            problem = table["title"].partition(": ")[2]
+            for name, row in rows.items():
+                mine = rows[f"{OURS}: {name.rpartition(': ')[2]}"]
+                if row["solved"] == 100 and row[key] < mine[key] and not name.startswith(OURS):
+                    numbers = f"{show(row[key])} against {show(mine[key])}"
+                    cases.append(f"{name} ({problem}; {numbers})")
+        listed = ", ".join(cases) if cases else "nobody"
+        sentences.append(f"With {what} than eqx-qdeq by the same method, on all samples: {listed}.")
+    return " ".join(sentences)
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
     """A suite's heading, what is measured, and what follows from its tables."""
@@ -158,6 +176,20 @@ the map that is iterated. Ours no longer contains the circuit, but
 [forms]: concepts.md#with-amplitude-encoding-the-map-is-a-ratio-of-quadratic-forms""",
         "Median times of a solve, by contestant.",
         against_fastest,
+    ),
+    "solvers": Section(
+        "Solvers of other libraries",
+        """\
+Anderson's and Broyden's methods against those of [JAXopt](https://jaxopt.github.io) (under
+`jax.vmap`) and of [TorchDEQ](https://github.com/locuslab/torchdeq) (PyTorch, on one thread or on
+all, whichever is faster), from zero to the same absolute residual, on the same arrays. The linear
+maps are random, so their eigenvalues fill a disc, the hardest case for such methods; the quantum
+cell is handed to all libraries as the ratio of quadratic forms that it is. Ours with all defaults.
+The peers' default Anderson has a history of 5 or 6 and an absolute ridge that is large near the
+tolerance; "tuned" is a history of 10 and a ridge of 1e-8. JAXopt's Broyden runs with full steps, as
+its line search takes gradients, and stores 40 updates like ours; TorchDEQ's stores all.""",
+        "Median times of the solvers, by library and method.",
+        _solvers,
     ),
     "train": Section(
         "A training step",

@@ -3,7 +3,9 @@
 import dataclasses
 import shlex
 
-ALL_PEERS = ("qujax", "pennylane", "tensorcircuit-ng")
+SIMULATORS = ("qujax", "pennylane", "tensorcircuit-ng")
+SOLVER_LIBRARIES = ("jaxopt", "torchdeq")
+ALL_PEERS = (*SIMULATORS, *SOLVER_LIBRARIES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,11 +23,15 @@ class Settings:
         """The command for one suite, with everything written out: defaults may change."""
         words = ["python", "-m", "benchmarks", "--suite", suite]
         words += ["--qubits", *map(str, self.qubits), "--batch", str(self.batch)]
-        words += ["--seconds", f"{self.seconds:g}", "--peers", *self.peers]
+        known = SOLVER_LIBRARIES if suite == "solvers" else SIMULATORS
+        peers = [peer for peer in self.peers if peer in known]
+        words += ["--seconds", f"{self.seconds:g}", "--peers", *peers]
         if suite == "wires":
             words += ["--wires", *map(str, self.wires)]
         return shlex.join(words + ["--smoke"] * self.smoke)
 
 
 # Short, small and without meaning: to see that a change did not break the benchmarks.
-SMOKE = Settings(qubits=(4,), batch=32, seconds=0.3, peers=("qujax",), wires=(8,), smoke=True)
+SMOKE = Settings(
+    qubits=(4,), batch=32, seconds=0.3, peers=("qujax", "jaxopt"), wires=(8,), smoke=True
+)

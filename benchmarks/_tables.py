@@ -23,6 +23,8 @@ COLUMNS = {
     "peak_mib": ("peak of the process", "MiB"),
     "ratio": ("ratio", "×"),
     "best_ms": ("best", "ms"),
+    "evaluations": ("evaluations", ""),
+    "at_most": ("at most", ""),
     "solver_steps": ("solver steps", ""),
     "solved": ("solved", "%"),
     "trace_s": ("trace and lower", "s"),
@@ -31,7 +33,9 @@ COLUMNS = {
     "of_copy": ("of copy bandwidth", "%"),
 }
 _FORMAT = 1
-_ORDER = ("layer", "solve", "train", "compile", "memory", "engines", "scaling", "wires")
+_ORDER = (
+    *("layer", "solve", "solvers", "train", "compile", "memory", "engines", "scaling", "wires"),
+)
 
 RATIO = "ratio: how many times slower than eqx-qdeq"
 SGEMM = (

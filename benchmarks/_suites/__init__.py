@@ -11,6 +11,7 @@ from ._layer import layer
 from ._memory import memory
 from ._scaling import scaling
 from ._solve import solve
+from ._solvers import solvers
 from ._train import train
 from ._wires import wires
 
@@ -19,6 +20,7 @@ Suite = Callable[[Settings, dict[str, Any]], list[Table]]
 SUITES: dict[str, Suite] = {
     "layer": layer,
     "solve": solve,
+    "solvers": solvers,
     "train": train,
     "compile": compile_times,
     "memory": memory,

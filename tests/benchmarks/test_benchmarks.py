@@ -1,18 +1,26 @@
 """The benchmarks run, and their page says what was measured."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as run, report
 from benchmarks._figures import FIGURES
+from benchmarks._maps import quantum
+from benchmarks._peers import ours
+from benchmarks._problems import paper
 from benchmarks._prose import SECTIONS
+from benchmarks._settings import SMOKE
 from benchmarks._suites import SUITES
 from benchmarks._tables import as_markdown, load, save, show
 from benchmarks._timing import check_agreement, time_in_turn
+from eqx_qdeq import AddInjection
 
 QUICK = ("layer", "solve", "train")
 
@@ -80,6 +88,43 @@ def test_page(results: Path, tmp_path: Path) -> None:
     assert len(figures) == 4
     for figure in figures:
         assert (tmp_path / figure).read_text(encoding="utf-8").endswith("</svg>\n")
+
+
+@pytest.mark.parametrize("library", ["jaxopt", "torchdeq"])
+def test_solvers_of_other_libraries(library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
+    settings = dataclasses.replace(SMOKE, batch=8, seconds=0.0, peers=(library, "qujax"))
+    command = settings.command("solvers")
+    assert command.endswith(f"--peers {library} --smoke")
+    tables = SUITES["solvers"](settings, {})
+    assert len(tables) == 2
+    for table in tables:
+        rows = {row["name"]: row for row in table["rows"]}
+        for method in ("Anderson", "Broyden"):
+            mine, theirs = rows[f"eqx-qdeq: {method}"], rows[f"{library}: {method}"]
+            assert mine["solved"] == 100 and mine["ratio"] == 1
+            assert 2 < mine["evaluations"] <= mine["at_most"] < 20
+            assert theirs["solved"] == 100 and theirs["evaluations"] <= theirs["at_most"]
+            quotient = theirs["median_ms"] / mine["median_ms"]
+            assert theirs["ratio"] == pytest.approx(quotient, rel=1e-2)
+    suite = {"command": command, "environment": _machine(), "seconds": 1.0, "tables": tables}
+    save(tmp_path / "results.json", {"solvers": suite})
+    report.main(tmp_path / "results.json", tmp_path)
+    page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert "With fewer evaluations than eqx-qdeq by the same method" in page
+    assert (tmp_path / "figures/benchmarks/solvers.svg").exists()
+
+
+def test_the_quantum_map_is_the_cell() -> None:
+    """The quadratic forms that are handed to other libraries, against the layer itself."""
+    f, p = quantum(3, 8), paper(3, 8)
+    injection = AddInjection(p.x.shape[1])
+    y = jax.random.normal(jax.random.key(1), (8, 3))
+    layer = ours(p.circuit, batch=8)
+    expected = jax.vmap(lambda y, x: layer(p.angles, injection(y, x)))(y, p.x)
+    np.testing.assert_allclose(jax.vmap(f.in_jax)(y, jnp.asarray(f.x)), expected, atol=2e-6)
+    gap = np.linalg.norm(np.asarray(expected - y), axis=1)
+    np.testing.assert_allclose(f.residual(np.asarray(y)), gap, atol=2e-5)
 
 
 def test_every_suite_has_words_and_a_figure() -> None:

@@ -32,6 +32,9 @@ _HIGHEST = lax.Precision.HIGHEST
 _GROWTH = 2.0  # of the residual in one step
 _LIFETIMES = 2  # times the history
 
+# The part of a difference that must be new: half the digits, so that it keeps the other half.
+_new_part = lambda dtype: float(jnp.finfo(dtype).eps) ** 0.5
+
 
 class _AndersonState(eqx.Module):
     record: Record
@@ -39,8 +42,8 @@ class _AndersonState(eqx.Module):
     r: Float[Array, " n"]  # ... and its residual
     best_r: Float[Array, " n"]
     # Ring buffers of combinations of differences; rows not in use are zero.
-    p: Float[Array, "history n"]  # of iterates,
-    q: Float[Array, "history n"]  # ... and the same ones of residuals, which are orthonormal
+    p: Float[Array, "rows n"]  # of iterates,
+    q: Float[Array, "rows n"]  # ... and the same ones of residuals, which are orthonormal
     count: Int[Array, ""]
     has_previous: Bool[Array, ""]
     retreat: Float[Array, ""]
@@ -64,8 +67,9 @@ class Anderson(AbstractResidualSolver):
     at spectral radius 0.97 it takes less than a tenth of Picard's evaluations, and an eighth if the
     eigenvalues fill a disc, where no Krylov method does much better.
 
-    All columns are forgotten where the residual more than doubles in a step, and when twice the
-    `history` have been made: they were learnt elsewhere.
+    All columns but the newest are forgotten where the residual more than doubles in a step, when
+    twice the `history` have been made, and where the newest difference of residuals is, up to
+    rounding, a combination of those before it: they were learnt elsewhere.
 
     An iterate with a residual above `safeguard` times the first one, or that is not finite, is
     dropped with all history; the solve goes on with a Picard step from the best iterate, half as
@@ -113,7 +117,7 @@ class Anderson(AbstractResidualSolver):
     ) -> _AndersonState:
         flat, _ = ravel_pytree(y)
         zero = jnp.zeros_like(flat)
-        buffer = jnp.zeros((self.history, flat.size), flat.dtype)
+        buffer = jnp.zeros((min(self.history, flat.size), flat.size), flat.dtype)
         return _AndersonState(
             record=start(y, aux_struct),
             y=flat,
@@ -143,15 +147,20 @@ class Anderson(AbstractResidualSolver):
 
         dy, dr = flat - state.y, r - state.r
         jumped = optx.two_norm(r) > _GROWTH * optx.two_norm(state.r)
-        forget = (state.has_previous & jumped) | (state.count >= _LIFETIMES * self.history)
-        count = jnp.where(forget, 0, state.count)
+        forget = jumped | (state.count >= _LIFETIMES * len(state.q))
 
         # Which products go together was measured: a batch of 256 on a CPU, 32 to 256 entries.
         along = jnp.stack([jnp.dot(state.q, v, precision=_HIGHEST) for v in (dr, r)])
         along = jnp.where(forget, 0, along)
         in_q = jnp.dot(along, state.q, precision=_HIGHEST)
         in_p = jnp.dot(along, state.p, precision=_HIGHEST)
-        p, q, is_new = _normalised(dy - in_p[0], dr - in_q[0], dr)
+
+        # A new part that is little more than rounding would be neither orthogonal to the rest
+        # nor a multiple of what the Jacobian makes of p.
+        known = optx.two_norm(dr - in_q[0]) <= _new_part(dr.dtype) * optx.two_norm(dr)
+        forget = forget | known
+        in_p, in_q = jnp.where(known, 0, in_p), jnp.where(known, 0, in_q)
+        p, q, is_new = _normalised(dy - in_p[0], dr - in_q[0])
         is_new = is_new & state.has_previous & keep
 
         ahead = jnp.where(is_new, jnp.dot(q, r, precision=_HIGHEST), 0)
@@ -159,7 +168,8 @@ class Anderson(AbstractResidualSolver):
         picard = flat + self.mixing * r
         accelerated = finite_or(picard - change, picard)
 
-        slot = ((jnp.arange(self.history) == count % self.history) & is_new)[:, None]
+        count = jnp.where(forget, 0, state.count)
+        slot = ((jnp.arange(len(state.q)) == count % len(state.q)) & is_new)[:, None]
         keep_old = keep & ~forget
         best, _ = ravel_pytree(record.best)
         best_r = jnp.where(record.improved, r, state.best_r)
@@ -180,11 +190,11 @@ class Anderson(AbstractResidualSolver):
 
 
 def _normalised(
-    p: Float[Array, " n"], q: Float[Array, " n"], dr: Float[Array, " n"]
+    p: Float[Array, " n"], q: Float[Array, " n"]
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Bool[Array, ""]]:
-    """p and q over the norm of q, and whether q, the new part of dr, is more than rounding."""
+    """p and q over the norm of q, and whether there is one."""
     squares = jnp.sum(q**2)
-    is_new = jnp.sqrt(squares) > 10 * jnp.finfo(q.dtype).eps * optx.two_norm(dr)
+    is_new = squares > 0
     inverse = 1 / jnp.sqrt(jnp.where(is_new, squares, 1))
     return p * inverse, q * inverse, is_new
 
@@ -193,7 +203,8 @@ Anderson.__init__.__doc__ = """**Arguments:**
 
 - `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
 - `norm`: the norm of the residual, any function from the state to a scalar.
-- `history`: how many columns are kept. Costs `2 * history` states of memory.
+- `history`: how many columns are kept, but never more than the state has entries. Costs
+    `2 * history` states of memory.
 - `mixing`: the step length β in (0, 1] along the combined residual.
 - `safeguard`: growth of the residual, over the first one, that drops an iterate.
 - `limits`: when to give up.

@@ -98,6 +98,22 @@ def test_anderson_takes_the_steps_of_least_squares(mixing, n_evals):
     np.testing.assert_allclose(found.value, textbook(), atol=1e-9 if x64 else 1e-5)
 
 
+def test_anderson_in_few_dimensions():
+    """Once three differences span the space a fourth is a combination of them, up to rounding.
+    Kept as if it were new, it cost some of these samples over a hundred evaluations."""
+    rng = np.random.default_rng(1)
+    matrix, shifts = (
+        jnp.asarray(rng.standard_normal(shape), float) for shape in ((3, 3), (256, 3))
+    )
+    fn = lambda y, shift: jnp.tanh(y @ matrix / np.sqrt(3) + shift)
+    solver = s.Anderson(0.0, 1e-5)
+    solve = lambda shift: _solve(fn, solver, jnp.zeros(3), shift, max_steps=200)
+    found = jax.jit(jax.vmap(solve))(shifts)
+    assert np.all(found.result == optx.RESULTS.successful)
+    assert int(jnp.max(found.stats["num_evals"])) <= 15
+    assert found.state.q.shape == (256, 3, 3)  # there are no more orthonormal columns
+
+
 def test_anderson_forgets_what_it_learnt_elsewhere():
     """All but the newest column, after a residual that more than doubled, and at a certain age."""
     matrix = jnp.asarray(np.random.default_rng(3).standard_normal((12, 12)), float)
