@@ -187,7 +187,8 @@ maps are random, so their eigenvalues fill a disc, the hardest case for such met
 cell is handed to all libraries as the ratio of quadratic forms that it is. Ours with all defaults.
 The peers' default Anderson has a history of 5 or 6 and an absolute ridge that is large near the
 tolerance; "tuned" is a history of 10 and a ridge of 1e-8. JAXopt's Broyden runs with full steps, as
-its line search takes gradients, and stores 40 updates like ours; TorchDEQ's stores all.""",
+its line search takes gradients, and stores 40 updates like ours; TorchDEQ's stores all, as does
+"eqx-qdeq, tuned".""",
         "Median times of the solvers, by library and method.",
         _solvers,
     ),

@@ -34,16 +34,21 @@ class Contestant:
 
 
 def ours(method: str, f: Map, tol: float) -> dict[str, Contestant]:
-    """eqx-qdeq with its defaults."""
-    solver = {"Anderson": Anderson, "Broyden": Broyden}[method](0.0, tol)
+    """eqx-qdeq with its defaults, and Broyden's method with as much memory as TorchDEQ's has."""
+    solvers: dict[str, Any] = {"eqx-qdeq": {"Anderson": Anderson, "Broyden": Broyden}[method]}
+    if method == "Broyden" and f.size > Broyden(0.0, tol).memory:
+        solvers["eqx-qdeq, tuned"] = functools.partial(Broyden, memory=MAX_STEPS)
 
-    def solve(x: Array) -> tuple[Array, Array]:
-        found = optx.fixed_point(
-            f.in_jax, solver, jnp.zeros(f.size), x, max_steps=MAX_STEPS, throw=False
-        )
-        return found.value, found.stats["num_evals"]
+    def solve(solver: Any) -> Callable[[Array], tuple[Array, Array]]:
+        def run(x: Array) -> tuple[Array, Array]:
+            found = optx.fixed_point(
+                f.in_jax, solver, jnp.zeros(f.size), x, max_steps=MAX_STEPS, throw=False
+            )
+            return found.value, found.stats["num_evals"]
 
-    return {"eqx-qdeq": _jax_contestant(solve, f)}
+        return run
+
+    return {name: _jax_contestant(solve(solver(0.0, tol)), f) for name, solver in solvers.items()}
 
 
 def jaxopt(method: str, f: Map, tol: float) -> dict[str, Contestant]:

@@ -5,6 +5,7 @@ import numpy as np
 import pennylane as qml
 import pytest
 from hypothesis import given, settings, strategies as st
+from jax.test_util import check_grads
 
 import eqx_qdeq as qdeq
 from tests._pennylane import apply, random_circuit
@@ -42,6 +43,16 @@ def test_engines_agree(seed, n_qubits, angle_encoding, tol):
     for value, gradient in others:
         np.testing.assert_allclose(value, first[0], atol=tol)
         np.testing.assert_allclose(gradient, first[1], atol=20 * tol)
+
+
+@pytest.mark.parametrize("engine", _ENGINES)
+def test_a_circuit_without_gates_measures_the_encoded_state(engine, tol):
+    empty = qdeq.Circuit((), (), (), 2)
+    z, cos = jnp.array([3.0, 2.0, 4.0, 1.0]), jnp.cos(jnp.array([0.3, 1.2]))
+    amplitudes = _layer(empty, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), engine)
+    np.testing.assert_allclose(amplitudes(z), [-4 / 30, 20 / 30], atol=tol)
+    angles = _layer(empty, qdeq.AngleEncoding(), qdeq.PauliZ(), engine)
+    np.testing.assert_allclose(angles(jnp.array([0.3, 1.2])), cos, atol=tol)
 
 
 def test_a_layer_agrees_with_pennylane_values_and_gradients(tol):
@@ -108,7 +119,7 @@ def test_second_derivatives(x64):
         pytest.skip("finite differences of a gradient need double precision")
     layer = _layer(qdeq.circuits.paper(4), qdeq.AmplitudeEncoding(), qdeq.PauliZ())
     x = jax.random.normal(jax.random.key(1), (16,))
-    jax.test_util.check_grads(
+    check_grads(
         lambda a, x: jnp.sum(
             eqx.tree_at(lambda l: l.angles, layer, jnp.asarray(a))(jnp.asarray(x))
         ),
