@@ -1,6 +1,7 @@
 """What all classifiers share: their interface, heads, and the unrolled counterpart."""
 
 import abc
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -96,11 +97,20 @@ class LinearHead(eqx.Module):
         return self.linear(self.dropout(values, key=key, inference=key is None))
 
 
+def z_products(n_qubits: int, largest: int) -> PauliStrings:
+    """All products of ⟨Z⟩ on up to `largest` wires, fewer wires first: values from the same
+    measurements as ⟨Z⟩ alone."""
+    products = (
+        " ".join(f"Z{i}" for i in wires)
+        for size in range(1, largest + 1)
+        for wires in itertools.combinations(range(n_qubits), size)
+    )
+    return PauliStrings(list(products))
+
+
 def z_and_zz(n_qubits: int) -> PauliStrings:
     """All ⟨Z_i⟩ and ⟨Z_iZ_j⟩: n + n(n-1)/2 values from the same measurements as ⟨Z⟩ alone."""
-    single = [f"Z{i}" for i in range(n_qubits)]
-    pairs = [f"Z{i} Z{j}" for i in range(n_qubits) for j in range(i + 1, n_qubits)]
-    return PauliStrings(single + pairs)
+    return z_products(n_qubits, 2)
 
 
 class UnrolledClassifier(AbstractClassifier):

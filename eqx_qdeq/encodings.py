@@ -99,6 +99,43 @@ class AmplitudeEncoding(AbstractStateEncoding):
 AmplitudeEncoding.__init__.__doc__ = """**Arguments:** none."""
 
 
+class ComplexAmplitudeEncoding(AbstractStateEncoding):
+    r"""The features are real and imaginary parts of the amplitudes, twice as many as with
+    [`eqx_qdeq.AmplitudeEncoding`][]:
+
+    $$|\psi(v)\rangle = \sum_j (v_j + i\,v_{j+2^n})\, |j\rangle / \|v\|.$$
+
+    Fewer than 2·2ⁿ features are padded with zeros; up to 2ⁿ this is amplitude encoding. The zero
+    vector gives $|0\dots0\rangle$ and a zero gradient.
+    """
+
+    def check(self, in_size: int, n_qubits: int) -> None:
+        if not 1 <= in_size <= 2 * 2**n_qubits:
+            raise ValueError(
+                f"complex amplitude encoding on {n_qubits} wires takes 1 to {2 * 2**n_qubits} "
+                f"features; got {in_size}. Use at least {max(1, (in_size - 1).bit_length() - 1)} "
+                "wires, or fewer features."
+            )
+
+    @property
+    def is_complex(self) -> bool:
+        return True
+
+    def n_amplitudes(self, in_size: int, n_qubits: int) -> int:
+        return 2 * 2**n_qubits
+
+    def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
+        return normalise(jnp.pad(x, (0, 2 * 2**n_qubits - x.shape[0])))
+
+    def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
+        self.check(x.shape[0], n_qubits)
+        real, imaginary = self.amplitudes(x, n_qubits).reshape(2, -1)
+        return jax.lax.complex(real, imaginary)
+
+
+ComplexAmplitudeEncoding.__init__.__doc__ = """**Arguments:** none."""
+
+
 def _pauli(axis: str) -> np.ndarray:
     return {
         "X": np.array([[0, 1], [1, 0]], complex),

@@ -5,7 +5,12 @@ import pennylane as qml
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from eqx_qdeq import AmplitudeEncoding, AngleEncoding, DataReuploading
+from eqx_qdeq import (
+    AmplitudeEncoding,
+    AngleEncoding,
+    ComplexAmplitudeEncoding,
+    DataReuploading,
+)
 
 
 def test_amplitudes_agree_with_pennylane(tol):
@@ -19,9 +24,30 @@ def test_amplitudes_agree_with_pennylane(tol):
     np.testing.assert_allclose(AmplitudeEncoding().state(jnp.asarray(x), 4), expected(), atol=tol)
 
 
-def test_a_zero_vector_gives_a_state_and_a_zero_gradient():
+@pytest.mark.parametrize("size", [32, 21, 16, 3])
+def test_complex_amplitudes_agree_with_pennylane(size, tol):
+    x = np.random.default_rng(0).normal(size=size)
+    real, imaginary = np.pad(x, (0, 32 - size)).reshape(2, 16)
+
+    @qml.qnode(qml.device("default.qubit", wires=4))
+    def expected():
+        qml.AmplitudeEmbedding(real + 1j * imaginary, wires=range(4), normalize=True)
+        return qml.state()
+
+    ours = ComplexAmplitudeEncoding().state(jnp.asarray(x), 4)
+    np.testing.assert_allclose(ours, expected(), atol=tol)
+
+
+@pytest.mark.parametrize("size", [0, 9])
+def test_a_wrong_number_of_complex_amplitudes(size):
+    with pytest.raises(ValueError, match=f"on 2 wires takes 1 to 8 features; got {size}.*wires"):
+        ComplexAmplitudeEncoding().check(size, 2)
+
+
+@pytest.mark.parametrize("encoding", [AmplitudeEncoding(), ComplexAmplitudeEncoding()])
+def test_a_zero_vector_gives_a_state_and_a_zero_gradient(encoding):
     def fidelity(x):
-        return jnp.abs(AmplitudeEncoding().state(x, 2)[0]) ** 2
+        return jnp.abs(encoding.state(x, 2)[0]) ** 2
 
     value, gradient = jax.value_and_grad(fidelity)(jnp.zeros(4))
     assert value == 1

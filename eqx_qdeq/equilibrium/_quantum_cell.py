@@ -20,7 +20,13 @@ from jaxtyping import Array, Complex, Float
 
 from .._compiled import AbstractCompiledLayer, propagate, quadratic_forms
 from .._engines import make_propagator
-from ..encodings import AbstractStateEncoding, AmplitudeEncoding, Axis, pauli_rotations
+from ..encodings import (
+    AbstractStateEncoding,
+    AmplitudeEncoding,
+    Axis,
+    ComplexAmplitudeEncoding,
+    pauli_rotations,
+)
 from ..layers import QuantumLayer
 from ..measurements import AbstractMeasurement
 from ..simulate import (
@@ -106,8 +112,9 @@ class QuantumCell(AbstractCell):
         if isinstance(self.injection, AngleFeedback):
             return _compile_feedback(self.layer, self.injection, in_size)
         assert isinstance(self.injection, AbstractLinearInjection)
-        if isinstance(self.layer.encoding, AmplitudeEncoding):
-            return _compile_rational(self.layer, self.injection, in_size)
+        encoding = self.layer.encoding
+        if isinstance(encoding, AmplitudeEncoding | ComplexAmplitudeEncoding):
+            return _compile_rational(self.layer, encoding, self.injection, in_size)
         layer = self.layer.compile(evaluations=_EVALUATIONS)
         return _CompiledComposition(layer, self.injection, self.layer.out_size)
 
@@ -157,7 +164,7 @@ class _CompiledComposition(AbstractCompiledCell):
         )
 
 
-# --- Amplitude encoding with a linear injection: the rational quadratic form ------------------
+# --- Amplitude encodings with a linear injection: the rational quadratic form -----------------
 
 
 class _Forms(eqx.Module):
@@ -262,6 +269,7 @@ class _CompiledRational(AbstractCompiledCell):
 
     def bind(self, x: Float[Array, " d_in"]) -> _Rational:
         v = self.injection.offset(x, self.matrix.shape[1])
+        v = jnp.pad(v, (0, len(self.matrix) - len(v)))
         # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
         # features finite; t is constant for differentiation because f does not depend on it.
         scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
@@ -287,14 +295,21 @@ class _CompiledRational(AbstractCompiledCell):
 
 
 def _compile_rational(
-    layer: QuantumLayer, injection: AbstractLinearInjection, in_size: int
+    layer: QuantumLayer,
+    encoding: AbstractStateEncoding,
+    injection: AbstractLinearInjection,
+    in_size: int,
 ) -> _CompiledRational:
     dtype = layer.angles.dtype
     matrix = injection.matrix(in_size, layer.out_size, dtype)
     d = matrix.shape[0]
+    encoding.check(d, layer.n_qubits)
     propagator = layer.propagator(d)
+    # With complex amplitudes the features may be fewer than the real and imaginary parts.
+    n_amplitudes = encoding.n_amplitudes(d, layer.n_qubits)
+    matrix = jnp.pad(matrix, ((0, n_amplitudes - d), (0, 0)))
     fed_back = propagator(matrix)
-    first = jnp.zeros((d, 1), dtype).at[0, 0].set(1)
+    first = jnp.zeros((n_amplitudes, 1), dtype).at[0, 0].set(1)
     slope = None
     if isinstance(propagator, MatrixPropagator):
         slope = quadratic_forms(layer.measurement, fed_back, propagator.matrix)

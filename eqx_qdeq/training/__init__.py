@@ -18,6 +18,7 @@ from ._preprocess import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,
     Compose as Compose,
+    Crop as Crop,
     Flatten as Flatten,
     Normalise as Normalise,
     paper_preprocess as paper_preprocess,

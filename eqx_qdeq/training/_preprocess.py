@@ -89,20 +89,47 @@ class AdaptivePool:
 
     **Arguments:**
 
-    - `side`: height and width of the result, in pixels.
+    - `side`: height and width of the result, in pixels; the height alone if there is a `width`.
+    - `width`: the width, if it is not the height.
     """
 
     side: int
+    width: int | None = None
 
-    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "AdaptivePool")
-        if self.side > min(images.shape[1:]):
+        shape = (self.side, self.side if self.width is None else self.width)
+        if any(small > size for small, size in zip(shape, images.shape[1:], strict=True)):
             raise DataError(
-                f"AdaptivePool({self.side}) cannot enlarge images of "
-                f"{images.shape[1]}×{images.shape[2]} px; use Resize({self.side})."
+                f"{self} cannot enlarge images of {images.shape[1]}×{images.shape[2]} px; use "
+                f"Resize({self.side})."
             )
-        rows, columns = (_adaptive_matrix(size, self.side) for size in images.shape[1:])
+        rows, columns = map(_adaptive_matrix, images.shape[1:], shape)
         return _separable(images, rows, columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """Images without their margin.
+
+    **Arguments:**
+
+    - `margin`: pixels taken off on each side. 4 leaves the 20×20 box that MNIST's digits were
+        fitted to.
+    """
+
+    margin: int
+
+    def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise ValueError(f"`margin` must not be negative; got {self.margin}.")
+
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
+        _check_images(images, "Crop")
+        height, width = images.shape[1:]
+        if 2 * self.margin >= min(height, width):
+            raise DataError(f"{self} leaves nothing of images of {height}×{width} px.")
+        return images[:, self.margin : height - self.margin, self.margin : width - self.margin]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,6 +47,24 @@ def test_the_rational_form_is_the_layer_after_the_injection(name, engine, tol):
     np.testing.assert_allclose(cell.layer.measurement.values(state), literal(w), atol=10 * tol)
 
 
+@pytest.mark.parametrize("engine", ["statevector", "operator", "heisenberg"])
+@pytest.mark.parametrize("size", [64, 50, 16])
+def test_complex_amplitudes_have_the_rational_form_too(size, engine, tol):
+    """On 5 wires: all real and imaginary parts, some imaginary ones, none."""
+    injection = qdeq.AddInjection(size, jnp.array(0.7))
+    cell = _cell(injection, engine=engine, encoding=qdeq.ComplexAmplitudeEncoding())
+    x = jax.random.normal(jax.random.key(2), (size,))
+    w = jax.random.uniform(jax.random.key(3), (4,), minval=-1, maxval=1)
+    literal = lambda w: cell.layer(cell.injection(w, x))
+    bound = cell.bind(x)
+    np.testing.assert_allclose(bound(w), literal(w), atol=10 * tol)
+    np.testing.assert_allclose(jax.jacobian(bound)(w), jax.jacobian(literal)(w), atol=20 * tol)
+    np.testing.assert_allclose(
+        cell.layer.measurement.values(bound.state(w)), literal(w), atol=10 * tol
+    )
+    np.testing.assert_allclose(cell.bind(0 * x)(0 * w), cell.layer(0 * x), atol=10 * tol)
+
+
 @pytest.mark.parametrize("name", ["add", "linear", "concat"])
 def test_angle_encoded_cells_are_the_layer_after_the_injection(name, tol):
     cell = _cell(_INJECTIONS[name](jax.random.key(1)), encoding=qdeq.AngleEncoding("YZXY"))

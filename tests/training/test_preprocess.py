@@ -8,6 +8,7 @@ from eqx_qdeq.training import (
     AdaptivePool,
     AveragePool,
     Compose,
+    Crop,
     DataError,
     Flatten,
     Normalise,
@@ -42,11 +43,22 @@ def test_average_pool_is_torchs(size, pool):
     np.testing.assert_allclose(AveragePool(*pool)(images), truth, atol=1e-6)
 
 
-@pytest.mark.parametrize("size,side", [((28, 28), 10), ((8, 8), 4), ((13, 9), 5)])
+@pytest.mark.parametrize(
+    "size,side", [((28, 28), 10), ((8, 8), 4), ((13, 9), 5), ((20, 20), (8, 4)), ((9, 7), (2, 7))]
+)
 def test_adaptive_pool_is_torchs(size, side):
     images = _images(3, *size)
     truth = _in_torch(lambda f, x: f.adaptive_avg_pool2d(x, side), images)
-    np.testing.assert_allclose(AdaptivePool(side)(images), truth, atol=1e-6)
+    pool = AdaptivePool(side) if isinstance(side, int) else AdaptivePool(*side)
+    np.testing.assert_allclose(pool(images), truth, atol=1e-6)
+
+
+def test_crop_takes_the_margin_off():
+    images = _images(2, 7, 9)
+    np.testing.assert_array_equal(Crop(2)(images), images[:, 2:-2, 2:-2])
+    np.testing.assert_array_equal(Crop(0)(images), images)
+    with pytest.raises(ValueError, match="must not be negative; got -1"):
+        Crop(-1)
 
 
 @pytest.mark.parametrize("size,side", [((32, 32), 28), ((8, 8), 28), ((1, 5), 3)])
@@ -181,6 +193,8 @@ def test_bad_arguments(make, message):
         (unit_norm_preprocess(4), (2, 16), r"shape \(n, height, width\); got \(2, 16\)"),
         (AveragePool(6, 6), (2, 4, 4), "too large for 4 px"),
         (AdaptivePool(9), (2, 8, 8), r"cannot enlarge images of 8×8 px; use Resize\(9\)"),
+        (AdaptivePool(4, 9), (2, 8, 8), "width=9.*cannot enlarge images of 8×8 px"),
+        (Crop(4), (2, 8, 8), "leaves nothing of images of 8×8 px"),
     ],
 )
 def test_images_that_do_not_fit(step, shape, message):

@@ -1,0 +1,175 @@
+"""One run: trains, tests, looks at the equilibria, and returns what to write down."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from grid import Run, WARMUP_EPOCHS
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+import eqx_qdeq as qdeq
+from eqx_qdeq import training
+
+_EXAMINED = 1000  # test samples whose Jacobian is looked at
+
+
+def execute(
+    run: Run, *, data_root: Path | None, epochs: int | None, limit: int | None, scratch: Path
+) -> dict[str, Any]:
+    """Everything about a run, as JSON can hold it. `scratch` gets its checkpoints."""
+    recipe = run.recipe()
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=epochs)
+    data = training.load_recipe_data(recipe, root=data_root, seed=run.seed, limit=limit)
+    result = logistic(data) if run.model == "logistic" else train(run, recipe, data, scratch)
+    return {
+        "run": {**dataclasses.asdict(run), "name": run.name, "group": run.group},
+        "recipe": {**recipe.to_dict(), "limit": limit},
+        "samples": {
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test),
+        },
+        **result,
+        "peak_memory_mb": round(_peak_memory_mb(), 1),
+        "machine": {
+            "processor": platform.machine(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            "device": jax.devices()[0].device_kind,
+            "versions": {p: importlib.metadata.version(p) for p in ("jax", "equinox", "numpy")},
+        },
+    }
+
+
+def _peak_memory_mb() -> float:
+    """Of this process since it began, libraries and data included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def logistic(data: training.Dataset) -> dict[str, Any]:
+    """Multinomial logistic regression on the same features. There is nothing to select, so the
+    validation samples help to fit."""
+    x = np.concatenate([data.train.x, data.validation.x])
+    y = np.concatenate([data.train.y, data.validation.y])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(max_iter=500, C=100.0).fit(x, y)
+    accuracy = model.score(np.asarray(data.test.x), np.asarray(data.test.y))
+    return {
+        "accuracy": float(accuracy),
+        "n_parameters": int(model.coef_.size + model.intercept_.size),
+    }
+
+
+def train(
+    run: Run, recipe: training.Recipe, data: training.Dataset, scratch: Path
+) -> dict[str, Any]:
+    model = qdeq.classifier_from_config(dict(recipe.model), key=jax.random.key(run.seed))
+    # Frozen angles count neither in the clipping nor in Adam's moments.
+    optimiser = optax.chain(
+        freeze_last_angles(run.n_frozen),
+        optax.clip_by_global_norm(recipe.clip or jnp.inf),
+        optax.adam(recipe.learning_rate),
+    )
+    n_steps = -(-len(data.train) // recipe.batch_size)
+    fit = training.fit(
+        model,
+        data,
+        optimiser=optimiser,
+        learning_rate=recipe.learning_rate,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        seed=run.seed,
+        jacobian_penalty=recipe.jacobian_penalty,
+        warmup_steps=WARMUP_EPOCHS * n_steps if run.model == "warmup" else 0,
+        warmup_layers=2,
+        progress=sys.stderr.isatty(),
+        checkpoint_dir=scratch,
+        config={"run": run.name, "epochs": recipe.epochs},
+    )
+    test = training.evaluate(fit.model, data.test)
+    return {
+        "accuracy": test.accuracy,
+        "loss": test.loss,
+        "solver_steps": test.solver_steps,
+        "residual": test.residual,
+        "residual_max": test.residual_max,
+        "fraction_converged": test.fraction_converged,
+        "n_parameters": training.count_parameters(fit.model) - run.n_frozen,
+        "best_epoch": fit.best_epoch,
+        "training_seconds": round(fit.seconds, 2),
+        "history": [
+            {
+                name: round(float(epoch[name]), 5)
+                for name in ("train_loss", "validation_loss", "validation_accuracy")
+            }
+            for epoch in fit.history
+        ],
+        "step_memory_mb": round(step_memory_mb(fit.model, data, recipe.batch_size), 2),
+        **examine(fit.model, data),
+    }
+
+
+def freeze_last_angles(n: int) -> optax.GradientTransformation:
+    """Sets the gradients of the circuit's last `n` angles to zero."""
+
+    def freeze(gradients: Any, params: Any) -> Any:
+        if n == 0:
+            return gradients
+        where = lambda model: model.deq.cell.layer.angles
+        return eqx.tree_at(where, gradients, where(gradients).at[-n:].set(0))
+
+    return optax.stateless(freeze)
+
+
+def step_memory_mb(model: Any, data: training.Dataset, batch_size: int) -> float:
+    """What the gradient of a batch's loss needs beside its inputs and outputs, as XLA plans it."""
+    params, static = eqx.partition(model, eqx.is_inexact_array)
+
+    def loss(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        logits = jax.vmap(eqx.combine(params, static))(x)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+
+    x, y = data.train.x[:batch_size], data.train.y[:batch_size]
+    compiled = jax.jit(jax.grad(loss)).lower(params, x, y).compile()
+    analysis = compiled.memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes / 2**20
+
+
+def examine(model: Any, data: training.Dataset) -> dict[str, Any]:
+    """What a training image costs, and the spectral radius at the equilibria of test images: for
+    unrolled models, of the equilibria that they would have."""
+    n_layers = getattr(model, "n_layers", None)
+    deq = model.base.deq if n_layers else model.deq
+    x = data.test.x[:_EXAMINED]
+    radius = jax.jit(jax.vmap(lambda x: qdeq.spectral_radius(deq.cell.bind(x), deq(x))))(x)
+    found = np.asarray(radius)[np.isfinite(radius)]
+    if n_layers:
+        forward, backward = float(n_layers), float(n_layers)
+    else:
+        report = jax.jit(jax.vmap(lambda x: deq.diagnose(x, n_steps=1)))(data.train.x[:256])
+        forward = float(np.mean(report.num_evals + report.num_jvps))
+        backward = float(np.mean(report.backward.num_products))
+    return {
+        "spectral_radius": {
+            "median": float(np.median(found)),
+            "max": float(np.max(found)),
+            "without_equilibrium": float(1 - len(found) / len(x)),
+        },
+        "forward_evaluations": round(forward, 2),
+        "backward_evaluations": round(backward, 2),
+    }
