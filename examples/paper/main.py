@@ -58,6 +58,8 @@ def main(
         with tempfile.TemporaryDirectory() as folder:
             _smoke(Path(folder))
         return
+    if epochs is not None and results == HERE / "results":
+        raise SystemExit("--epochs makes other runs than the paper's: name a folder in --results.")
     runs = [run for run in all_runs(seeds) if fnmatch.fnmatch(run.name, only)]
     if not runs:
         raise SystemExit(f"no run matches --only {only!r}; --list shows their names.")
@@ -99,7 +101,8 @@ def _write(results: Path, run: Run, found: dict) -> None:
     """All or nothing: what is there counts as done."""
     results.mkdir(parents=True, exist_ok=True)
     path = results / f"{run.name}.json"
-    path.with_suffix(".tmp").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(found[name])}" for name in found)
+    path.with_suffix(".tmp").write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     os.replace(path.with_suffix(".tmp"), path)
 
 
@@ -111,7 +114,7 @@ def _read(results: Path, run: Run) -> str:
 def _smoke(folder: Path) -> None:
     from train import execute
 
-    wanted = ("implicit-amplitude", "direct2-angle", "frozen-amplitude", "logistic", "classical")
+    wanted = ("frozen-amplitude", "direct2-angle", "logistic")
     for run in all_runs(1, ("digits",)):
         if any(w in run.name for w in wanted):
             scratch = folder / "scratch" / run.name

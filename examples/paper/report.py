@@ -32,6 +32,7 @@ MODELS = {
     "implicit": "implicit",
     "warmup": "implicit after warm-up",
     "frozen": "implicit, gate sets frozen",
+    "unpenalised": "implicit, no Jacobian penalty",
 }
 COLOURS = {"amplitude": "#0072B2", "angle": "#D55E00", "pixels": "#666666"}
 
@@ -137,28 +138,31 @@ def section(task: str, groups: Groups) -> str:
                 cells = [title, encoding, *(column(runs) for column in COLUMNS.values())]
                 lines.append("| " + " | ".join(cells) + " |")
     if task in PAPER:
-        lines.append(f"| *the paper's best* | | | {PAPER[task]} |" + " |" * (len(COLUMNS) - 2))
-    return "\n".join(lines + ["", comparison(task, groups)])
+        lines.append(f"| *the paper's QDEQ* | | | {PAPER[task]} |" + " |" * (len(COLUMNS) - 2))
+    return "\n".join([*lines, "", comparison(task, groups)]).rstrip()
 
 
 def comparison(task: str, groups: Groups) -> str:
     """The implicit model against the others with the same encoding."""
-    parts = []
+    lines = []
     for encoding in ("amplitude", "angle"):
         implicit = groups.get((task, "implicit", encoding), [])
-        for model in ("direct1", "direct2", "direct5", "direct10"):
+        for model, title in MODELS.items():
             other = groups.get((task, model, encoding), [])
-            if len(implicit) > 1 and len(other) > 1:
-                (a, s), (b, t) = accuracy(implicit), accuracy(other)
-                error = np.sqrt(s**2 / len(implicit) + t**2 / len(other))
-                parts.append(f"{encoding}, L = {model[6:]}: {a - b:+.2f} ± {error:.2f}")
-    if not parts:
-        return "With one seed there is no error to compare with."
-    return (
-        "Implicit minus direct, in points, with the standard error of the difference: "
-        + "; ".join(parts)
-        + "."
-    )
+            if model != "implicit" and implicit and other:
+                lines.append(f"| {title} | {encoding} | {_difference(implicit, other)} |")
+    if not lines:
+        return ""
+    header = ["| implicit minus | encoding | points | seeds |", "|---|---|---:|---:|"]
+    return "\n".join(header + lines)
+
+
+def _difference(these: Runs, others: Runs) -> str:
+    """Of the mean accuracies, with its standard error; and how many seeds are behind it."""
+    (a, s), (b, t) = accuracy(these), accuracy(others)
+    error = np.sqrt(s**2 / len(these) + t**2 / len(others))
+    shown = f"{a - b:+.2f}" + ("" if np.isnan(error) else f" ± {error:.2f}")
+    return f"{shown} | {len(these)}, {len(others)}"
 
 
 # --- Figure -----------------------------------------------------------------------------------
@@ -168,15 +172,21 @@ def figure(groups: Groups) -> Figure:
     """For each task the test accuracy of every model, seed by seed."""
     tasks = [task for task in [*TASKS, "digits"] if any(key[0] == task for key in groups)]
     with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq", "axes.spines.right": False}):
-        drawn = Figure(figsize=(3.2 * len(tasks), 3.6), layout="constrained")
-        for ax, task in zip(drawn.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
+        drawn = Figure(figsize=(1.4 + 2.6 * len(tasks), 3.6), layout="constrained")
+        panels = drawn.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
+        for ax, task in zip(panels, tasks, strict=True):
             _panel(ax, task, groups)
+        handles = {
+            label: h
+            for ax in panels
+            for h, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        }
+        drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
     return drawn
 
 
 def _panel(ax: Axes, task: str, groups: Groups) -> None:
     order = list(MODELS)[::-1]
-    labelled = set()
     for (of, model, encoding), runs in groups.items():
         if of != task:
             continue
@@ -187,19 +197,17 @@ def _panel(ax: Axes, task: str, groups: Groups) -> None:
             [order.index(model) + shift] * len(values),
             "o",
             color=COLOURS[encoding],
-            label=encoding if encoding not in labelled else None,
+            label=encoding,
             markersize=5,
             alpha=0.8,
         )
-        labelled.add(encoding)
     if task in PAPER:
-        ax.axvline(PAPER[task], color="#CC79A7", linestyle="--", label="the paper's best")
+        ax.axvline(PAPER[task], color="#CC79A7", linestyle="--", label="the paper's QDEQ")
     ax.set_yticks(range(len(order)), [MODELS[model] for model in order], fontsize=8)
     ax.set_ylim(-0.6, len(order) - 0.4)
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
     ax.set_title(TASKS.get(task, task), fontsize=10)
     ax.set_xlabel("test accuracy (%)")
-    ax.legend(fontsize=7, loc="lower left", framealpha=0.9)
 
 
 if __name__ == "__main__":

@@ -111,13 +111,10 @@ def train(
         "n_parameters": training.count_parameters(fit.model) - run.n_frozen,
         "best_epoch": fit.best_epoch,
         "training_seconds": round(fit.seconds, 2),
-        "history": [
-            {
-                name: round(float(epoch[name]), 5)
-                for name in ("train_loss", "validation_loss", "validation_accuracy")
-            }
-            for epoch in fit.history
-        ],
+        "history": {
+            name: [round(float(epoch[name]), 5) for epoch in fit.history]
+            for name in ("train_loss", "validation_loss", "validation_accuracy")
+        },
         "step_memory_mb": round(step_memory_mb(fit.model, data, recipe.batch_size), 2),
         **examine(fit.model, data),
     }
