@@ -143,17 +143,19 @@ def section(task: str, groups: Groups) -> str:
 
 
 def comparison(task: str, groups: Groups) -> str:
-    """The implicit model against the others with the same encoding."""
+    """The implicit models, with and without the penalty, against the direct ones."""
     lines = []
     for encoding in ("amplitude", "angle"):
-        implicit = groups.get((task, "implicit", encoding), [])
-        for model, title in MODELS.items():
-            other = groups.get((task, model, encoding), [])
-            if model != "implicit" and implicit and other:
-                lines.append(f"| {title} | {encoding} | {_difference(implicit, other)} |")
+        for model in ("implicit", "unpenalised"):
+            these = groups.get((task, model, encoding), [])
+            for other, title in MODELS.items():
+                others = groups.get((task, other, encoding), [])
+                if other.startswith("direct") and these and others:
+                    cells = [MODELS[model], title, encoding, _difference(these, others)]
+                    lines.append("| " + " | ".join(cells) + " |")
     if not lines:
         return ""
-    header = ["| implicit minus | encoding | points | seeds |", "|---|---|---:|---:|"]
+    header = ["| this | minus | encoding | points | seeds |", "|---|---|---|---:|---:|"]
     return "\n".join(header + lines)
 
 

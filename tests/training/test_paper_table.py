@@ -83,11 +83,23 @@ def test_frozen_angles_are_those_of_the_gate_sets(paper, task, n_frozen):
     model = eqx.filter_eval_shape(
         lambda key: classifier_from_config(config, key=key), jax.random.key(0)
     )
-    # The random layer draws from RX, RY, RZ and CNOT; it has 35 angles on 4 wires, 40 on 10.
-    n_angles = {"mnist4": 39, "mnist10": 56}[task]
-    assert model.deq.cell.layer.angles.shape == (n_angles,)
-    text = str(model.deq.cell.layer.circuit.draw())
-    assert text.count("RX") >= n_frozen // 4
+    # 35 angles of the random layer and 4 of one gate set; on 10 wires 40, and 16 of four.
+    layer = model.deq.cell.layer
+    assert layer.angles.shape == ({"mnist4": 39, "mnist10": 56}[task],)
+    circuit = layer.circuit
+    gates = zip(circuit.gates, circuit.params, circuit.wires, strict=True)
+    last = [(gate, wires) for gate, params, wires in gates if params][-n_frozen:]
+    sets = range(0, n_frozen // 2, 2)
+    assert last == [
+        gate
+        for i in sets
+        for gate in (
+            ("Rx", (i,)),
+            ("Ry", (1 + i,)),
+            ("Rz", (3 + i,)),
+            ("CRx", (i, 2 + i)),
+        )
+    ]
 
 
 def test_freezing(paper):
@@ -148,7 +160,7 @@ def test_bad_arguments(paper):
 
 
 def test_run_of_digits(paper, tmp_path, x64):
-    """Trains and tests a frozen model, small; what is written is JSON, and complete."""
+    """Trains and tests a model, small; what is written is JSON, and complete."""
     if x64:
         pytest.skip("the float32 run covers it; the command is the same")
     run = next(r for r in paper["grid"].all_runs(1, ("digits",)) if r.model == "direct1")
@@ -195,7 +207,9 @@ def test_report(paper, tmp_path):
     assert "| logistic regression | pixels | 1 | 91.50 |  |" in text
     error = ((statistics.variance(implicit) + statistics.variance(direct)) / 3) ** 0.5
     difference = statistics.mean(implicit) - statistics.mean(direct)
-    assert f"| direct, L = 2 | amplitude | {difference:+.2f} ± {error:.2f} | 3, 3 |" in text
+    assert (
+        f"| implicit | direct, L = 2 | amplitude | {difference:+.2f} ± {error:.2f} | 3, 3 |" in text
+    )
     assert "<svg" in (tmp_path / "figures" / "paper-table.svg").read_text()
 
 
@@ -216,5 +230,6 @@ def test_results_in_the_repository(paper):
         assert found["recipe"]["limit"] is None
         if "history" in found:
             assert len(found["history"]["validation_loss"]) == 100
-            best = int(np.argmin(found["history"]["validation_loss"])) + 1
-            assert abs(best - found["best_epoch"]) <= 100 and best >= 1
+            losses = found["history"]["validation_loss"]
+            # The history is rounded to five digits: ties are possible.
+            assert losses[found["best_epoch"] - 1] == min(losses)
