@@ -33,6 +33,9 @@ def execute(
     if epochs is not None:
         recipe = dataclasses.replace(recipe, epochs=epochs)
     data = training.load_recipe_data(recipe, root=data_root, seed=run.seed, limit=limit)
+    if run.model == "warmup":
+        n_steps = -(-len(data.train) // recipe.batch_size)
+        recipe = dataclasses.replace(recipe, warmup_steps=WARMUP_EPOCHS * n_steps)
     result = logistic(data) if run.model == "logistic" else train(run, recipe, data, scratch)
     return {
         "run": {**dataclasses.asdict(run), "name": run.name, "group": run.group},
@@ -84,7 +87,6 @@ def train(
         optax.clip_by_global_norm(recipe.clip or jnp.inf),
         optax.adam(recipe.learning_rate),
     )
-    n_steps = -(-len(data.train) // recipe.batch_size)
     fit = training.fit(
         model,
         data,
@@ -94,8 +96,8 @@ def train(
         batch_size=recipe.batch_size,
         seed=run.seed,
         jacobian_penalty=recipe.jacobian_penalty,
-        warmup_steps=WARMUP_EPOCHS * n_steps if run.model == "warmup" else 0,
-        warmup_layers=2,
+        warmup_steps=recipe.warmup_steps,
+        warmup_layers=recipe.warmup_layers,
         progress=sys.stderr.isatty(),
         checkpoint_dir=scratch,
         config={"run": run.name, "epochs": recipe.epochs},

@@ -228,6 +228,7 @@ def test_results_in_the_repository(paper):
         assert found["run"]["name"] == path.stem in known
         assert found["recipe"]["epochs"] == 100
         assert found["recipe"]["limit"] is None
+        assert (found["recipe"]["warmup_steps"] > 0) == (found["run"]["model"] == "warmup")
         if "history" in found:
             assert len(found["history"]["validation_loss"]) == 100
             losses = found["history"]["validation_loss"]
