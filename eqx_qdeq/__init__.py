@@ -46,6 +46,7 @@ from .equilibrium import (
     find_equilibria as find_equilibria,
     fixed_point_correction as fixed_point_correction,
     FunctionCell as FunctionCell,
+    GraphCell as GraphCell,
     guess_loss as guess_loss,
     GuessedCell as GuessedCell,
     ImplicitAdjoint as ImplicitAdjoint,

@@ -20,6 +20,7 @@ from ._compare_adjoints import (
 )
 from ._deq import DEQ as DEQ, Solution as Solution
 from ._diagnosis import Diagnosis as Diagnosis
+from ._graph_cell import GraphCell as GraphCell
 from ._guarantees import (
     Certificate as Certificate,
     certify as certify,
