@@ -1,0 +1,127 @@
+"""The table and the figure, from the JSONs of the runs alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from tasks import TASKS
+
+Runs = dict[tuple[str, str], list[dict[str, Any]]]  # by task and model
+
+TITLES = {
+    "implicit": "equilibrium",
+    "unrolled10": "applied 10 times",
+    "unrolled5": "applied 5 times",
+    "unrolled2": "applied twice",
+    "unrolled1": "applied once",
+    "exact": "equilibrium, exact gradient from the start",
+}
+# Okabe and Ito's colours, and markers for those who do not see colours.
+STYLES = {
+    "implicit": ("#0072B2", "o-"),
+    "unrolled10": ("#D55E00", "s--"),
+    "unrolled5": ("#E69F00", "^--"),
+    "unrolled2": ("#CC79A7", "D:"),
+    "unrolled1": ("#666666", "v:"),
+    "exact": ("#56B4E9", "x-."),
+}
+
+
+def load(results: Path) -> Runs:
+    runs: Runs = {}
+    for path in sorted(results.glob("*.json")):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        runs.setdefault((found["task"], found["model"]), []).append(found)
+    if not runs:
+        raise SystemExit(f"there are no results in {results}.")
+    return runs
+
+
+def collect(runs: list[dict[str, Any]], name: str) -> dict[tuple[int, int], list[float]]:
+    """A number by the length trained up to and the length tested at, one for each seed."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for run in runs:
+        for trained, tests in run["tests"].items():
+            for tested, numbers in tests.items():
+                if tested.isdigit():
+                    found.setdefault((int(trained), int(tested)), []).append(numbers[name])
+    return found
+
+
+def table(runs: Runs) -> str:
+    """Markdown: mean accuracy ± its standard error, in per cent."""
+    parts = []
+    for task, meaning in TASKS.items():
+        here = {model: runs[task, model] for model in TITLES if (task, model) in runs}
+        if not here:
+            continue
+        columns = sorted({key for some in here.values() for key in collect(some, "accuracy")})
+        lines = [f"**{meaning.title}**", ""]
+        lines += ["| cell | parameters | seeds | " + " | ".join(str(n) for _, n in columns) + " |"]
+        lines += ["|---|---:|---:|" + "---:|" * len(columns)]
+        for model, some in here.items():
+            cells = [_cell(collect(some, "accuracy").get(key, [])) for key in columns]
+            head = f"| {TITLES[model]} | {some[0]['n_parameters']} | {len(some)} | "
+            lines.append(head + " | ".join(cells) + " |")
+        for model in ("implicit", "exact"):
+            if model in here:
+                for name, digits in (("converged", 1), ("steps", 0)):
+                    found = collect(here[model], name)
+                    factor = 100 if name == "converged" else 1
+                    cells = [f"{factor * np.mean(found[key]):.{digits}f}" for key in columns]
+                    unit = "solved, %" if name == "converged" else "steps"
+                    lines.append(f"| *{TITLES[model]}: {unit}* | | | {' | '.join(cells)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    error = 100 * np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
+    return f"{100 * np.mean(values):.1f}" + ("" if error is None else f" ± {error:.1f}")
+
+
+def draw(runs: Runs) -> Figure:
+    """Accuracy against the length that is tested, which training came to (or half of it)."""
+    tasks = [task for task in TASKS if any(key[0] == task for key in runs)]
+    with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
+        figure = Figure(figsize=(5 * len(tasks), 3.8), layout="constrained")
+        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+        for ax, task in zip(axes, tasks, strict=True):
+            for model, (colour, style) in STYLES.items():
+                if (task, model) in runs:
+                    found = sorted(collect(runs[task, model], "accuracy").items(), key=_tested)
+                    ax.errorbar(
+                        [key[1] for key, _ in found],
+                        [100 * np.mean(values) for _, values in found],
+                        [100 * np.std(values) / np.sqrt(len(values)) for _, values in found],
+                        fmt=style,
+                        color=colour,
+                        markersize=5,
+                        capsize=2,
+                        label=TITLES[model],
+                    )
+            ax.set_xscale("log")
+            ticks = sorted({key[1] for model in STYLES for key in _keys(runs, task, model)})
+            ax.set_xticks(ticks, [str(n) for n in ticks])
+            ax.minorticks_off()
+            ax.set_xlabel("nodes")
+            ax.set_ylabel("nodes that are right (%)")
+            ax.set_title(TASKS[task].title)
+            ax.axhline(50, color="#999999", linewidth=0.8, zorder=0)
+            ax.grid(color="#e5e5e5", linewidth=0.6)
+            ax.spines[["top", "right"]].set_visible(False)
+        axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _tested(item: tuple[tuple[int, int], list[float]]) -> tuple[int, int]:
+    return item[0][1], item[0][0]
+
+
+def _keys(runs: Runs, task: str, model: str) -> list[tuple[int, int]]:
+    return list(collect(runs.get((task, model), []), "accuracy"))
