@@ -13,6 +13,7 @@ from .encodings import (
     AbstractStateEncoding as AbstractStateEncoding,
     AmplitudeEncoding as AmplitudeEncoding,
     AngleEncoding as AngleEncoding,
+    ComplexAmplitudeEncoding as ComplexAmplitudeEncoding,
     DataReuploading as DataReuploading,
 )
 from .equilibrium import (
@@ -90,6 +91,7 @@ from .models import (
     QDEQClassifier as QDEQClassifier,
     UnrolledClassifier as UnrolledClassifier,
     z_and_zz as z_and_zz,
+    z_products as z_products,
 )
 
 __version__ = "0.1.0"

@@ -1,6 +1,7 @@
 """What all classifiers share: their interface, heads, and the unrolled counterpart."""
 
 import abc
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -98,9 +99,29 @@ class LinearHead(eqx.Module):
 
 def z_and_zz(n_qubits: int) -> PauliStrings:
     """All ⟨Z_i⟩ and ⟨Z_iZ_j⟩: n + n(n-1)/2 values from the same measurements as ⟨Z⟩ alone."""
-    single = [f"Z{i}" for i in range(n_qubits)]
-    pairs = [f"Z{i} Z{j}" for i in range(n_qubits) for j in range(i + 1, n_qubits)]
-    return PauliStrings(single + pairs)
+    return z_products(n_qubits, 2)
+
+
+def z_products(n_qubits: int, order: int) -> PauliStrings:
+    """All products of Z on up to `order` wires, those on fewer wires first: what one setting of
+    the measurement gives.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    - `order`: the most wires of a product, at least 1. More than `n_qubits` add nothing.
+
+    **Raises:** `ValueError` for an order below 1.
+    """
+    if order < 1:
+        raise ValueError(f"`order` must be at least 1; got {order}.")
+    return PauliStrings(
+        [
+            " ".join(f"Z{wire}" for wire in wires)
+            for size in range(1, order + 1)
+            for wires in itertools.combinations(range(n_qubits), size)
+        ]
+    )
 
 
 class UnrolledClassifier(AbstractClassifier):

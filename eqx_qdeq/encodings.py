@@ -99,6 +99,40 @@ class AmplitudeEncoding(AbstractStateEncoding):
 AmplitudeEncoding.__init__.__doc__ = """**Arguments:** none."""
 
 
+class ComplexAmplitudeEncoding(AbstractStateEncoding):
+    r"""Twice as many features as amplitudes: the first 2ⁿ are the real parts, the others the
+    imaginary parts, $|\psi(v)\rangle = \sum_j (v_j + i\,v_{2^n + j}) |j\rangle / \|v\|$.
+
+    Wire 0 is the most significant bit of j. Fewer than 2·2ⁿ features are padded with zeros. The
+    zero vector, which has no direction, gives $|0\dots0\rangle$ and a zero gradient.
+    """
+
+    def check(self, in_size: int, n_qubits: int) -> None:
+        if not 1 <= in_size <= 2 * 2**n_qubits:
+            raise ValueError(
+                f"complex amplitude encoding on {n_qubits} wires takes 1 to {2 * 2**n_qubits} "
+                f"features; got {in_size}. Use more wires, or fewer features."
+            )
+
+    @property
+    def is_complex(self) -> bool:
+        return True
+
+    def n_amplitudes(self, in_size: int, n_qubits: int) -> int:
+        return 2 * 2**n_qubits
+
+    def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
+        return jnp.pad(normalise(x), (0, 2 * 2**n_qubits - x.shape[0]))
+
+    def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
+        self.check(x.shape[0], n_qubits)
+        real, imag = jnp.split(self.amplitudes(x, n_qubits), 2)
+        return jax.lax.complex(real, imag)
+
+
+ComplexAmplitudeEncoding.__init__.__doc__ = """**Arguments:** none."""
+
+
 def _pauli(axis: str) -> np.ndarray:
     return {
         "X": np.array([[0, 1], [1, 0]], complex),

@@ -17,9 +17,15 @@ from ._classifiers import (
     PaperHead as PaperHead,
     UnrolledClassifier as UnrolledClassifier,
     z_and_zz as z_and_zz,
+    z_products as z_products,
 )
 from .circuits import Circuit
-from .encodings import AbstractEncoding, AmplitudeEncoding, AngleEncoding
+from .encodings import (
+    AbstractEncoding,
+    AmplitudeEncoding,
+    AngleEncoding,
+    ComplexAmplitudeEncoding,
+)
 from .equilibrium import (
     AbstractCell,
     AbstractInjection,
@@ -35,9 +41,9 @@ from .layers import QuantumLayer
 from .measurements import AbstractMeasurement, PauliZ
 
 _CIRCUITS = ("paper", "hardware_efficient", "strongly_entangling", "basic_entangler")
-_ENCODINGS = ("amplitude", "angle")
+_ENCODINGS = ("amplitude", "complex", "angle")
 _INJECTIONS = ("add", "linear", "concat", "angle")
-_READOUTS = ("z", "zz")
+_READOUTS = ("z", "zz", "zzz")
 _HEADS = ("linear", "paper")
 
 
@@ -119,15 +125,19 @@ class QDEQClassifier(EquilibriumClassifier):
             raise ValueError(f"`n_classes` must be at least 2; got {n_classes}.")
         circuit = _make_circuit(circuit, n_qubits, depth)
         layer_key, injection_key, head_key = jax.random.split(key, 3)
-        encoder: AbstractEncoding
-        encoder = AmplitudeEncoding() if encoding == "amplitude" else AngleEncoding("YZXY")
+        encoders: dict[str, AbstractEncoding] = {
+            "amplitude": AmplitudeEncoding(),
+            "complex": ComplexAmplitudeEncoding(),
+            "angle": AngleEncoding("YZXY"),
+        }
+        encoder = encoders[encoding]
         encoder.check(in_size + n_qubits if injection == "concat" else in_size, n_qubits)
         layer = QuantumLayer(circuit, encoder, PauliZ(), key=layer_key, engine=engine)
         scale = jnp.asarray(gain, jnp.result_type(float)) if train_gain else gain
         feedback = _make_injection(injection, in_size, n_qubits, scale, injection_key)
         self.deq = DEQ(QuantumCell(layer, feedback), max_steps=max_steps)
-        self.readout = z_and_zz(n_qubits) if readout == "zz" else None
-        n_features = n_qubits if self.readout is None else len(z_and_zz(n_qubits))
+        self.readout = None if readout == "z" else z_products(n_qubits, len(readout))
+        n_features = n_qubits if self.readout is None else self.readout.size(n_qubits)
         if head == "paper":
             self.head = PaperHead(n_features, in_size, n_classes, dropout, key=head_key)
         else:
@@ -171,11 +181,13 @@ QDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `circuit`: the name of a template ("paper", "hardware_efficient", "strongly_entangling",
     "basic_entangler") or a [`eqx_qdeq.Circuit`][].
 - `depth`: the template's depth; "paper" has none.
-- `encoding`: "amplitude", or "angle" for rounds of RY, RZ, RX, RY rotations.
+- `encoding`: "amplitude"; "complex" for up to twice as many features as amplitudes, see
+    [`eqx_qdeq.ComplexAmplitudeEncoding`][]; or "angle" for rounds of RY, RZ, RX, RY rotations.
 - `injection`: "add" (the paper's), "linear", "concat" or "angle".
 - `gain`: the strength of the feedback; initial value if `train_gain`.
 - `train_gain`: whether the gain is trained.
-- `readout`: "z" classifies the equilibrium ⟨Z_i⟩ itself, "zz" all ⟨Z_i⟩ and ⟨Z_iZ_j⟩ of its state.
+- `readout`: "z" classifies the equilibrium ⟨Z_i⟩ itself, "zz" all ⟨Z_i⟩ and ⟨Z_iZ_j⟩ of its state,
+    "zzz" those and ⟨Z_iZ_jZ_k⟩; the same measurements serve all three.
 - `head`: "linear", or "paper" (repeat to `in_size` features, dropout, ReLU, linear).
 - `dropout`: the head's dropout probability.
 - `engine`: see [`eqx_qdeq.QuantumLayer`][].

@@ -5,7 +5,12 @@ import pennylane as qml
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from eqx_qdeq import AmplitudeEncoding, AngleEncoding, DataReuploading
+from eqx_qdeq import (
+    AmplitudeEncoding,
+    AngleEncoding,
+    ComplexAmplitudeEncoding,
+    DataReuploading,
+)
 
 
 def test_amplitudes_agree_with_pennylane(tol):
@@ -39,6 +44,26 @@ def test_any_norm_can_be_encoded(size, tol):
 def test_a_wrong_number_of_amplitudes_names_both_sizes(size):
     with pytest.raises(ValueError, match=f"on 2 wires takes 1 to 4 features; got {size}"):
         AmplitudeEncoding().check(size, 2)
+
+
+@pytest.mark.parametrize("size", [5, 13, 16])
+def test_complex_amplitudes_agree_with_pennylane(size, tol):
+    x = np.random.default_rng(2).normal(size=size)
+    real, imag = np.split(np.pad(x, (0, 16 - size)), 2)
+
+    @qml.qnode(qml.device("default.qubit", wires=3))
+    def expected():
+        qml.AmplitudeEmbedding(real + 1j * imag, wires=range(3), normalize=True)
+        return qml.state()
+
+    ours = ComplexAmplitudeEncoding().state(jnp.asarray(x), 3)
+    np.testing.assert_allclose(ours, expected(), atol=tol)
+
+
+@pytest.mark.parametrize("size", [0, 9])
+def test_a_wrong_number_of_complex_amplitudes_names_both_sizes(size):
+    with pytest.raises(ValueError, match=f"on 2 wires takes 1 to 8 features; got {size}"):
+        ComplexAmplitudeEncoding().check(size, 2)
 
 
 def test_the_papers_angle_layout(tol):

@@ -20,7 +20,13 @@ from jaxtyping import Array, Complex, Float
 
 from .._compiled import AbstractCompiledLayer, propagate, quadratic_forms
 from .._engines import make_propagator
-from ..encodings import AbstractStateEncoding, AmplitudeEncoding, Axis, pauli_rotations
+from ..encodings import (
+    AbstractStateEncoding,
+    AmplitudeEncoding,
+    Axis,
+    ComplexAmplitudeEncoding,
+    pauli_rotations,
+)
 from ..layers import QuantumLayer
 from ..measurements import AbstractMeasurement
 from ..simulate import (
@@ -106,7 +112,7 @@ class QuantumCell(AbstractCell):
         if isinstance(self.injection, AngleFeedback):
             return _compile_feedback(self.layer, self.injection, in_size)
         assert isinstance(self.injection, AbstractLinearInjection)
-        if isinstance(self.layer.encoding, AmplitudeEncoding):
+        if isinstance(self.layer.encoding, AmplitudeEncoding | ComplexAmplitudeEncoding):
             return _compile_rational(self.layer, self.injection, in_size)
         layer = self.layer.compile(evaluations=_EVALUATIONS)
         return _CompiledComposition(layer, self.injection, self.layer.out_size)
@@ -252,8 +258,8 @@ class _CompiledRational(AbstractCompiledCell):
     injection: AbstractLinearInjection
     fed_back: Float[Array, "2 dim m"]  # U R
     curvature: Float[Array, "m p m"]  # C_q = Rᵀ A_q R, and G = Rᵀ R
-    matrix: Float[Array, "d m"]  # R
-    slope: Float[Array, "q m d"] | None  # Rᵀ A_q, where the circuit is a matrix
+    matrix: Float[Array, "p m"]  # R, padded with zeros for complex amplitudes
+    slope: Float[Array, "q m p"] | None  # Rᵀ A_q, where the circuit is a matrix
     zero_state: Float[Array, "2 dim"]
     at_zero: Float[Array, " q"]
 
@@ -265,7 +271,8 @@ class _CompiledRational(AbstractCompiledCell):
         # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
         # features finite; t is constant for differentiation because f does not depend on it.
         scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
-        v = lax.optimization_barrier(v * scale)  # not to be fused into the products below
+        v = jnp.pad(v * scale, (0, self.matrix.shape[0] - v.shape[0]))
+        v = lax.optimization_barrier(v)  # not to be fused into the products below
         base = self.propagator.vector(v)
         states = base.reshape(2, -1)
         if self.slope is None:
@@ -292,9 +299,15 @@ def _compile_rational(
     dtype = layer.angles.dtype
     matrix = injection.matrix(in_size, layer.out_size, dtype)
     d = matrix.shape[0]
+    encoding = layer.encoding
+    assert isinstance(encoding, AbstractStateEncoding)
+    encoding.check(d, layer.n_qubits)
+    # Complex amplitudes are padded to all real and imaginary parts; real ones are not.
+    size = encoding.n_amplitudes(d, layer.n_qubits)
+    matrix = jnp.pad(matrix, ((0, size - d), (0, 0)))
     propagator = layer.propagator(d)
     fed_back = propagator(matrix)
-    first = jnp.zeros((d, 1), dtype).at[0, 0].set(1)
+    first = jnp.zeros((size, 1), dtype).at[0, 0].set(1)
     slope = None
     if isinstance(propagator, MatrixPropagator):
         slope = quadratic_forms(layer.measurement, fed_back, propagator.matrix)

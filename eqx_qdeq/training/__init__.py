@@ -18,6 +18,7 @@ from ._preprocess import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,
     Compose as Compose,
+    Crop as Crop,
     Flatten as Flatten,
     Normalise as Normalise,
     paper_preprocess as paper_preprocess,
@@ -26,6 +27,11 @@ from ._preprocess import (
     Resize as Resize,
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
+)
+from ._pretrained import (
+    load_pretrained as load_pretrained,
+    pretrained as pretrained,
+    pretrained_path as pretrained_path,
 )
 from ._recipes import (
     get_recipe as get_recipe,

@@ -89,20 +89,45 @@ class AdaptivePool:
 
     **Arguments:**
 
-    - `side`: height and width of the result, in pixels.
+    - `side`: height and width of the result, in pixels; or both as a pair.
     """
 
-    side: int
+    side: int | tuple[int, int]
 
-    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "AdaptivePool")
-        if self.side > min(images.shape[1:]):
+        height, width = self.side if isinstance(self.side, tuple) else (self.side, self.side)
+        if height > images.shape[1] or width > images.shape[2]:
             raise DataError(
                 f"AdaptivePool({self.side}) cannot enlarge images of "
-                f"{images.shape[1]}×{images.shape[2]} px; use Resize({self.side})."
+                f"{images.shape[1]}×{images.shape[2]} px; use Resize({max(height, width)})."
             )
-        rows, columns = (_adaptive_matrix(size, self.side) for size in images.shape[1:])
+        rows = _adaptive_matrix(images.shape[1], height)
+        columns = _adaptive_matrix(images.shape[2], width)
         return _separable(images, rows, columns)
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """Cuts a margin off each side.
+
+    **Arguments:**
+
+    - `margin`: in pixels.
+    """
+
+    margin: int
+
+    def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise ValueError(f"`margin` must not be negative; got {self.margin}.")
+
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
+        _check_images(images, "Crop")
+        height, width = images.shape[1:]
+        if 2 * self.margin >= min(height, width):
+            raise DataError(f"Crop({self.margin}) leaves nothing of {height}×{width} px.")
+        return images[:, self.margin : height - self.margin, self.margin : width - self.margin]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.equilibrium._injection import upsampling_matrix
+from eqx_qdeq.simulate import qujax_state_function
 
 _INJECTIONS = {
     "add": lambda key: qdeq.AddInjection(16),
@@ -45,6 +46,24 @@ def test_the_rational_form_is_the_layer_after_the_injection(name, engine, tol):
     state = bound.state(w)
     assert jnp.linalg.norm(state) == pytest.approx(1, abs=10 * tol)
     np.testing.assert_allclose(cell.layer.measurement.values(state), literal(w), atol=10 * tol)
+
+
+@pytest.mark.parametrize("engine", ["statevector", "operator"])
+@pytest.mark.parametrize("n_qubits", [4, 5])
+@pytest.mark.parametrize("size", [16, 27])
+def test_the_rational_form_with_complex_amplitudes(engine, n_qubits, size, tol):
+    circuit = qdeq.circuits.hardware_efficient(n_qubits, 2)
+    encoding = qdeq.ComplexAmplitudeEncoding()
+    cell = _cell(qdeq.AddInjection(size, 0.3), engine=engine, encoding=encoding, circuit=circuit)
+    x = jax.random.normal(jax.random.key(2), (size,))
+    w = jax.random.uniform(jax.random.key(3), (4,), minval=-1, maxval=1)
+    bound = cell.bind(x)
+    v = np.pad(x + 0.3 * np.asarray(w)[np.arange(size) * 4 // size], (0, 2 * 2**n_qubits - size))
+    real, imag = np.split(v / np.linalg.norm(v), 2)
+    initial = jnp.asarray(real + 1j * imag).reshape((2,) * n_qubits)
+    expected = qujax_state_function(circuit)(cell.layer.angles, initial).reshape(-1)
+    np.testing.assert_allclose(bound.state(w), expected, atol=10 * tol)
+    np.testing.assert_allclose(bound(w), cell.layer(cell.injection(w, x)), atol=10 * tol)
 
 
 @pytest.mark.parametrize("name", ["add", "linear", "concat"])
