@@ -8,6 +8,7 @@ from eqx_qdeq.training import (
     AdaptivePool,
     AveragePool,
     Compose,
+    Crop,
     DataError,
     Flatten,
     Normalise,
@@ -47,6 +48,15 @@ def test_adaptive_pool_is_torchs(size, side):
     images = _images(3, *size)
     truth = _in_torch(lambda f, x: f.adaptive_avg_pool2d(x, side), images)
     np.testing.assert_allclose(AdaptivePool(side)(images), truth, atol=1e-6)
+
+
+def test_a_rectangle_of_pixels_within_a_margin():
+    torch = _torch()
+    images = _images(2, 28, 28)
+    inner = torch.from_numpy(images)[:, None, 4:-4, 4:-4]
+    truth = torch.nn.functional.adaptive_avg_pool2d(inner, (6, 5))[:, 0].numpy()
+    np.testing.assert_allclose(AdaptivePool((6, 5))(Crop(4)(images)), truth, atol=1e-6)
+    assert Crop(0)(images).shape == images.shape
 
 
 @pytest.mark.parametrize("size,side", [((32, 32), 28), ((8, 8), 28), ((1, 5), 3)])
@@ -180,6 +190,8 @@ def test_bad_arguments(make, message):
         (paper_preprocess(4), (2, 16), "28×28 or 32×32 pixels; got 16"),
         (unit_norm_preprocess(4), (2, 16), r"shape \(n, height, width\); got \(2, 16\)"),
         (AveragePool(6, 6), (2, 4, 4), "too large for 4 px"),
+        (AdaptivePool((4, 9)), (2, 8, 8), r"cannot enlarge images of 8×8 px; use Resize\(9\)"),
+        (Crop(4), (2, 8, 8), r"Crop\(4\) leaves nothing of 8×8 px"),
         (AdaptivePool(9), (2, 8, 8), r"cannot enlarge images of 8×8 px; use Resize\(9\)"),
     ],
 )
