@@ -258,8 +258,8 @@ class _CompiledRational(AbstractCompiledCell):
     injection: AbstractLinearInjection
     fed_back: Float[Array, "2 dim m"]  # U R
     curvature: Float[Array, "m p m"]  # C_q = Rᵀ A_q R, and G = Rᵀ R
-    matrix: Float[Array, "p m"]  # R, padded with zeros for complex amplitudes
-    slope: Float[Array, "q m p"] | None  # Rᵀ A_q, where the circuit is a matrix
+    matrix: Float[Array, "u m"]  # R; u is d, or 2·2ⁿ with zeros for complex amplitudes
+    slope: Float[Array, "q m u"] | None  # Rᵀ A_q, where the circuit is a matrix
     zero_state: Float[Array, "2 dim"]
     at_zero: Float[Array, " q"]
 
