@@ -33,7 +33,7 @@ class Options:
     seeds: int = 3
     """Seeds 0, 1, …, so many."""
     once: Annotated[bool, Off] = False
-    """The circuit applied once, without feedback, instead of the equilibrium."""
+    """The circuit without feedback, instead of the equilibrium."""
     baseline: Annotated[bool, Off] = False
     """Instead, logistic regression on the same features."""
     table: Annotated[bool, Off] = False
@@ -46,6 +46,17 @@ class Options:
     """Where checkpoints and models go."""
     smoke: Annotated[bool, Off] = False
     """Two epochs on the digits, in seconds; writes to --scratch only."""
+
+
+def without_feedback(recipe: training.Recipe) -> training.Recipe:
+    """The recipe with a gain of zero: the equilibrium is then one application of the circuit."""
+    model = dict(recipe.model) | {"gain": 0.0, "train_gain": False}
+    return dataclasses.replace(
+        recipe,
+        name=f"{recipe.name}-once",
+        summary=f"{recipe.summary}; without feedback",
+        model=model,
+    )
 
 
 def train(options: Options, recipe: training.Recipe, seed: int) -> dict[str, Any]:
@@ -123,7 +134,7 @@ def main(options: Options) -> None:
         if options.smoke:
             recipe = dataclasses.replace(recipe, epochs=2)
         if options.once:
-            recipe = recipe.with_model("unrolled", n_layers=1)
+            recipe = without_feedback(recipe)
         suffix = "-logistic" if options.baseline else ""
         for seed in range(1 if options.baseline else options.seeds):
             path = results / f"{recipe.name}{suffix}-seed{seed}.json"
