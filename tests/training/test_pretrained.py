@@ -44,7 +44,5 @@ def test_there_are_trained_models():
 
 
 def test_an_unknown_name_lists_those_there_are():
-    with pytest.raises(
-        DataError, match="no trained model 'x' comes .*ours-mnist4"
-    ):
+    with pytest.raises(DataError, match="no trained model 'x' comes .*ours-mnist4"):
         load_pretrained("x")
