@@ -97,15 +97,26 @@ class LinearHead(eqx.Module):
         return self.linear(self.dropout(values, key=key, inference=key is None))
 
 
-def z_products(n_qubits: int, largest: int) -> PauliStrings:
-    """All products of ⟨Z⟩ on up to `largest` wires, fewer wires first: values from the same
-    measurements as ⟨Z⟩ alone."""
-    products = (
-        " ".join(f"Z{i}" for i in wires)
-        for size in range(1, largest + 1)
-        for wires in itertools.combinations(range(n_qubits), size)
+def z_products(n_qubits: int, order: int) -> PauliStrings:
+    """All products of Z on up to `order` wires, those on fewer wires first: what one setting of
+    the measurement gives.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    - `order`: the most wires of a product, at least 1. More than `n_qubits` add nothing.
+
+    **Raises:** `ValueError` for an order below 1.
+    """
+    if order < 1:
+        raise ValueError(f"`order` must be at least 1; got {order}.")
+    return PauliStrings(
+        [
+            " ".join(f"Z{wire}" for wire in wires)
+            for size in range(1, order + 1)
+            for wires in itertools.combinations(range(n_qubits), size)
+        ]
     )
-    return PauliStrings(list(products))
 
 
 def z_and_zz(n_qubits: int) -> PauliStrings:

@@ -3,6 +3,7 @@
     python examples/train_classifier.py --recipe ours-mnist4 --data-root ~/datasets
     python examples/train_classifier.py --task mnist4 --model unrolled --layers 5
     python examples/train_classifier.py --evaluate outputs/ours-mnist4/model.eqx
+    python examples/train_classifier.py --evaluate ours-mnist4
 
 A run that was interrupted goes on where it was when started again with the same --out.
 """
@@ -42,7 +43,7 @@ class Options:
     out: Path | None = None
     """A folder for metrics, checkpoint, model and figures; outputs/RECIPE if left out."""
     evaluate: Path | None = None
-    """Test this model instead of training one."""
+    """Test this model instead of training one: a file, or the name of one in the package."""
     smoke: Annotated[bool, Off] = False
     """A little of everything on the digits, in seconds."""
 
@@ -96,6 +97,10 @@ def train(options: Options, recipe: training.Recipe) -> None:
 
 def main(options: Options) -> int:
     """Returns the exit code."""
+    given = options.evaluate
+    if given is not None and not given.exists() and str(given) in training.pretrained():
+        path = training.pretrained_path(str(given))
+        options = dataclasses.replace(options, evaluate=path)
     try:
         recipe = choose_recipe(options)
         train(options, recipe) if options.evaluate is None else test(options, recipe)

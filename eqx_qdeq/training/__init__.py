@@ -28,6 +28,11 @@ from ._preprocess import (
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
 )
+from ._pretrained import (
+    load_pretrained as load_pretrained,
+    pretrained as pretrained,
+    pretrained_path as pretrained_path,
+)
 from ._recipes import (
     get_recipe as get_recipe,
     Recipe as Recipe,

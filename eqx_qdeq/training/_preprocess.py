@@ -89,33 +89,31 @@ class AdaptivePool:
 
     **Arguments:**
 
-    - `side`: height and width of the result, in pixels; the height alone if there is a `width`.
-    - `width`: the width, if it is not the height.
+    - `side`: height and width of the result, in pixels; or both as a pair.
     """
 
-    side: int
-    width: int | None = None
+    side: int | tuple[int, int]
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "AdaptivePool")
-        shape = (self.side, self.side if self.width is None else self.width)
-        if any(small > size for small, size in zip(shape, images.shape[1:], strict=True)):
+        height, width = self.side if isinstance(self.side, tuple) else (self.side, self.side)
+        if height > images.shape[1] or width > images.shape[2]:
             raise DataError(
-                f"{self} cannot enlarge images of {images.shape[1]}×{images.shape[2]} px; use "
-                f"Resize({self.side})."
+                f"AdaptivePool({self.side}) cannot enlarge images of "
+                f"{images.shape[1]}×{images.shape[2]} px; use Resize({max(height, width)})."
             )
-        rows, columns = map(_adaptive_matrix, images.shape[1:], shape)
+        rows = _adaptive_matrix(images.shape[1], height)
+        columns = _adaptive_matrix(images.shape[2], width)
         return _separable(images, rows, columns)
 
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """Images without their margin.
+    """Cuts a margin off each side.
 
     **Arguments:**
 
-    - `margin`: pixels taken off on each side. 4 leaves the 20×20 box that MNIST's digits were
-        fitted to.
+    - `margin`: in pixels.
     """
 
     margin: int
@@ -128,7 +126,7 @@ class Crop:
         _check_images(images, "Crop")
         height, width = images.shape[1:]
         if 2 * self.margin >= min(height, width):
-            raise DataError(f"{self} leaves nothing of images of {height}×{width} px.")
+            raise DataError(f"Crop({self.margin}) leaves nothing of {height}×{width} px.")
         return images[:, self.margin : height - self.margin, self.margin : width - self.margin]
 
 

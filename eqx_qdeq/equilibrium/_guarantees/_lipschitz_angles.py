@@ -97,7 +97,11 @@ def uploads_of(encoding: AbstractEncoding, n_gates: int) -> tuple[AngleEncoding,
     """The rotations, how often they act, and whether first on a product state."""
     if isinstance(encoding, DataReuploading):
         return encoding.encoding, encoding.n_uploads, encoding.cuts(n_gates)[0] == 0
-    assert isinstance(encoding, AngleEncoding)
+    if not isinstance(encoding, AngleEncoding):
+        raise TypeError(
+            "bounds are known for AmplitudeEncoding, AngleEncoding and DataReuploading; got "
+            f"{type(encoding).__name__}. Use diagnose for estimates at an equilibrium."
+        )
     return encoding, 1, True
 
 

@@ -1,0 +1,155 @@
+"""Our recipes on the paper's tasks: trains each over several seeds, and the same circuit applied
+once, and writes one JSON file per run.
+
+    python examples/beyond/main.py --task mnist4 --seeds 3 --data-root DATA
+    python examples/beyond/main.py --table
+
+A run whose file is there is not run again; one that was interrupted goes on from its checkpoint.
+"""
+
+import dataclasses
+import json
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from eqx_qdeq import training
+
+Off = tyro.conf.FlagCreatePairsOff
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclasses.dataclass
+class Options:
+    """Trains our recipes over several seeds, or prints the table of what there is."""
+
+    task: tuple[str, ...] = ("mnist4",)
+    """Which of mnist4, mnist10, fashion10 and cifar10."""
+    seeds: int = 3
+    """Seeds 0, 1, …, so many."""
+    once: Annotated[bool, Off] = False
+    """The circuit without feedback, instead of the equilibrium."""
+    baseline: Annotated[bool, Off] = False
+    """Instead, logistic regression on the same features."""
+    table: Annotated[bool, Off] = False
+    """Only print the table of the runs that there are."""
+    data_root: Path | None = None
+    """Where the images are; EQX_QDEQ_DATA or "data" if left out."""
+    results: Path = RESULTS
+    """Where the JSON files are."""
+    scratch: Path = Path("outputs/beyond")
+    """Where checkpoints and models go."""
+    smoke: Annotated[bool, Off] = False
+    """Two epochs on the digits, in seconds; writes to --scratch only."""
+
+
+def without_feedback(recipe: training.Recipe) -> training.Recipe:
+    """The recipe with a gain of zero: the equilibrium is then one application of the circuit."""
+    model = dict(recipe.model) | {"gain": 0.0, "train_gain": False}
+    return dataclasses.replace(
+        recipe,
+        name=f"{recipe.name}-once",
+        summary=f"{recipe.summary}; without feedback",
+        model=model,
+    )
+
+
+def train(options: Options, recipe: training.Recipe, seed: int) -> dict[str, Any]:
+    """One run: what its JSON file holds."""
+    result = training.run_recipe(
+        recipe,
+        seed=seed,
+        root=options.data_root,
+        limit=100 if options.smoke else None,
+        out=options.scratch / f"{recipe.name}-seed{seed}",
+        progress=False,
+    )
+    best = result.fit.history[result.fit.best_epoch - 1]
+    return {
+        "recipe": recipe.to_dict(),
+        "seed": seed,
+        "parameters": result.n_parameters,
+        "validation_accuracy": best["validation_accuracy"],
+        "test_accuracy": result.test.accuracy,
+        "solver_steps": result.test.solver_steps,
+        "fraction_converged": result.test.fraction_converged,
+        "training_seconds": result.fit.seconds,
+        "best_epoch": result.fit.best_epoch,
+    }
+
+
+def logistic_regression(options: Options, recipe: training.Recipe) -> dict[str, Any]:
+    """Multinomial logistic regression on the recipe's features."""
+    data = training.load_recipe_data(
+        recipe, root=options.data_root, limit=100 if options.smoke else None
+    )
+    x = np.concatenate([data.train.x, data.validation.x])
+    y = np.concatenate([data.train.y, data.validation.y])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(max_iter=200, C=100.0).fit(x, y)
+    return {
+        "recipe": {"name": f"{recipe.name}-logistic"},
+        "seed": 0,
+        "parameters": model.coef_.size + model.intercept_.size,
+        "test_accuracy": float(model.score(np.asarray(data.test.x), np.asarray(data.test.y))),
+        "training_seconds": None,
+    }
+
+
+def table(results: Path) -> str:
+    """The runs in a folder as a Markdown table, one row per recipe."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(results.glob("*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        groups.setdefault(run["recipe"]["name"], []).append(run)
+    lines = [
+        "| recipe | parameters | test accuracy, % | seeds | training, s |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, runs in groups.items():
+        accuracies = 100 * np.array([run["test_accuracy"] for run in runs])
+        spread = f" ± {accuracies.std(ddof=1):.2f}" if len(runs) > 1 else ""
+        seconds = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        time = f"{np.mean(seconds):.0f}" if seconds else ""
+        lines.append(
+            f"| {name} | {runs[0]['parameters']} | {accuracies.mean():.2f}{spread} | {seeds} | "
+            f"{time} |"
+        )
+    return "\n".join(lines)
+
+
+def main(options: Options) -> None:
+    """Runs what is missing and prints the table."""
+    results = options.scratch / "results" if options.smoke else options.results
+    names = ["digits-demo"] if options.smoke else [f"ours-{task}" for task in options.task]
+    for name in () if options.table else names:
+        recipe = training.get_recipe(name)
+        if options.smoke:
+            recipe = dataclasses.replace(recipe, epochs=2)
+        if options.once:
+            recipe = without_feedback(recipe)
+        suffix = "-logistic" if options.baseline else ""
+        for seed in range(1 if options.baseline else options.seeds):
+            path = results / f"{recipe.name}{suffix}-seed{seed}.json"
+            if path.exists():
+                continue
+            run = (
+                logistic_regression(options, recipe)
+                if options.baseline
+                else train(options, recipe, seed)
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+            print(f"{path.name}: {run['test_accuracy']:.2%}", flush=True)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
