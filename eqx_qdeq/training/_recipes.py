@@ -135,14 +135,15 @@ def _ours(
     classes: tuple[int, ...] | None,
     *,
     pixels: tuple[int, int] | None = None,
+    margin: int = 0,
     **training: Any,
 ) -> Recipe:
-    """With `pixels`, that many rows and columns inside a margin of 4, as complex amplitudes."""
+    """With `pixels`, that many rows and columns inside a margin, as complex amplitudes."""
     more: dict[str, Any] = {}
     what, values, preprocess = "pixels", "⟨Z⟩ and ⟨ZZ⟩", unit_norm_preprocess(n_qubits)
     if pixels is not None:
         what = f"{pixels[0]}×{pixels[1]} pixels as complex amplitudes"
-        preprocess = Compose((Crop(4), AdaptivePool(pixels), Flatten(), UnitNorm()))
+        preprocess = Compose((Crop(margin), AdaptivePool(pixels), Flatten(), UnitNorm()))
         more = {"in_size": math.prod(pixels), "encoding": "complex", "readout": "zzz"}
         values = "⟨Z⟩, ⟨ZZ⟩ and ⟨ZZZ⟩"
     return Recipe(
@@ -225,12 +226,14 @@ _ALL = (
         "ours-mnist4",
         "mnist",
         4,
-        _STRONG,
-        11,
+        _HARDWARE,
+        17,
         _FOUR,
-        pixels=(6, 5),
-        epochs=60,
-        learning_rate=0.03,
+        pixels=(8, 4),
+        margin=3,
+        epochs=120,
+        learning_rate=0.06,
+        batch_size=128,
     ),
     _ours("ours-mnist10", "mnist", 10, _STRONG, 16, None, epochs=30, learning_rate=5e-3),
     _ours("ours-fashion10", "fashion_mnist", 10, _STRONG, 16, None, epochs=15, learning_rate=5e-3),

@@ -38,6 +38,8 @@ class Options:
     """Instead, logistic regression on the same features."""
     table: Annotated[bool, Off] = False
     """Only print the table of the runs that there are."""
+    ship: Annotated[bool, Off] = False
+    """Afterwards, put the weights of the seed with the best validation accuracy into the package."""
     data_root: Path | None = None
     """Where the images are; EQX_QDEQ_DATA or "data" if left out."""
     results: Path = RESULTS
@@ -102,6 +104,19 @@ def logistic_regression(options: Options, recipe: training.Recipe) -> dict[str, 
     }
 
 
+def ship(recipe: training.Recipe, results: Path, scratch: Path) -> None:
+    """Puts the weights of the best seed, by its validation accuracy, into the package."""
+    paths = results.glob(f"{recipe.name}-seed*.json")
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(paths)]
+    best = max(runs, key=lambda run: run["validation_accuracy"])  # the first of equals
+    model = training.load(scratch / f"{recipe.name}-seed{best['seed']}" / "model.eqx")
+    kept = ("recipe", "seed", "parameters", "test_accuracy")
+    metadata = {name: best[name] for name in kept}
+    path = Path(training.__file__).parent / "weights" / f"{recipe.name}.eqx"
+    training.save(path, model, metadata=metadata)
+    print(f"written: {path.name}, seed {best['seed']}, {best['test_accuracy']:.2%}")
+
+
 def table(results: Path) -> str:
     """The runs in a folder as a Markdown table, one row per recipe."""
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -148,6 +163,8 @@ def main(options: Options) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
             print(f"{path.name}: {run['test_accuracy']:.2%}", flush=True)
+        if options.ship:
+            ship(recipe, results, options.scratch)
     print(table(results))
 
 
