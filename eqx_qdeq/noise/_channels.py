@@ -16,7 +16,7 @@ def _rate(value: Any) -> Array:
     return jnp.asarray(value, jnp.result_type(float))
 
 
-def _check(value: Array, name: str, low: float, high: float) -> None:
+def _check(value: Array, name: str, low: float = 0.0, high: float = 1.0) -> None:
     if isinstance(value, Tracer):
         return  # its value is not known while tracing
     if not np.all((np.asarray(value) >= low) & (np.asarray(value) <= high)):
@@ -52,7 +52,7 @@ class Depolarising(AbstractChannel):
     n_wires: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
-        _check(self.probability, "probability", 0, 1)
+        _check(self.probability, "probability")
         if self.n_wires not in (1, 2):
             raise ValueError(f"`n_wires` must be 1 or 2; got {self.n_wires}.")
 
@@ -69,7 +69,7 @@ class AmplitudeDamping(AbstractChannel):
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def __check_init__(self) -> None:
-        _check(self.probability, "probability", 0, 1)
+        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - self.probability
@@ -83,7 +83,7 @@ class PhaseDamping(AbstractChannel):
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def __check_init__(self) -> None:
-        _check(self.probability, "probability", 0, 1)
+        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = jnp.sqrt(1 - self.probability)
@@ -100,9 +100,9 @@ class PauliChannel(AbstractChannel):
 
     def __check_init__(self) -> None:
         for name in ("x", "y", "z"):
-            _check(getattr(self, name), name, 0, 1)
+            _check(getattr(self, name), name)
         # Rounding may carry probabilities that add up to one slightly beyond it.
-        _check(self.x + self.y + self.z, "x + y + z", 0, 1 + 1e-6)
+        _check(self.x + self.y + self.z, "x + y + z", high=1 + 1e-6)
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         x, y, z = self.x, self.y, self.z
@@ -116,7 +116,7 @@ class BitFlip(AbstractChannel):
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def __check_init__(self) -> None:
-        _check(self.probability, "probability", 0, 1)
+        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - 2 * self.probability
@@ -130,7 +130,7 @@ class PhaseFlip(AbstractChannel):
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def __check_init__(self) -> None:
-        _check(self.probability, "probability", 0, 1)
+        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - 2 * self.probability
@@ -144,7 +144,7 @@ class Reset(AbstractChannel):
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def __check_init__(self) -> None:
-        _check(self.probability, "probability", 0, 1)
+        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - self.probability
@@ -165,7 +165,7 @@ class ThermalRelaxation(AbstractChannel):
             value = getattr(self, name)
             if not isinstance(value, Tracer) and not value > 0:
                 raise ValueError(f"`{name}` must be positive; got {value}.")
-        _check(self.time, "time", 0, np.inf)
+        _check(self.time, "time", high=np.inf)
         ratio = self.t2 / self.t1
         if not isinstance(ratio, Tracer) and ratio > 2 * (1 + 1e-6):
             raise ValueError(

@@ -72,10 +72,11 @@ def mixed(rates: np.ndarray) -> np.ndarray:
     @qml.qnode(qml.device("default.mixed", wires=3))
     def circuit():
         qml.StatePrep(STATE, wires=range(3))
-        ops = [
-            qml.RX(ANGLES[0], 0), qml.RY(ANGLES[1], 1), qml.CNOT([0, 2]), qml.Hadamard(1),
-            qml.CRX(ANGLES[2], [2, 1]), qml.RZ(ANGLES[3], 0), qml.CNOT([1, 0]),
-        ]  # fmt: skip
+        with qml.QueuingManager.stop_recording():
+            ops = [
+                qml.RX(ANGLES[0], 0), qml.RY(ANGLES[1], 1), qml.CNOT([0, 2]), qml.Hadamard(1),
+                qml.CRX(ANGLES[2], [2, 1]), qml.RZ(ANGLES[3], 0), qml.CNOT([1, 0]),
+            ]  # fmt: skip
         for op in ops:
             qml.apply(op)
             for w in op.wires:
