@@ -39,7 +39,7 @@ class Options:
     table: Annotated[bool, Off] = False
     """Only print the table of the runs that there are."""
     ship: Annotated[bool, Off] = False
-    """Afterwards, put the weights of the seed with the best validation accuracy into the package."""
+    """Put the weights of the seed with the best validation accuracy into the package."""
     data_root: Path | None = None
     """Where the images are; EQX_QDEQ_DATA or "data" if left out."""
     results: Path = RESULTS

@@ -1,0 +1,142 @@
+"""Channels and noisy circuits, against PennyLane and finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pennylane as qml
+import pytest
+from hypothesis import given, strategies as st
+
+from eqx_qdeq import Circuit, noise, PauliStrings
+
+PAULIS = [np.eye(2), qml.matrix(qml.X(0)), qml.matrix(qml.Y(0)), qml.matrix(qml.Z(0))]
+PAIRS = {
+    "depolarising": (noise.Depolarising, qml.DepolarizingChannel),
+    "amplitude": (noise.AmplitudeDamping, qml.AmplitudeDamping),
+    "phase": (noise.PhaseDamping, qml.PhaseDamping),
+    "bit": (noise.BitFlip, qml.BitFlip),
+    "flip": (noise.PhaseFlip, qml.PhaseFlip),
+    "reset": (noise.Reset, lambda p, wires: qml.ResetError(p, 0.0, wires)),
+    "relaxation": (
+        lambda p: noise.ThermalRelaxation(50.0, 70.0, 40 * p),
+        lambda p, wires: qml.ThermalRelaxationError(0.0, 50.0, 70.0, 40 * p, wires),
+    ),
+}
+CIRCUIT = Circuit(
+    ["Rx", "Ry", "CX", "H", "CRx", "Rz", "CX"],
+    [[0], [1], [0, 2], [1], [2, 1], [0], [1, 0]],
+    [[0], [1], [], [], [2], [3], []],
+)
+ANGLES = np.array([0.3, -1.1, 0.7, 2.0])
+STRINGS = PauliStrings(["Z0", "Z1 Z2", "X0 Y1"])
+STATE = np.array([1, 2, -1, 0.5, 1, 0, 3, 1]) / np.linalg.norm([1, 2, -1, 0.5, 1, 0, 3, 1])
+
+
+def transfer_of(kraus: list[np.ndarray]) -> np.ndarray:
+    def applied(m: np.ndarray) -> np.ndarray:
+        return sum(k @ m @ k.conj().T for k in kraus)
+
+    return np.array([[np.trace(p @ applied(q)).real / 2 for q in PAULIS] for p in PAULIS])
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@given(p=st.sampled_from([0.0, 0.01, 0.2, 0.7]))
+def test_channels_are_pennylanes(name: str, p: float):
+    ours, theirs = PAIRS[name]
+    expected = transfer_of(theirs(p, wires=0).kraus_matrices())
+    np.testing.assert_allclose(ours(p).transfer(), expected, atol=1e-6)
+
+
+@given(p=st.floats(0, 1))
+def test_channels_are_completely_positive_and_keep_the_trace(p: float):
+    channels = [ours(p) for ours, _ in PAIRS.values()]
+    channels += [noise.PauliChannel(p / 2, p / 4, p / 4), noise.Depolarising(p, 2)]
+    for channel in channels:
+        r, k = np.asarray(channel.transfer(), float), channel.n_wires
+        paulis = PAULIS if k == 1 else [np.kron(a, b) for a in PAULIS for b in PAULIS]
+        choi = sum(
+            r[i, j] * np.kron(paulis[j].T, paulis[i]) for i in range(4**k) for j in range(4**k)
+        )
+        np.testing.assert_allclose(r[0], np.eye(4**k)[0], atol=1e-6)
+        assert np.linalg.eigvalsh(choi).min() > -1e-5
+
+
+def model(rates: jax.Array) -> noise.NoiseModel:
+    return noise.NoiseModel(
+        (noise.AmplitudeDamping(rates[0]), noise.PhaseFlip(rates[1])),
+        (noise.AmplitudeDamping(rates[0]), noise.Depolarising(rates[2], 1)),
+    )
+
+
+def mixed(rates: np.ndarray) -> np.ndarray:
+    @qml.qnode(qml.device("default.mixed", wires=3))
+    def circuit():
+        qml.StatePrep(STATE, wires=range(3))
+        with qml.QueuingManager.stop_recording():
+            ops = [
+                qml.RX(ANGLES[0], 0), qml.RY(ANGLES[1], 1), qml.CNOT([0, 2]), qml.Hadamard(1),
+                qml.CRX(ANGLES[2], [2, 1]), qml.RZ(ANGLES[3], 0), qml.CNOT([1, 0]),
+            ]  # fmt: skip
+        for op in ops:
+            qml.apply(op)
+            for w in op.wires:
+                qml.AmplitudeDamping(rates[0], w)
+            for w in op.wires:
+                if len(op.wires) == 1:
+                    qml.PhaseFlip(rates[1], w)
+                else:
+                    qml.DepolarizingChannel(rates[2], w)
+        observables = [qml.Z(0), qml.Z(1) @ qml.Z(2), qml.X(0) @ qml.Y(1)]
+        return [qml.expval(o) for o in observables]
+
+    return np.array(circuit())
+
+
+def by_density(rates: jax.Array) -> jax.Array:
+    state = jnp.asarray(STATE, jnp.result_type(rates.dtype, jnp.complex64))
+    return noise.density_values(CIRCUIT, jnp.asarray(ANGLES), STRINGS, model(rates), state)
+
+
+def by_forms(rates: jax.Array) -> jax.Array:
+    state = jnp.asarray(STATE)
+    forms = noise.noisy_forms(CIRCUIT, jnp.asarray(ANGLES), STRINGS, model(rates))
+    return jnp.einsum("a,qab,b->q", state, forms.real, state, precision="highest")
+
+
+@pytest.mark.parametrize("values", [by_density, by_forms])
+def test_pennylane_agrees_and_gradients_at_zero_are_right(values, x64: bool):
+    values = jax.jit(values)
+    for rates in ([0.0, 0.0, 0.0], [0.1, 0.05, 0.2]):
+        np.testing.assert_allclose(
+            values(jnp.asarray(rates)), mixed(np.array(rates)), atol=1e-7 if x64 else 1e-5
+        )
+    got = jax.jacrev(values)(jnp.zeros(3))
+    for i in range(3):
+        h = 1e-4 * np.eye(3)[i]
+        # One-sided, of second order: rates below zero are not channels.
+        slope = (-3 * mixed(0 * h) + 4 * mixed(h) - mixed(2 * h)) / 2e-4
+        np.testing.assert_allclose(got[:, i], slope, atol=1e-4)
+
+
+def test_conventions_go_there_and_back():
+    for k in (1, 2):
+        there = noise.depolarising_parameter(0.03, k)
+        assert noise.probability_from_parameter(there, k) == pytest.approx(0.03)
+        infidelity = noise.average_infidelity(0.03, k)
+        assert noise.probability_from_infidelity(infidelity, k) == pytest.approx(0.03)
+        # Nielsen's formula, with the transfer matrix's trace for the process fidelity.
+        process = np.trace(noise.Depolarising(0.03, k).transfer()) / 4**k
+        assert infidelity == pytest.approx(1 - (2**k * process + 1) / (2**k + 1), abs=1e-6)
+
+
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match="probability"):
+        noise.BitFlip(1.5)
+    with pytest.raises(ValueError, match="2 \\* t1"):
+        noise.ThermalRelaxation(1.0, 3.0, 0.1)
+    with pytest.raises(ValueError, match="x \\+ y \\+ z"):
+        noise.PauliChannel(0.5, 0.5, 0.5)
+    with pytest.raises(ValueError, match="two_wire"):
+        noise.NoiseModel((noise.Depolarising(0.1, 2),))
+    with pytest.raises(ValueError, match="3 wires"):
+        noise.NoiseModel(two_wire=(noise.BitFlip(0.1),)).transfer(3)
