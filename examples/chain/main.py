@@ -55,7 +55,8 @@ class NodeClassifier(eqx.Module):
         if self.depth is None:
             deq = qdeq.DEQ(
                 self.cell,
-                qdeq.Picard(1e-3, 1e-3),
+                # The residual does not fall while the wave is on its way: no giving up for that.
+                qdeq.Picard(1e-3, 1e-3, limits=qdeq.Limits(stagnation=max_steps)),
                 qdeq.NeumannAdjoint(terms),
                 max_steps=max_steps,
             )
@@ -74,14 +75,17 @@ def make_model(task: str, depth: int | None, key: Any) -> NodeClassifier:
     circuit = qdeq.circuits.hardware_efficient(4, 2, entangler=entangler, final_rotations=True)
     layer = qdeq.QuantumLayer(circuit, qdeq.AngleEncoding("Y"), qdeq.PauliZ(), key=k1)
     cell = qdeq.GraphCell(layer, in_size=4, layer_in_size=4, n_relations=3, key=k2)
-    # Near RY(π/2 + v) the response sin(v) is odd and saturates, and small angles keep it so.
+    # A gain above 1 from the left neighbour carries a sign on, little else is heard at first.
+    heard = 0.2 * cell.relation_weight
+    heard = heard.at[0].add(-1.5 * jnp.eye(4))
+    # Near RY(π/2 + v) the response -sin(v) is odd and saturates, and small angles keep it so.
     cell = eqx.tree_at(
         lambda c: (c.layer.angles, c.bias, c.relation_weight),
         cell,
         (
             0.3 * jax.random.normal(k3, layer.angles.shape),
             jnp.full_like(cell.bias, math.pi / 2),
-            2 * cell.relation_weight,
+            heard,
         ),
     )
     head = eqx.nn.Linear(4, 1, key=k4)
