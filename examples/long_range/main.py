@@ -9,9 +9,8 @@ the chain (after Gu et al., "Implicit graph neural networks", NeurIPS 2020) the 
 bit, and all nodes must tell it; each hears its two neighbours. In the other one each node has a bit
 and must tell the parity of those up to its own; it hears the node before.
 
-The same cell, with the same number of parameters, curriculum and optimiser, is trained as an
-equilibrium and applied 1, 2, 5 and 10 times; both are tested at lengths 12, 20 and 50, after the
-curriculum has come that far, and at twice those. "exact" is the equilibrium trained by the exact
+The same cell, with the same number of parameters, curriculum of lengths and optimiser, is trained
+as an equilibrium and applied 1, 2, 5 and 10 times. "exact" is the equilibrium trained by the exact
 implicit gradient alone. Each run ends as one JSON; those that are there are skipped.
 """
 

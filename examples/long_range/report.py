@@ -40,14 +40,12 @@ def load(results: Path) -> Runs:
     return runs
 
 
-def collect(runs: list[dict[str, Any]], name: str) -> dict[tuple[int, int], list[float]]:
-    """A number by the length trained up to and the length tested at, one for each seed."""
-    found: dict[tuple[int, int], list[float]] = {}
+def collect(runs: list[dict[str, Any]], name: str) -> dict[int, list[float]]:
+    """A number by the length tested, one for each seed."""
+    found: dict[int, list[float]] = {}
     for run in runs:
-        for trained, tests in run["tests"].items():
-            for tested, numbers in tests.items():
-                if tested.isdigit():
-                    found.setdefault((int(trained), int(tested)), []).append(numbers[name])
+        for length, numbers in run["tests"].items():
+            found.setdefault(int(length), []).append(numbers[name])
     return found
 
 
@@ -60,7 +58,7 @@ def table(runs: Runs) -> str:
             continue
         columns = sorted({key for some in here.values() for key in collect(some, "accuracy")})
         lines = [f"**{meaning.title}**", ""]
-        lines += ["| cell | parameters | seeds | " + " | ".join(str(n) for _, n in columns) + " |"]
+        lines += ["| cell | parameters | seeds | " + " | ".join(map(str, columns)) + " |"]
         lines += ["|---|---:|---:|" + "---:|" * len(columns)]
         for model, some in here.items():
             cells = [_cell(collect(some, "accuracy").get(key, [])) for key in columns]
@@ -86,7 +84,7 @@ def _cell(values: list[float]) -> str:
 
 
 def draw(runs: Runs) -> Figure:
-    """Accuracy against the length that is tested, which training came to (or half of it)."""
+    """Accuracy against the length that is tested."""
     tasks = [task for task in TASKS if any(key[0] == task for key in runs)]
     with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
         figure = Figure(figsize=(5 * len(tasks), 3.8), layout="constrained")
@@ -94,9 +92,9 @@ def draw(runs: Runs) -> Figure:
         for ax, task in zip(axes, tasks, strict=True):
             for model, (colour, style) in STYLES.items():
                 if (task, model) in runs:
-                    found = sorted(collect(runs[task, model], "accuracy").items(), key=_tested)
+                    found = sorted(collect(runs[task, model], "accuracy").items())
                     ax.errorbar(
-                        [key[1] for key, _ in found],
+                        [length for length, _ in found],
                         [100 * np.mean(values) for _, values in found],
                         [100 * np.std(values) / np.sqrt(len(values)) for _, values in found],
                         fmt=style,
@@ -106,7 +104,8 @@ def draw(runs: Runs) -> Figure:
                         label=TITLES[model],
                     )
             ax.set_xscale("log")
-            ticks = sorted({key[1] for model in STYLES for key in _keys(runs, task, model)})
+            some = next(value for key, value in runs.items() if key[0] == task)
+            ticks = sorted(collect(some, "accuracy"))
             ax.set_xticks(ticks, [str(n) for n in ticks])
             ax.minorticks_off()
             ax.set_xlabel("nodes")
@@ -117,11 +116,3 @@ def draw(runs: Runs) -> Figure:
             ax.spines[["top", "right"]].set_visible(False)
         axes[0].legend(frameon=False, fontsize=8)
     return figure
-
-
-def _tested(item: tuple[tuple[int, int], list[float]]) -> tuple[int, int]:
-    return item[0][1], item[0][0]
-
-
-def _keys(runs: Runs, task: str, model: str) -> list[tuple[int, int]]:
-    return list(collect(runs.get((task, model), []), "accuracy"))

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-# Lengths and training steps, one after the other. Tested after those in `TESTED`, there and at
-# twice the length.
-CURRICULUM = ((2, 200), (4, 300), (8, 300), (12, 300), (20, 300), (35, 200), (50, 200))
-TESTED = (12, 20, 50)
+# Lengths and training steps, one after the other.
+CURRICULUM = ((2, 200), (4, 300), (8, 300), (12, 300), (20, 300), (35, 100), (50, 100))
+
+# Three lengths, and twice those.
+TESTED = (12, 20, 24, 40, 50, 100)
 
 
 @dataclasses.dataclass(frozen=True)
