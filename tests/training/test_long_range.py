@@ -1,0 +1,73 @@
+"""The example of long-range tasks: its data, its results, its report."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "examples" / "long_range"
+MODULES = ("tasks", "report")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The example's modules. Other examples have modules of the same names."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield [__import__(name) for name in MODULES]
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def test_every_node_of_a_chain_has_the_first_ones_bit(example):
+    task = example[0].TASKS["chain"]
+    features, labels = task.sample(jax.random.key(3), 7)
+    assert features.shape == (7, 2) and set(np.unique(features[1:, 0])) == {0}
+    assert all(labels == (features[0, 0] > 0))
+    hears = np.asarray(task.adjacency(7))[0]
+    np.testing.assert_array_equal(hears, [[abs(i - j) == 1 for j in range(7)] for i in range(7)])
+
+
+def test_parity_is_counted_up_to_each_node(example):
+    task = example[0].TASKS["parity"]
+    features, labels = task.sample(jax.random.key(3), 9)
+    negative = 0
+    for bit, label in zip(features[:, 0], labels, strict=True):
+        negative += bit < 0
+        assert label == (negative % 2 == 0)
+    hears = np.asarray(task.adjacency(9))[0]
+    np.testing.assert_array_equal(hears, [[i - j == 1 for j in range(9)] for i in range(9)])
+
+
+def test_no_result_is_better_than_what_can_be_known(example):
+    """After L applications the first L nodes know the bit, the others have to guess."""
+    results = sorted((FOLDER / "results").glob("chain-unrolled*.json"))
+    assert results
+    for path in results:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        applied = int(found["model"].removeprefix("unrolled"))
+        for length, numbers in found["tests"].items():
+            known = min(applied / int(length), 1)
+            # 512 samples: a guess is right for half of them, give or take 0.11 (5 deviations).
+            assert numbers["accuracy"] <= known + (1 - known) * 0.61
+
+
+def test_the_report_has_every_model_and_its_mean(example):
+    report = example[1]
+    runs = report.load(FOLDER / "results")
+    text = report.table(runs)
+    for task, model in runs:
+        some = report.collect(runs[task, model], "accuracy")
+        length = max(some)
+        assert f"| {report.TITLES[model]} |" in text
+        assert f"{100 * np.mean(some[length]):.1f}" in text
+    assert report.draw(runs).axes
+
+
+def test_no_results_are_an_error(example, tmp_path):
+    with pytest.raises(SystemExit, match="there are no results"):
+        example[1].load(tmp_path)
