@@ -69,9 +69,11 @@ def test_ours_at_four_qubits_has_at_most_200_parameters():
 
 def test_the_cosine_ends_at_zero():
     recipe = recipes["ours-mnist4"]
-    rate = recipe.rate(1000)  # 4 steps an epoch
-    assert rate(0) == recipe.learning_rate
-    assert rate(4 * recipe.epochs) == pytest.approx(0, abs=1e-8)
+    rate = recipe.rate(1000)
+    steps = recipe.epochs * -(-1000 // recipe.batch_size)
+    assert rate(0) == pytest.approx(recipe.learning_rate)
+    assert rate(steps // 2) == pytest.approx(recipe.learning_rate / 2)
+    assert rate(steps) == pytest.approx(0, abs=1e-8)
 
 
 def test_other_models():
