@@ -23,6 +23,17 @@ def _check(value: Array, name: str, low: float = 0.0, high: float = 1.0) -> None
         raise ValueError(f"`{name}` must lie in [{low}, {high}]; got {value}.")
 
 
+def _probability(name: str) -> Any:
+    """The field of a rate in [0, 1], which its error calls `name`."""
+
+    def convert(value: Any) -> Array:
+        rate = _rate(value)
+        _check(rate, name)
+        return rate
+
+    return eqx.field(converter=convert)
+
+
 def _diagonal_and_shift(x: Any, y: Any, z: Any, shift: Any = 0.0) -> Array:
     """The matrix that scales ⟨X⟩, ⟨Y⟩, ⟨Z⟩ and then adds `shift` to ⟨Z⟩."""
     diagonal = jnp.stack([jnp.ones_like(_rate(x)), _rate(x), _rate(y), _rate(z)])
@@ -48,11 +59,10 @@ class Depolarising(AbstractChannel):
     [`eqx_qdeq.noise.probability_from_infidelity`][].
     """
 
-    probability: Float[Array, ""] = eqx.field(converter=_rate)
+    probability: Float[Array, ""] = _probability("probability")
     n_wires: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
-        _check(self.probability, "probability")
         if self.n_wires not in (1, 2):
             raise ValueError(f"`n_wires` must be 1 or 2; got {self.n_wires}.")
 
@@ -65,11 +75,8 @@ class Depolarising(AbstractChannel):
 class AmplitudeDamping(AbstractChannel):
     """Decay from |1⟩ to |0⟩ with the given probability."""
 
-    probability: Float[Array, ""] = eqx.field(converter=_rate)
+    probability: Float[Array, ""] = _probability("probability")
     n_wires: int = eqx.field(static=True, default=1, init=False)
-
-    def __check_init__(self) -> None:
-        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - self.probability
@@ -79,11 +86,8 @@ class AmplitudeDamping(AbstractChannel):
 class PhaseDamping(AbstractChannel):
     r"""Loss of phase: off-diagonal elements shrink by $\sqrt{1-\gamma}$."""
 
-    probability: Float[Array, ""] = eqx.field(converter=_rate)
+    probability: Float[Array, ""] = _probability("probability")
     n_wires: int = eqx.field(static=True, default=1, init=False)
-
-    def __check_init__(self) -> None:
-        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = jnp.sqrt(1 - self.probability)
@@ -93,14 +97,12 @@ class PhaseDamping(AbstractChannel):
 class PauliChannel(AbstractChannel):
     """X, Y and Z with the given probabilities."""
 
-    x: Float[Array, ""] = eqx.field(converter=_rate)
-    y: Float[Array, ""] = eqx.field(converter=_rate)
-    z: Float[Array, ""] = eqx.field(converter=_rate)
+    x: Float[Array, ""] = _probability("x")
+    y: Float[Array, ""] = _probability("y")
+    z: Float[Array, ""] = _probability("z")
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def __check_init__(self) -> None:
-        for name in ("x", "y", "z"):
-            _check(getattr(self, name), name)
         # Rounding may carry probabilities that add up to one slightly beyond it.
         _check(self.x + self.y + self.z, "x + y + z", high=1 + 1e-6)
 
@@ -112,11 +114,8 @@ class PauliChannel(AbstractChannel):
 class BitFlip(AbstractChannel):
     """X with the given probability."""
 
-    probability: Float[Array, ""] = eqx.field(converter=_rate)
+    probability: Float[Array, ""] = _probability("probability")
     n_wires: int = eqx.field(static=True, default=1, init=False)
-
-    def __check_init__(self) -> None:
-        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - 2 * self.probability
@@ -126,11 +125,8 @@ class BitFlip(AbstractChannel):
 class PhaseFlip(AbstractChannel):
     """Z with the given probability."""
 
-    probability: Float[Array, ""] = eqx.field(converter=_rate)
+    probability: Float[Array, ""] = _probability("probability")
     n_wires: int = eqx.field(static=True, default=1, init=False)
-
-    def __check_init__(self) -> None:
-        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - 2 * self.probability
@@ -140,11 +136,8 @@ class PhaseFlip(AbstractChannel):
 class Reset(AbstractChannel):
     """The wire is replaced by |0⟩ with the given probability."""
 
-    probability: Float[Array, ""] = eqx.field(converter=_rate)
+    probability: Float[Array, ""] = _probability("probability")
     n_wires: int = eqx.field(static=True, default=1, init=False)
-
-    def __check_init__(self) -> None:
-        _check(self.probability, "probability")
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - self.probability

@@ -98,11 +98,11 @@ def _stage(
 
         return jnp.mean(jax.vmap(one)(x, y))
 
-    def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+    def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
         params, state = carry
-        value, gradient = jax.value_and_grad(loss)(params, *_samples(task, key, n, BATCH))
+        gradient = jax.grad(loss)(params, *_samples(task, key, n, BATCH))
         updates, state = optimiser.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), value
+        return (optax.apply_updates(params, updates), state), None
 
     run = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))
     carry = (params, optimiser.init(params))

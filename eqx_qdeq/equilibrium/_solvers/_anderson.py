@@ -35,7 +35,6 @@ _LIFETIMES = 2  # times the history
 # The part of a difference that must be new: half the digits, so that it keeps the other half.
 _new_part = lambda dtype: float(jnp.finfo(dtype).eps) ** 0.5
 
-
 # XLA takes seven times as long for the products of a batch on a CPU with 4 to 7 rows as with 8.
 _FEW_ROWS = range(4, 8)
 
