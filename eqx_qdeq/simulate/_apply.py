@@ -16,6 +16,7 @@ its first block, and the zeros that pad an amplitude encoding are never multipli
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
@@ -87,10 +88,31 @@ def apply_block(u: Float[Array, "2 _ _"], block: Block, t: StateTensor, n_open: 
         dims = ((of_tensor, of_matrix), ((), ()))
         t.array = lax.dot_general(array, matrix, dims, precision=_HIGHEST)[..., None]
         t.labels = [*rest, *outputs]
-    else:
+    elif t.array.shape[-1] == 1:
+        # A batch of these may come from `vmap`, whose axis the product then takes in by itself.
         dims = ((of_matrix, of_tensor), ((), ()))
         t.array = lax.dot_general(matrix, t.array, dims, precision=_HIGHEST)
         t.labels = [*outputs, *rest]
+    else:
+        t.array = _matrix_product(matrix, of_matrix, t.array, of_tensor)
+        t.labels = [*outputs, *rest]
+
+
+def _matrix_product(
+    matrix: Array, of_matrix: Sequence[int], array: Array, of_array: Sequence[int]
+) -> Array:
+    """The contraction of these axes, as a product of two plain matrices.
+
+    The result is that of `dot_general`. But there the product that is the matrix's gradient has
+    to transpose both of its sides axis by axis, which takes twice the time on a CPU.
+    """
+    rows = [i for i in range(matrix.ndim) if i not in of_matrix]
+    columns = [i for i in range(array.ndim) if i not in of_array]
+    shape = [matrix.shape[i] for i in rows] + [array.shape[i] for i in columns]
+    size = math.prod(matrix.shape[i] for i in of_matrix)
+    left = matrix.transpose(*rows, *of_matrix).reshape(-1, size)
+    right = array.transpose(*of_array, *columns).reshape(size, -1)
+    return jnp.dot(left, right, precision=_HIGHEST).reshape(shape)
 
 
 def _close(t: StateTensor, open_wires: range, columns: int) -> None:

@@ -11,6 +11,7 @@ from .._solvers._gmres import EarlyExitGMRES
 from .._solvers._linear import DENSE_SIZE, factoriser
 from .._trees import tree_where
 from ._linearised import AbstractLinearisedAdjoint
+from ._unfailing import Unfailing
 
 
 class ImplicitAdjoint(AbstractLinearisedAdjoint):
@@ -50,7 +51,7 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
         if point.size <= DENSE_SIZE:
             jacobian = jax.jacfwd(gap)(point)
             return -_solve_dense(jacobian, right, usable, self.linear_solver)
-        solver = self.linear_solver or default_linear_solver(point.dtype)
+        solver = Unfailing(self.linear_solver or default_linear_solver(point.dtype))
         _, product = jax.linearize(gap, point)
         operator = lx.FunctionLinearOperator(
             # The identity where there is nothing to solve.
@@ -96,5 +97,5 @@ def _solve_dense(
         state = tree_where(usable, state, direct.factorise(eye)[0])
         solution = lx.linear_solve(operator, right, direct, state=state, throw=False)
     else:
-        solution = lx.linear_solve(operator, right, solver, throw=False)
+        solution = lx.linear_solve(operator, right, Unfailing(solver), throw=False)
     return solution.value

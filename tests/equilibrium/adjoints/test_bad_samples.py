@@ -65,3 +65,30 @@ def test_in_a_batch_of_256(adjoint, x64):
             np.testing.assert_array_equal(each[100], 0, err_msg=bad)
         expected = clean[good].sum(axis=0) + each[100]
         np.testing.assert_allclose(whole, expected, rtol=1e-6 if x64 else 1e-4, err_msg=bad)
+
+
+def test_a_linear_solve_that_falls_short_raises_nothing(tol):
+    """In a large state; Lineax by itself raises for the whole batch."""
+    n = 80
+    weight = jnp.asarray(np.random.default_rng(0).standard_normal((n, n)) / np.sqrt(n))
+
+    def value(scale, budget):
+        solver = qdeq.EarlyExitGMRES(0.0, 0.1 * tol, max_steps=budget)
+        found = optx.fixed_point(
+            lambda z, s: jnp.tanh(s * (weight @ z) + 1),
+            qdeq.Picard(0.1 * tol, 0.1 * tol),
+            jnp.zeros(n),
+            scale,
+            adjoint=qdeq.ImplicitAdjoint(solver),
+            max_steps=1000,
+            throw=False,
+        )
+        return jnp.sum(found.value)
+
+    scales = jnp.array([0.01, 0.7])
+    exact = jax.vmap(jax.grad(lambda s: value(s, None)))(scales)
+    rough = jax.vmap(jax.grad(lambda s: value(s, 3)))(scales)
+    assert jnp.all(jnp.isfinite(rough))
+    # Three products are enough for the first, not for the second.
+    np.testing.assert_allclose(rough[0], exact[0], rtol=1e-3)
+    assert abs(rough[1] - exact[1]) > 1e-3 * abs(exact[1])
