@@ -40,7 +40,13 @@ from .equilibrium import (
 from .layers import QuantumLayer
 from .measurements import AbstractMeasurement, PauliZ
 
-_CIRCUITS = ("paper", "hardware_efficient", "strongly_entangling", "basic_entangler")
+_CIRCUITS = (
+    "paper",
+    "hardware_efficient",
+    "strongly_entangling",
+    "brickwork",
+    "basic_entangler",
+)
 _ENCODINGS = ("amplitude", "complex", "angle")
 _INJECTIONS = ("add", "linear", "concat", "angle")
 _READOUTS = ("z", "zz", "zzz")
@@ -180,7 +186,7 @@ QDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `in_size`: the number of features of a sample.
 - `n_classes`: the number of logits.
 - `circuit`: the name of a template ("paper", "hardware_efficient", "strongly_entangling",
-    "basic_entangler") or a [`eqx_qdeq.Circuit`][].
+    "brickwork", "basic_entangler") or a [`eqx_qdeq.Circuit`][].
 - `depth`: the template's depth; "paper" has none.
 - `encoding`: "amplitude"; "complex", which takes twice as many features; or "angle" for rounds of
     RY, RZ, RX, RY rotations.

@@ -5,6 +5,7 @@ from ._gates import GateInfo as GateInfo, GATES as GATES
 from ._resources import Resources as Resources
 from ._templates import (
     basic_entangler as basic_entangler,
+    brickwork as brickwork,
     hardware_efficient as hardware_efficient,
     paper as paper,
     random_layer as random_layer,

@@ -8,6 +8,7 @@ from ._errors import (
     TrainingError as TrainingError,
 )
 from ._fit import fit as fit, FitResult as FitResult
+from ._gradients import OrientedGradients as OrientedGradients
 from ._load import load_dataset as load_dataset
 from ._metrics import (
     count_parameters as count_parameters,
@@ -33,11 +34,8 @@ from ._pretrained import (
     pretrained as pretrained,
     pretrained_path as pretrained_path,
 )
-from ._recipes import (
-    get_recipe as get_recipe,
-    Recipe as Recipe,
-    recipes as recipes,
-)
+from ._recipe import Recipe as Recipe
+from ._recipes import get_recipe as get_recipe, recipes as recipes
 from ._residuals import (
     plain_iteration_history as plain_iteration_history,
     residual_history as residual_history,

@@ -17,7 +17,7 @@ from ._errors import DataError
 Preprocess = Callable[[np.ndarray], np.ndarray]
 
 
-def _check_images(images: np.ndarray, step: str) -> None:
+def check_images(images: np.ndarray, step: str) -> None:
     if images.ndim != 3:
         raise DataError(
             f"{step} needs images of shape (n, height, width); got {images.shape}. Pass "
@@ -77,7 +77,7 @@ class AveragePool:
     padding: int = 0
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        _check_images(images, "AveragePool")
+        check_images(images, "AveragePool")
         options = (self.kernel, self.stride, self.padding)
         rows, columns = (_pool_matrix(size, *options) for size in images.shape[1:])
         return _separable(images, rows, columns)
@@ -95,7 +95,7 @@ class AdaptivePool:
     side: int | tuple[int, int]
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        _check_images(images, "AdaptivePool")
+        check_images(images, "AdaptivePool")
         height, width = self.side if isinstance(self.side, tuple) else (self.side, self.side)
         if height > images.shape[1] or width > images.shape[2]:
             raise DataError(
@@ -123,7 +123,7 @@ class Crop:
             raise ValueError(f"`margin` must not be negative; got {self.margin}.")
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        _check_images(images, "Crop")
+        check_images(images, "Crop")
         height, width = images.shape[1:]
         if 2 * self.margin >= min(height, width):
             raise DataError(f"Crop({self.margin}) leaves nothing of {height}×{width} px.")
@@ -143,7 +143,7 @@ class Resize:
     side: int
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
-        _check_images(images, "Resize")
+        check_images(images, "Resize")
         if images.shape[1:] == (self.side, self.side):
             return images
         rows, columns = (_bilinear_matrix(size, self.side) for size in images.shape[1:])
@@ -207,7 +207,7 @@ class PixelPool:
             raise ValueError(f"`n_qubits` must be at least 2; got {self.n_qubits}.")
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        _check_images(images, "PixelPool")
+        check_images(images, "PixelPool")
         n = self.n_qubits
         if images.shape[1:] == (8, 8):
             return AdaptivePool(2 if n < 4 else 4 if n < 6 else 8)(images)

@@ -15,7 +15,8 @@ from ._files import to_json, write_atomic
 from ._fit import fit, FitResult
 from ._load import load_dataset
 from ._metrics import count_parameters, evaluate, Metrics
-from ._recipes import get_recipe, Recipe
+from ._recipe import Recipe
+from ._recipes import get_recipe
 from ._save import save
 
 
