@@ -71,6 +71,31 @@ def test_strongly_entangling_layers(n_qubits, depth, ranges):
 
 
 @pytest.mark.parametrize(
+    ("n_qubits", "width", "expected"),
+    [
+        (10, 5, [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9), (2, 3, 4, 5, 6), (7, 8, 9, 0, 1)]),
+        (5, 4, [(0, 1, 2, 3), (2, 3, 4, 0)]),
+        (3, 2, [(0, 1), (1, 2)]),
+        (2, 5, [(0, 1), (1, 0)]),
+        (1, 5, [(0,), (0,)]),
+    ],
+)
+def test_bricks_are_strongly_entangling_layers_on_some_wires(n_qubits, width, expected):
+    circuit = circuits.brickwork(n_qubits, 2, width=width, layers=2)
+    angles = angles_of(circuit)
+    brick = circuits.strongly_entangling(len(expected[0]), 2)
+    total, used = np.eye(2**n_qubits), 0
+    for wires in expected:
+        theirs = qml.StronglyEntanglingLayers(
+            angles[used : used + brick.n_params].reshape(2, len(wires), 3), wires=wires
+        )
+        total = qml.matrix(theirs, wire_order=range(n_qubits)) @ total
+        used += brick.n_params
+    assert used == circuit.n_params
+    np.testing.assert_allclose(matrix(circuit, angles), total, atol=1e-12)
+
+
+@pytest.mark.parametrize(
     ("n_qubits", "depth", "rotation"), [(1, 2, "Rx"), (2, 2, "Ry"), (3, 2, "Rz")]
 )
 def test_basic_entangler_layers(n_qubits, depth, rotation):

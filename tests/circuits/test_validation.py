@@ -301,6 +301,10 @@ def test_wrong_templates():
         circuits.strongly_entangling(3, 1, [3])
     with pytest.raises(ValueError, match="`depth` must be at least 1; got 0"):
         circuits.basic_entangler(2, 0)
+    with pytest.raises(ValueError, match="`width` must be at least 1; got 0"):
+        circuits.brickwork(4, 1, width=0)
+    with pytest.raises(ValueError, match="`layers` must be at least 1; got 0"):
+        circuits.brickwork(4, 1, layers=0)
     with pytest.raises(ValueError, match="`n_ops` must be at least 1; got 0"):
         circuits.random_layer(2, 0)
     with pytest.raises(ValueError, match="defined on 4 or 10 wires; got n_qubits=6"):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
+from scipy import ndimage
 
 from eqx_qdeq.training import (
     AdaptivePool,
@@ -12,6 +13,7 @@ from eqx_qdeq.training import (
     DataError,
     Flatten,
     Normalise,
+    OrientedGradients,
     paper_preprocess,
     PixelPool,
     Resize,
@@ -145,6 +147,24 @@ def test_unit_norm_uses_the_papers_windows():
     np.testing.assert_allclose(PixelPool(6)(digits), digits, rtol=1e-6)
 
 
+def test_oriented_gradients():
+    """SciPy's derivative, and one pixel at a time."""
+    images = _images(2, 7, 7)
+    got = OrientedGradients(7, 4, power=1.0)(images).reshape(2, 4, 7, 7)
+    along_x = ndimage.correlate1d(images, [-1, 0, 1], axis=2, mode="nearest")
+    along_y = ndimage.correlate1d(images, [-1, 0, 1], axis=1, mode="nearest")
+    for k, slope in enumerate((along_x, along_y, -along_x, -along_y)):
+        np.testing.assert_allclose(got[:, k], np.maximum(slope, 0), atol=1e-6)
+    # A ramp rises along its own direction everywhere, and by the cosine along its neighbours.
+    ramp = np.tile(np.arange(6, dtype=np.float32) / 10, (1, 6, 1))
+    eight = OrientedGradients(2, 8, power=2.0)(ramp).reshape(8, 2, 2)
+    # The outermost pixels have one neighbour each: mean slopes of 0.5 / 3 instead of 0.2.
+    np.testing.assert_allclose(eight[0], (0.5 / 3) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(eight[1], (0.5 / 3) ** 2 / 2, rtol=1e-5)
+    np.testing.assert_allclose(eight[2:7], 0, atol=1e-7)
+    assert got.dtype == np.float32
+
+
 def test_a_blank_image_stays_zero_and_extremes_stay_finite():
     images = np.zeros((4, 2, 2), np.float32)
     images[1, 0, 0] = 1e-30
@@ -176,6 +196,7 @@ def test_steps_compose_compare_and_hash():
         (lambda: unit_norm_preprocess(), "exactly one of `n_qubits` and `side`"),
         (lambda: unit_norm_preprocess(4, side=4), "exactly one of `n_qubits` and `side`"),
         (lambda: unit_norm_preprocess(side=0), "`side` must be at least 1; got 0"),
+        (lambda: OrientedGradients(0), "`side` must be positive; got 0"),
         (lambda: unit_norm_preprocess(1), "`n_qubits` must be at least 2; got 1"),
     ],
 )
@@ -190,6 +211,7 @@ def test_bad_arguments(make, message):
         (paper_preprocess(4), (2, 8, 8), "28×28 or 32×32 pixels; got 8×8"),
         (paper_preprocess(4), (2, 16), "28×28 or 32×32 pixels; got 16"),
         (unit_norm_preprocess(4), (2, 16), r"shape \(n, height, width\); got \(2, 16\)"),
+        (OrientedGradients(4), (2, 16), r"OrientedGradients needs images of shape"),
         (AveragePool(6, 6), (2, 4, 4), "too large for 4 px"),
         (AdaptivePool((4, 9)), (2, 8, 8), r"cannot enlarge images of 8×8 px; use Resize\(9\)"),
         (Crop(4), (2, 8, 8), r"Crop\(4\) leaves nothing of 8×8 px"),
