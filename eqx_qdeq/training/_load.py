@@ -51,7 +51,8 @@ def load_dataset(
     - `preprocess`: a function from grey images `(n, height, width)` in [0, 1] to features;
         `unit_norm_preprocess(4)` for images and the identity for feature vectors if left out.
     - `root`: the folder of the image data as torchvision lays it out; if left out, the one named by
-        the environment variable `EQX_QDEQ_DATA`, or "data".
+        the environment variable `EQX_QDEQ_DATA`, or "data". A `cifar10_gray.npz` there, with the
+        arrays of an `.npz` file as above, serves for CIFAR-10 where torchvision's files are not.
     - `download`: whether to fetch what is missing.
     - `val_fraction`: how much of each class of the training samples becomes validation.
     - `seed`: which samples those are.

@@ -124,8 +124,8 @@ def table(results: Path) -> str:
         run = json.loads(path.read_text(encoding="utf-8"))
         groups.setdefault(run["recipe"]["name"], []).append(run)
     lines = [
-        "| recipe | parameters | test accuracy, % | seeds | training, s |",
-        "| --- | --- | --- | --- | --- |",
+        "| recipe | parameters | test accuracy, % | solver steps | seeds | training, s |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, runs in groups.items():
         accuracies = 100 * np.array([run["test_accuracy"] for run in runs])
@@ -133,9 +133,11 @@ def table(results: Path) -> str:
         seconds = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]
         seeds = ", ".join(str(run["seed"]) for run in runs)
         time = f"{np.mean(seconds):.0f}" if seconds else ""
+        steps = [run["solver_steps"] for run in runs if "solver_steps" in run]
+        mean_steps = f"{np.mean(steps):.1f}" if steps else ""
         lines.append(
-            f"| {name} | {runs[0]['parameters']} | {accuracies.mean():.2f}{spread} | {seeds} | "
-            f"{time} |"
+            f"| {name} | {runs[0]['parameters']} | {accuracies.mean():.2f}{spread} | {mean_steps} "
+            f"| {seeds} | {time} |"
         )
     return "\n".join(lines)
 

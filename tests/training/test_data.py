@@ -272,6 +272,18 @@ def test_fashion_classes_have_names(data_root):
         load_dataset("fashion_mnist", classes=("Bag", "Hat"), root=data_root)
 
 
+def test_grey_cifar_serves_where_torchvisions_files_are_not(tmp_path):
+    images = np.zeros((6, 32, 32), np.uint8)
+    y = np.array([3, 5, 3, 5, 3, 5])
+    np.savez(tmp_path / "cifar10_gray.npz", x_train=images, y_train=y, x_test=images, y_test=y)
+    data = load_dataset("cifar10", root=tmp_path, preprocess=paper_preprocess(10), val_fraction=0.4)
+    assert data.class_names == ("cat", "dog") and len(data.test) == 6
+    (tmp_path / "cifar-10-batches-py").mkdir()
+    _torchvision()
+    with pytest.raises(DataError, match="CIFAR10 is not in"):
+        load_dataset("cifar10", root=tmp_path)
+
+
 def test_cifar_from_a_file(data_root):
     data = load_dataset(data_root / "cifar10_gray.npz", preprocess=paper_preprocess(10), limit=200)
     assert data.in_size == 100 and data.n_classes == 10 and len(data.test) == 200
