@@ -18,11 +18,11 @@ from ..measurements import AbstractMeasurement, Hermitian, PauliStrings
 Entries = tuple[tuple[complex, ...], ...]
 Rotation = tuple[tuple[int, ...], Entries]
 
-_SQRT_HALF = 0.5**0.5
+_H = complex(0.5**0.5)
 # V P V† = Z for the Pauli operator P that is meant.
 _TO_Z: dict[str, Entries] = {
-    "X": ((_SQRT_HALF, _SQRT_HALF), (_SQRT_HALF, -_SQRT_HALF)),
-    "Y": ((_SQRT_HALF, -1j * _SQRT_HALF), (_SQRT_HALF, 1j * _SQRT_HALF)),
+    "X": ((_H, _H), (_H, -_H)),
+    "Y": ((_H, -1j * _H), (_H, 1j * _H)),
 }
 
 
@@ -150,7 +150,7 @@ def _eigenbases(measurement: Hermitian, n_qubits: int) -> tuple[Group, ...]:
     for members, vectors in zip(places, columns, strict=True):
         adjoint = vectors.conj().T
         entries = tuple(tuple(complex(e) for e in row) for row in adjoint)
-        diagonal = [np.diag(adjoint @ measurement.matrices[i] @ vectors).real for i in members]
+        diagonal = [np.real(np.diag(adjoint @ measurement.matrices[i] @ vectors)) for i in members]
         basis = BasisOutcomes(((measurement.wires, entries),))
         groups.append(Group(tuple(members), basis, np.stack(diagonal)[:, outcome]))
     return tuple(groups)

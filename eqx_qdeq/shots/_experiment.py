@@ -23,7 +23,7 @@ from ._bases import Group, group_observables
 from ._rules import gate_rules, ONE, ShiftRule
 from ._sampling import Estimate, estimate, Sampling
 
-Blocks = tuple[Float[Array, " angles"], ...]
+Blocks = tuple[Float[Array, " _"], ...]
 
 
 def read_all(
@@ -88,8 +88,7 @@ class Experiment(eqx.Module):
         groups = self.run.groups
         bases = [group.basis for group in groups]
         probabilities = self.run.read(bases, self.angles, self.constants, shared=False)
-        shots = sampling.shots(len(groups), probabilities[0].dtype, weight)
-        return estimate(groups, probabilities, shots, key)
+        return estimate(groups, probabilities, sampling, key, weight)
 
 
 class LayerRun(AbstractRun):
@@ -187,6 +186,8 @@ def one_angle_each(circuit: Circuit) -> tuple[Circuit, np.ndarray, np.ndarray, n
         params.append(tuple(range(start, start + len(used))))
         start += len(used)
     separate = Circuit(circuit.gates, circuit.wires, params, circuit.n_qubits)
-    flat = [np.array([e for row in rows for e in row]) for rows in (circuit.scales, circuit.offsets)]
+    flat = [
+        np.array([e for row in rows for e in row]) for rows in (circuit.scales, circuit.offsets)
+    ]
     index = np.array([p for used in circuit.params for p in used], int)
     return separate, index, flat[0], flat[1]

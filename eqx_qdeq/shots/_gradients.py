@@ -5,7 +5,6 @@ derivative costs circuits only when it is taken, and only for the angles for whi
 """
 
 import abc
-import functools as ft
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax import lax
+from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ._count import ShotCount
@@ -94,11 +94,11 @@ class ParameterShift(AbstractShotGradient):
             (experiment.angles, experiment.constants),
             experiment.run,
             _shift_pullback,
-            (_own(sampling, self.n_shots), key),
+            (sampling.replaced(self.n_shots), key),
         )
 
     def count(self, run: AbstractRun, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
-        sampling = _own(sampling, self.n_shots)
+        sampling = sampling.replaced(self.n_shots)
         total = ShotCount(0, 0)
         for rule in [rule for b, size in blocks.items() for rule in run.rules(b, size)]:
             for weight in rule.weights:
@@ -143,7 +143,7 @@ class SPSA(AbstractShotGradient):
     def zero(
         self, experiment: Experiment, sampling: Sampling, key: PRNGKeyArray
     ) -> Float[Array, " m"]:
-        sampling = _own(sampling, self.n_shots)
+        sampling = sampling.replaced(self.n_shots)
         return _zero(
             (experiment.angles, experiment.constants),
             experiment.run,
@@ -152,7 +152,7 @@ class SPSA(AbstractShotGradient):
         )
 
     def count(self, run: AbstractRun, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
-        return 2 * self.directions * sampling_count(run, _own(sampling, self.n_shots))
+        return 2 * self.directions * sampling_count(run, sampling.replaced(self.n_shots))
 
 
 SPSA.__init__.__doc__ = """**Arguments:**
@@ -168,14 +168,12 @@ SPSA.__init__.__doc__ = """**Arguments:**
 def sampling_count(run: AbstractRun, sampling: Sampling, weight: float = 1.0) -> ShotCount:
     """Circuits and shots of one estimate of all values."""
     groups = run.groups
+    if sampling.n_shots is None:
+        return ShotCount(len(groups), 0)
     shots = sampling.shots(len(groups), jnp.dtype(jnp.result_type(float)), weight)
     total: Any = sum(jnp.asarray(s, int) for s in shots)
-    known = not isinstance(total, jax.core.Tracer)
+    known = not isinstance(total, Tracer)
     return ShotCount(len(groups), int(total) if known else total)
-
-
-def _own(sampling: Sampling, n_shots: Shots | None) -> Sampling:
-    return sampling if n_shots is None else Sampling(n_shots, sampling.per_group)
 
 
 @eqx.filter_custom_vjp
@@ -209,7 +207,7 @@ def _zero_bwd(residuals, cotangent, perturbed, variables, run, pullback, options
     return pullback(cotangent, perturbed, variables, run, *options)
 
 
-def _map(fn: Callable, arguments: tuple[Array, ...], dim: int) -> Array:
+def _map(fn: Callable, arguments: tuple[Array, ...], dim: int) -> Any:
     """`fn` on all slices, as many at a time as there is memory for."""
     size = max(1, _AMPLITUDES // dim)
     if arguments[0].shape[0] <= size:
@@ -218,33 +216,39 @@ def _map(fn: Callable, arguments: tuple[Array, ...], dim: int) -> Array:
 
 
 def _shift_pullback(cotangent, perturbed, variables, run, sampling, key):
-    angles, constants = variables
-    out: list[Array | None] = []
-    for b, (block, wanted) in enumerate(zip(angles, perturbed[0], strict=True)):
-        if not wanted or block.size == 0:
-            out.append(None)
-            continue
-        rules = run.rules(b, block.size)
+    blocks, constants = variables
+    starts = np.cumsum([0, *(block.size for block in blocks)])
+    rules = {
+        int(start) + i: rule
+        for b, (start, block) in enumerate(zip(starts[:-1], blocks, strict=True))
+        if perturbed[0][b]
+        for i, rule in enumerate(run.rules(b, block.size))
+    }
+    angles = jnp.concatenate(blocks)
+    gradient = jnp.zeros_like(angles)
+    if rules:
         index, shifts, coefficients, weights = _all_shifts(rules)
 
-        def value(i, shift, weight, k, b=b, block=block):
-            moved = (*angles[:b], block.at[i].add(shift), *angles[b + 1 :])
+        def value(i, shift, weight, k):
+            moved = tuple(jnp.split(angles.at[i].add(shift), starts[1:-1]))
             return Experiment(moved, constants, run).sample(sampling, k, weight).values
 
-        number = lambda a, dtype=block.dtype: jnp.asarray(a, dtype)
-        keys = jax.random.split(jax.random.fold_in(key, b), len(index))
+        number = lambda a: jnp.asarray(a, angles.dtype)
+        keys = jax.random.split(key, len(index))
         arguments = (jnp.asarray(index), number(shifts), number(weights), keys)
-        values = _map(value, arguments, 2**run.n_qubits)
         # The samples do not depend on the cotangent: under `vmap` over it they are drawn once.
+        values = _map(value, arguments, 2**run.n_qubits)
         terms = number(coefficients) * jnp.dot(values, cotangent, precision=lax.Precision.HIGHEST)
-        out.append(jnp.zeros_like(block).at[index].add(terms))
-    return tuple(out), jtu.tree_map(lambda _: None, constants)
+        gradient = gradient.at[index].add(terms)
+    out = jnp.split(gradient, starts[1:-1])
+    out = tuple(g if wanted else None for g, wanted in zip(out, perturbed[0], strict=True))
+    return out, jtu.tree_map(lambda _: None, constants)
 
 
-def _all_shifts(rules: tuple[ShiftRule, ...]) -> tuple[np.ndarray, ...]:
+def _all_shifts(rules: dict[int, ShiftRule]) -> tuple[np.ndarray, ...]:
     """Angle, shift, coefficient and weight of every circuit."""
-    index = np.repeat(np.arange(len(rules)), [2 * rule.n_frequencies for rule in rules])
-    columns = [(rule.shifts, rule.coefficients, rule.weights) for rule in rules]
+    index = np.repeat(list(rules), [2 * rule.n_frequencies for rule in rules.values()])
+    columns = [(rule.shifts, rule.coefficients, rule.weights) for rule in rules.values()]
     return index, *(np.concatenate(column) for column in zip(*columns, strict=True))
 
 
@@ -253,7 +257,7 @@ def _spsa_pullback(cotangent, perturbed, variables, run, sampling, key, step, di
     wanted = jtu.tree_leaves(perturbed)
 
     def one(key):
-        signs_key, *keys = jax.random.split(key, 3)
+        signs_key, value_key = jax.random.split(key)
         signs = [
             jax.random.rademacher(k, leaf.shape, leaf.dtype)
             for k, leaf in zip(jax.random.split(signs_key, len(leaves)), leaves, strict=True)
@@ -267,10 +271,12 @@ def _spsa_pullback(cotangent, perturbed, variables, run, sampling, key, step, di
             angles, constants = jtu.tree_unflatten(structure, moved)
             return Experiment(angles, constants, run).sample(sampling, k).values
 
-        slope = jnp.dot(value(1, keys[0]) - value(-1, keys[1]), cotangent) / (2 * step)
+        sides = jnp.asarray([1, -1], cotangent.dtype)
+        plus, minus = jax.vmap(value)(sides, jax.random.split(value_key))
+        slope = jnp.dot(plus - minus, cotangent) / (2 * step)
         return [slope * sign for sign in signs]
 
-    all_directions = _map(ft.partial(one), (jax.random.split(key, directions),), 2**run.n_qubits)
+    all_directions = _map(one, (jax.random.split(key, directions),), 2**run.n_qubits)
     means = [jnp.mean(each, axis=0) for each in all_directions]
     out = [mean if want else None for mean, want in zip(means, wanted, strict=True)]
     return jtu.tree_unflatten(structure, out)

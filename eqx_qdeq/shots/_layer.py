@@ -3,7 +3,6 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
@@ -11,7 +10,7 @@ from ..layers import QuantumLayer
 from ._count import ShotCount
 from ._experiment import layer_experiment, layer_run, read_all
 from ._gradients import AbstractShotGradient, ExactGradient, sampling_count
-from ._sampling import Estimate, estimate, Sampling, Shots
+from ._sampling import Estimate, estimate, largest_variances, moments, Sampling, Shots
 
 
 class SampledLayer(eqx.Module):
@@ -40,7 +39,7 @@ class SampledLayer(eqx.Module):
     """
 
     layer: QuantumLayer
-    n_shots: Shots
+    n_shots: Shots | None
     gradient: AbstractShotGradient = ExactGradient()
     per_group: bool = eqx.field(static=True, default=True)
 
@@ -98,8 +97,7 @@ class SampledLayer(eqx.Module):
         groups = layer_run(self.layer).groups
         layer, x = lax.stop_gradient(self.layer.compile(x.shape[0])), lax.stop_gradient(x)
         probabilities = read_all([group.basis for group in groups], layer, x)
-        shots = self.sampling.shots(len(groups), probabilities[0].dtype)
-        return estimate(groups, probabilities, shots, key)
+        return estimate(groups, probabilities, self.sampling, key)
 
     def residual_floor(self, x: Float[Array, " d"] | None = None) -> Float[Array, ""]:
         r"""The Euclidean norm that shot noise alone gives a residual, $\sqrt{\sum_q
@@ -107,29 +105,23 @@ class SampledLayer(eqx.Module):
 
         **Arguments:**
 
-        - `x`: the sample whose exact variances are meant. If left out, the variances' bound
-            $\|O_q\|^2$ stands in: $\sqrt{m/S}$ for Pauli observables.
+        - `x`: the sample whose exact variances are meant. If left out, the largest
+            variances there can be: $\sqrt{m/S}$ for m Pauli observables.
 
         **Returns:** a scalar.
         """
         groups, dtype = layer_run(self.layer).groups, self.layer.angles.dtype
-        shots = self.sampling.shots(len(groups), dtype)
+        if self.n_shots is None:
+            return jnp.zeros((), dtype)
         if x is None:
-            probabilities = [None] * len(groups)
+            variances = [jnp.asarray(largest_variances(group), dtype) for group in groups]
         else:
             compiled = self.layer.compile(x.shape[0])
             probabilities = read_all([group.basis for group in groups], compiled, x)
-        total = jnp.zeros((), dtype)
-        for group, p, n in zip(groups, probabilities, shots, strict=True):
-            eigenvalues = group.eigenvalues.astype(float)
-            if p is None:
-                variance = jnp.asarray(np.sum(np.max(eigenvalues**2, axis=1)), dtype)
-            else:
-                first = jnp.asarray(eigenvalues, p.dtype)
-                mean = jnp.dot(first, p, precision=lax.Precision.HIGHEST)
-                variance = jnp.sum((first - mean[:, None]) ** 2 * p)
-            total = total + variance / n
-        return jnp.sqrt(total)
+            variances = [moments(g, p)[1] for g, p in zip(groups, probabilities, strict=True)]
+        shots = self.sampling.shots(len(groups), dtype)
+        parts = [jnp.sum(v) / n for v, n in zip(variances, shots, strict=True)]
+        return jnp.sqrt(jnp.sum(jnp.stack(parts)))
 
     def shot_count(
         self, in_size: int, *, gradient: bool = False, inputs: bool = False
@@ -161,7 +153,8 @@ class SampledLayer(eqx.Module):
 SampledLayer.__init__.__doc__ = """**Arguments:**
 
 - `layer`: the layer to sample.
-- `n_shots`: the number of shots, an integer or a (possibly traced) integer array.
+- `n_shots`: the number of shots, an integer or a (possibly traced) integer array; `None` for
+    exact values, e.g. to see a shift rule without noise.
 - `gradient`: how derivatives are estimated: [`eqx_qdeq.shots.ExactGradient`][],
     [`eqx_qdeq.shots.ParameterShift`][] or [`eqx_qdeq.shots.SPSA`][].
 - `per_group`: whether every group of commuting observables gets `n_shots` shots; if not, they
