@@ -7,14 +7,14 @@ left to JAX: here every gate has angles of its own.
 import abc
 import functools as ft
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
 
-from .._compiled import AbstractCompiledLayer
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
@@ -26,13 +26,20 @@ from ._sampling import Estimate, estimate, Sampling
 Blocks = tuple[Float[Array, " _"], ...]
 
 
+@runtime_checkable
+class Prepares(Protocol):
+    """What prepares a state: a compiled layer, or a cell with its sample filled in."""
+
+    def state(self, x: Float[Array, " d"], /) -> Complex[Array, " dim"]: ...
+
+
 def read_all(
     measurements: Sequence[AbstractMeasurement],
-    compiled: AbstractCompiledLayer,
+    prepares: "Prepares",
     x: Float[Array, " d"],
 ) -> list[Float[Array, " values"]]:
     """What several measurements give for one preparation. All that the shots know of a layer."""
-    state = compiled.state(x)
+    state = prepares.state(x)
     return [measurement.values(state) for measurement in measurements]
 
 

@@ -136,7 +136,7 @@ class SampledLayer(eqx.Module):
 
         **Returns:** a [`eqx_qdeq.shots.ShotCount`][].
         """
-        experiment = jax.eval_shape(layer_experiment, self.layer, jnp.zeros(in_size))
+        experiment = eqx.filter_eval_shape(layer_experiment, self.layer, jnp.zeros(in_size))
         run = layer_run(self.layer)
         wanted = [gradient, *[inputs] * (len(experiment.angles) - 1)]
         blocks = {

@@ -1,12 +1,13 @@
 """Bitstrings and the estimates from them, against exact probabilities and PennyLane's groups."""
 
 import equinox as eqx
-import eqx_qdeq as qdeq
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pennylane as qml
 import pytest
+
+import eqx_qdeq as qdeq
 from eqx_qdeq.shots import SampledLayer
 from eqx_qdeq.shots._bases import group_observables
 
