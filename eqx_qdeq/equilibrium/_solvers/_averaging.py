@@ -98,7 +98,7 @@ class AveragedPicard(eqx.Module):
         z0: Float[Array, " m"],
         *,
         key: PRNGKeyArray,
-        max_steps: int = 256,
+        max_steps: int | Int[Array, ""] = 256,
     ) -> NoisySolution:
         """Solves z = E f(z) for a map that is estimated anew in each step.
 
