@@ -179,12 +179,14 @@ def sampling_count(run: AbstractRun, sampling: Sampling, weight: float = 1.0) ->
 @eqx.filter_custom_vjp
 def _zero(variables, run, pullback, options):
     """Zeros; their cotangent goes to `pullback`."""
-    angles, constants = variables
-    del constants, pullback, options
-    # Depends on the sample for `vmap`'s sake: the cotangent of a constant is summed over the batch.
-    any_angle = sum((jnp.sum(a) for a in angles), start=jnp.zeros((), angles[0].dtype))
+    del pullback
+    angles, (_, key, *_) = variables[0], options
+    # Depends on the sample and the key for `vmap`'s sake: the cotangent of what does not is summed
+    # over the batch before it arrives.
+    leaves = [*jtu.tree_leaves(variables), jax.random.key_data(key)]
+    batched = sum(jnp.sum(leaf).astype(angles[0].dtype) for leaf in leaves)
     zeros = jnp.zeros(run.measurement.size(run.n_qubits), angles[0].dtype)
-    return jnp.where(any_angle > 0, zeros, zeros)
+    return jnp.where(batched > 0, zeros, zeros)
 
 
 @_zero.def_fwd

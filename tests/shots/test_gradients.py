@@ -171,6 +171,30 @@ def test_spsa_is_unbiased_to_first_order(getkey):
     assert np.abs(exact).max() > 10 * error.max()
 
 
+@pytest.mark.parametrize("batched", ["samples", "keys"])
+def test_a_batch_is_the_sum_of_its_samples(batched, getkey, tol):
+    """Also where nothing but the key, or the amplitudes, differs between the samples."""
+    circuit = qdeq.Circuit(["Ry", "CX", "Rx"], [[0], [0, 1], [1]], [[0], [], [1]])
+    layer = make_layer(getkey(), circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ())
+    x = jax.random.normal(getkey(), (3, 4)) if batched == "samples" else jnp.ones(4)
+    keys = jax.random.split(getkey(), 3)
+    axes = (0 if batched == "samples" else None, 0)
+
+    @eqx.filter_jit
+    def gradient_of(layer, x, keys, n_shots):
+        one = lambda layer, x, key: jnp.dot(
+            SampledLayer(layer, n_shots, ParameterShift())(x, key=key), jnp.array([1.0, 2.0])
+        )
+        values = lambda layer: jnp.sum(jax.vmap(lambda x, k: one(layer, x, k), axes)(x, keys))
+        each = jax.vmap(lambda x, k: eqx.filter_grad(one)(layer, x, k), axes)(x, keys)
+        return eqx.filter_grad(values)(layer).angles, jnp.sum(each.angles, axis=0)
+
+    for n_shots in (None, 10):
+        together, apart = gradient_of(layer, x, keys, n_shots)
+        assert jnp.allclose(together, apart, atol=20 * tol)
+    assert jnp.any(jnp.abs(together) > 0.1)
+
+
 def test_exact_gradient_has_sampled_values_and_forward_mode(getkey, tol):
     layer = make_layer(getkey())
     x = jax.random.normal(getkey(), (5,))
