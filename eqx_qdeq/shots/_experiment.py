@@ -5,14 +5,15 @@ left to JAX: here every gate has angles of its own.
 """
 
 import abc
+import dataclasses
 import functools as ft
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
 
 from ..circuits import Circuit
@@ -101,26 +102,17 @@ class Experiment(eqx.Module):
 class LayerRun(AbstractRun):
     """A quantum layer whose angle-encoded features are a second block of angles."""
 
-    circuit: Circuit = eqx.field(static=True)
-    encoding: AbstractEncoding
+    template: QuantumLayer  # with an angle for each gate, which is replaced in each run
     measurement: AbstractMeasurement
     n_qubits: int = eqx.field(static=True)
-    engine: str = eqx.field(static=True)
-    block_size: int | None = eqx.field(static=True)
-    expected_batch: int = eqx.field(static=True)
 
     def layer(self, gate_angles: Float[Array, " angles"], shared: bool) -> QuantumLayer:
         """The layer with these angles, one for each gate."""
-        layer = QuantumLayer(
-            self.circuit,
-            self.encoding,
-            self.measurement,
-            key=jax.random.key(0),  # the angles are replaced
-            engine=self.engine if shared else "statevector",
-            block_size=self.block_size,
-            expected_batch=self.expected_batch if shared else 1,
+        if shared:
+            return _with_fields(self.template, angles=gate_angles)
+        return _with_fields(
+            self.template, angles=gate_angles, engine="statevector", expected_batch=1
         )
-        return eqx.tree_at(lambda made: made.angles, layer, gate_angles)
 
     def read(
         self,
@@ -137,24 +129,33 @@ class LayerRun(AbstractRun):
 
     def rules(self, block: int, size: int) -> tuple[ShiftRule, ...]:
         if block == 0:
-            return gate_rules(self.circuit)
-        if isinstance(self.encoding, DataReuploading):
-            # A feature that turns k wires has frequencies up to k.
-            return (ShiftRule(self.encoding.n_uploads, 1.0),) * size
+            return gate_rules(self.template.circuit)
+        encoding = self.template.encoding
+        if isinstance(encoding, DataReuploading):
+            # A feature that turns wires k times has frequencies up to k.
+            return (ShiftRule(encoding.n_uploads, 1.0),) * size
         return (ONE,) * size
 
 
 def layer_run(layer: QuantumLayer) -> LayerRun:
     """What a layer runs."""
-    return LayerRun(
+    template = _with_fields(
+        layer,
         circuit=one_angle_each(layer.circuit)[0],
+        angles=lax.stop_gradient(gate_angles(layer)),
         encoding=in_radians(layer.encoding)[0],
-        measurement=layer.measurement,
-        n_qubits=layer.n_qubits,
-        engine=layer.engine,
-        block_size=layer.block_size,
-        expected_batch=layer.expected_batch,
     )
+    return LayerRun(template=template, measurement=layer.measurement, n_qubits=layer.n_qubits)
+
+
+def _with_fields(layer: QuantumLayer, **changes: Any) -> QuantumLayer:
+    """The layer with some fields changed. `equinox.tree_at` changes no static fields, and the
+    constructor would draw new angles."""
+    new = object.__new__(QuantumLayer)
+    for field in dataclasses.fields(layer):
+        value = changes.get(field.name, getattr(layer, field.name))
+        object.__setattr__(new, field.name, value)
+    return new
 
 
 def layer_experiment(layer: QuantumLayer, x: Float[Array, " d"]) -> Experiment:

@@ -92,7 +92,7 @@ class ParameterShift(AbstractShotGradient):
     ) -> Float[Array, " m"]:
         return _zero(
             (experiment.angles, experiment.constants),
-            experiment.run,
+            _constant(experiment.run),
             _shift_pullback,
             (sampling.replaced(self.n_shots), key),
         )
@@ -146,7 +146,7 @@ class SPSA(AbstractShotGradient):
         sampling = sampling.replaced(self.n_shots)
         return _zero(
             (experiment.angles, experiment.constants),
-            experiment.run,
+            _constant(experiment.run),
             _spsa_pullback,
             (sampling, key, self.step, self.directions),
         )
@@ -163,6 +163,11 @@ SPSA.__init__.__doc__ = """**Arguments:**
 
 **Raises:** `ValueError` for a value out of range.
 """
+
+
+def _constant(run: AbstractRun) -> AbstractRun:
+    """The run without derivatives in what it holds beside its angles."""
+    return jtu.tree_map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, run)
 
 
 def sampling_count(run: AbstractRun, sampling: Sampling, weight: float = 1.0) -> ShotCount:

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..layers import QuantumLayer
+from ._bases import Group, group_observables
 from ._count import ShotCount
 from ._experiment import layer_experiment, layer_run, read_all
 from ._gradients import AbstractShotGradient, ExactGradient, sampling_count
@@ -50,7 +51,7 @@ class SampledLayer(eqx.Module):
                 "`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got "
                 f"{self.gradient!r}."
             )
-        _ = layer_run(self.layer).groups
+        self._groups()
 
     @property
     def sampling(self) -> Sampling:
@@ -60,7 +61,10 @@ class SampledLayer(eqx.Module):
     @property
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """The observables that share bitstrings, by their places in the measurement."""
-        return tuple(group.members for group in layer_run(self.layer).groups)
+        return tuple(group.members for group in self._groups())
+
+    def _groups(self) -> tuple[Group, ...]:
+        return group_observables(self.layer.measurement, self.layer.n_qubits)
 
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
@@ -94,7 +98,7 @@ class SampledLayer(eqx.Module):
 
         **Returns:** an [`eqx_qdeq.shots.Estimate`][].
         """
-        groups = layer_run(self.layer).groups
+        groups = self._groups()
         layer, x = lax.stop_gradient(self.layer.compile(x.shape[0])), lax.stop_gradient(x)
         probabilities = read_all([group.basis for group in groups], layer, x)
         return estimate(groups, probabilities, self.sampling, key)
@@ -110,7 +114,7 @@ class SampledLayer(eqx.Module):
 
         **Returns:** a scalar.
         """
-        groups, dtype = layer_run(self.layer).groups, self.layer.angles.dtype
+        groups, dtype = self._groups(), self.layer.angles.dtype
         if self.n_shots is None:
             return jnp.zeros((), dtype)
         if x is None:
