@@ -158,7 +158,8 @@ SampledLayer.__init__.__doc__ = """**Arguments:**
 
 - `layer`: the layer to sample.
 - `n_shots`: the number of shots, an integer or a (possibly traced) integer array; `None` for
-    exact values, e.g. to see a shift rule without noise.
+    exact values, e.g. to see a shift rule without noise. A traced number is not checked: below one
+    shot for each group one is taken, and counts above 2²⁴ are rounded in single precision.
 - `gradient`: how derivatives are estimated: [`eqx_qdeq.shots.ExactGradient`][],
     [`eqx_qdeq.shots.ParameterShift`][] or [`eqx_qdeq.shots.SPSA`][].
 - `per_group`: whether every group of commuting observables gets `n_shots` shots; if not, they
