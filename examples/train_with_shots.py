@@ -83,12 +83,9 @@ def main(
         guesses = jax.vmap(lambda w: model.layers[2](4 * w))(solution.value).argmax(axis=-1)
         print(f"test accuracy, {name} values: {(guesses == data.test.y).mean():.1%}")
         if name == "sampled":
-            forward = solution.stats["num_steps"]
-            print(
-                f"steps of a solve: {forward.mean():.1f}, floor {solution.stats['floor'].mean():.3f}"
-            )
-            typical = int(jnp.round(forward.mean()))
-            count = noisy.shot_count(16, typical, gradient=True)
+            taken, floor = solution.stats["num_steps"].mean(), solution.stats["floor"].mean()
+            print(f"steps of a solve: {taken:.1f}, floor {floor:.3f}")
+            count = noisy.shot_count(16, round(float(taken)), gradient=True)
             print(f"one image, one training step: {count.circuits} circuits, {count.shots} shots")
 
 
