@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import optax
 import tyro
 
