@@ -4,7 +4,7 @@ A circuit becomes a layer, a layer with an injection becomes a cell, a cell with
 an equilibrium, and an equilibrium is an ordinary Equinox module.
 """
 
-from . import circuits as circuits, noise as noise
+from . import circuits as circuits, noise as noise, shots as shots
 from ._compiled import AbstractCompiledLayer as AbstractCompiledLayer
 from ._engines import LayerPlan as LayerPlan
 from .circuits import Circuit as Circuit
@@ -23,12 +23,14 @@ from .equilibrium import (
     AbstractInjection as AbstractInjection,
     AbstractLinearInjection as AbstractLinearInjection,
     AbstractResidualSolver as AbstractResidualSolver,
+    AbstractSampledBackward as AbstractSampledBackward,
     AddInjection as AddInjection,
     AdjointComparison as AdjointComparison,
     AdjointProbe as AdjointProbe,
     AdjointSolution as AdjointSolution,
     Anderson as Anderson,
     AngleFeedback as AngleFeedback,
+    AveragedPicard as AveragedPicard,
     BackwardReport as BackwardReport,
     Broyden as Broyden,
     Certificate as Certificate,
@@ -53,13 +55,16 @@ from .equilibrium import (
     ImplicitVJPAdjoint as ImplicitVJPAdjoint,
     jacobian as jacobian,
     jacobian_penalty as jacobian_penalty,
+    JacobianBackward as JacobianBackward,
     Ladder as Ladder,
     Limits as Limits,
     LinearInjection as LinearInjection,
     lipschitz_bound as lipschitz_bound,
     lipschitz_bound_for_norm as lipschitz_bound_for_norm,
     NeumannAdjoint as NeumannAdjoint,
+    NeumannBackward as NeumannBackward,
     Newton as Newton,
+    NoisySolution as NoisySolution,
     OneStepAdjoint as OneStepAdjoint,
     PhantomAdjoint as PhantomAdjoint,
     Picard as Picard,
@@ -67,6 +72,7 @@ from .equilibrium import (
     QDEQ as QDEQ,
     QuantumCell as QuantumCell,
     record_trajectory as record_trajectory,
+    SampledDEQ as SampledDEQ,
     ShineAdjoint as ShineAdjoint,
     Solution as Solution,
     solve_adjoint as solve_adjoint,

@@ -51,15 +51,23 @@ from ._quantum_cell import (
     AbstractCompiledCell as AbstractCompiledCell,
     QuantumCell as QuantumCell,
 )
+from ._sampled import (
+    AbstractSampledBackward as AbstractSampledBackward,
+    JacobianBackward as JacobianBackward,
+    NeumannBackward as NeumannBackward,
+    SampledDEQ as SampledDEQ,
+)
 from ._solvers import (
     AbstractResidualSolver as AbstractResidualSolver,
     Anderson as Anderson,
+    AveragedPicard as AveragedPicard,
     Broyden as Broyden,
     default_solver as default_solver,
     EarlyExitGMRES as EarlyExitGMRES,
     Ladder as Ladder,
     Limits as Limits,
     Newton as Newton,
+    NoisySolution as NoisySolution,
     Picard as Picard,
     PseudoTransient as PseudoTransient,
     SteadyState as SteadyState,

@@ -1,6 +1,8 @@
-"""Fixed-point solvers: each an `optimistix.AbstractFixedPointSolver`."""
+"""Fixed-point solvers: each an `optimistix.AbstractFixedPointSolver`, but for the one that averages
+noise."""
 
 from ._anderson import Anderson as Anderson
+from ._averaging import AveragedPicard as AveragedPicard, NoisySolution as NoisySolution
 from ._base import AbstractResidualSolver as AbstractResidualSolver, Limits as Limits
 from ._broyden import Broyden as Broyden, broyden_inverse as broyden_inverse
 from ._default import default_solver as default_solver

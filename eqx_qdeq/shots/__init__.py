@@ -1,0 +1,11 @@
+"""Shots: layers read out with finitely many samples, and derivatives from them."""
+
+from ._count import ShotCount as ShotCount
+from ._gradients import (
+    AbstractShotGradient as AbstractShotGradient,
+    ExactGradient as ExactGradient,
+    ParameterShift as ParameterShift,
+    SPSA as SPSA,
+)
+from ._layer import SampledLayer as SampledLayer
+from ._sampling import Estimate as Estimate, sample_counts as sample_counts

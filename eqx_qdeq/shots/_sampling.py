@@ -1,0 +1,162 @@
+"""Drawing bitstrings, and estimates from how often each was seen."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from ._bases import Group
+
+Shots = int | Int[Array, ""]
+
+
+class Estimate(eqx.Module):
+    """Estimated expectation values.
+
+    **Attributes:**
+
+    - `values`: the means over the shots, shape `(m,)`.
+    - `standard_errors`: their standard errors, estimated from the same shots, shape `(m,)`. From
+        one shot no spread can be seen; the largest possible one is then reported.
+    """
+
+    values: Float[Array, "*batch m"]
+    standard_errors: Float[Array, "*batch m"]
+
+
+def sample_counts(
+    probabilities: Float[Array, " dim"], n_shots: Shots | Float[Array, ""], *, key: PRNGKeyArray
+) -> Float[Array, " dim"]:
+    """How often each of the 2ⁿ bitstrings comes up in `n_shots` draws: a multinomial variate.
+
+    The bits are drawn one after the other, each for all shots with equal bits so far at once, as
+    a binomial variate. So the number of shots may be traced, and costs nothing.
+
+    **Arguments:**
+
+    - `probabilities`: of the bitstrings, shape `(2**n,)`. They are normalised.
+    - `n_shots`: the number of draws, an integer, possibly traced.
+    - `key`: for the draws.
+
+    **Returns:**
+
+    The counts, shape `(2**n,)`, whole numbers in the dtype of the probabilities.
+    """
+    n = probabilities.shape[0].bit_length() - 1
+    half = 2 ** (n - 1)
+
+    def ratios(bit: int) -> Float[Array, " half"]:
+        """The probability that `bit` is 1, given the bits before it."""
+        both = jnp.sum(probabilities.reshape(2**bit, 2, -1), axis=-1)
+        total = both[:, 0] + both[:, 1]
+        # A branch of probability zero holds no shots, whatever its ratio.
+        some = total > 0
+        ratio = jnp.where(some, both[:, 1] / jnp.where(some, total, 1), 0)
+        return jnp.pad(jnp.clip(ratio, 0, 1), (0, half - 2**bit))
+
+    def draw(counts: Float[Array, " dim"], step: tuple[Array, Array]) -> tuple[Array, None]:
+        k, ratio = step
+        ones = jax.random.binomial(k, counts[:half], ratio, dtype=counts.dtype)
+        return jnp.stack([counts[:half] - ones, ones], axis=1).reshape(-1), None
+
+    # A scan over vectors of one length, because compiling a binomial variate takes a second.
+    counts = jnp.zeros_like(probabilities).at[0].set(jnp.asarray(n_shots, probabilities.dtype))
+    steps = (jax.random.split(key, n), jnp.stack([ratios(bit) for bit in range(n)]))
+    return lax.scan(draw, counts, steps)[0]
+
+
+def estimate(
+    groups: Sequence[Group],
+    probabilities: Sequence[Float[Array, " dim"]],
+    sampling: "Sampling",
+    key: PRNGKeyArray,
+    weight: float | Float[Array, ""] = 1.0,
+) -> Estimate:
+    """The estimates of all observables, each group with bitstrings of its own, from `weight`
+    times the usual number of shots."""
+    order = np.argsort(np.concatenate([group.members for group in groups]))
+    if sampling.n_shots is None:
+        exact = jnp.concatenate(
+            [moments(g, p)[0] for g, p in zip(groups, probabilities, strict=True)]
+        )[order]
+        return Estimate(exact, jnp.zeros_like(exact))
+    shots = sampling.shots(len(groups), probabilities[0].dtype, weight)
+    keys = jax.random.split(key, len(groups))
+    all_counts = jax.vmap(lambda p, n, k: sample_counts(p, n, key=k))(
+        jnp.stack(probabilities), jnp.stack(shots), keys
+    )
+    values, errors = [], []
+    for group, p, n, counts in zip(groups, probabilities, shots, all_counts, strict=True):
+        # Counts are finite even where the probabilities are not.
+        frequencies = jnp.where(jnp.isfinite(jnp.sum(p)), counts / n, jnp.nan)
+        mean, variance = moments(group, frequencies)
+        variance = variance * n / jnp.maximum(n - 1, 1)
+        variance = jnp.where(n > 1, variance, jnp.asarray(largest_variances(group), p.dtype))
+        values.append(mean)
+        errors.append(jnp.sqrt(variance / n))
+    return Estimate(jnp.concatenate(values)[order], jnp.concatenate(errors)[order])
+
+
+def moments(
+    group: Group, probabilities: Float[Array, " dim"]
+) -> tuple[Float[Array, " values"], Float[Array, " values"]]:
+    """Means and variances of the group's observables under a distribution of bitstrings."""
+    eigenvalues = jnp.asarray(group.eigenvalues, probabilities.dtype)
+    mean = jnp.dot(eigenvalues, probabilities, precision=lax.Precision.HIGHEST)
+    return mean, jnp.sum((eigenvalues - mean[:, None]) ** 2 * probabilities, axis=1)
+
+
+def largest_variances(group: Group) -> np.ndarray:
+    """The largest variance that each observable can have: a quarter of its range, squared."""
+    eigenvalues = group.eigenvalues.astype(float)
+    return (eigenvalues.max(axis=1) - eigenvalues.min(axis=1)) ** 2 / 4
+
+
+class Sampling(eqx.Module):
+    """How many shots each group of observables gets."""
+
+    n_shots: Shots | None  # None: infinitely many
+    per_group: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self) -> None:
+        check_shots(self.n_shots)
+
+    def replaced(self, n_shots: Shots | None) -> "Sampling":
+        """The same with another number of shots, if one is given."""
+        return self if n_shots is None else Sampling(n_shots, self.per_group)
+
+    def shots(
+        self, n_groups: int, dtype: jnp.dtype, weight: float | Float[Array, ""] = 1.0
+    ) -> list[Float[Array, ""]]:
+        """The shots of every group, of a circuit that gets `weight` times the usual number."""
+        assert self.n_shots is not None
+        if isinstance(self.n_shots, int):
+            limit = 2 ** (jnp.finfo(dtype).nmant + 1)
+            if self.n_shots > limit:
+                raise ValueError(
+                    f"`n_shots` must be at most {limit} in {dtype}, where larger counts are not "
+                    f"exact; got {self.n_shots}. Switch on JAX's x64 mode."
+                )
+            if not self.per_group and self.n_shots < n_groups:
+                raise ValueError(
+                    f"`n_shots`={self.n_shots} cannot be shared by {n_groups} groups of commuting "
+                    f"observables; use at least {n_groups}, or per_group=True."
+                )
+        total = jnp.floor(jnp.asarray(self.n_shots, dtype) * jnp.asarray(weight, dtype))
+        if self.per_group:
+            return [jnp.maximum(total, 1)] * n_groups
+        return [jnp.maximum(jnp.floor((total + g) / n_groups), 1) for g in range(n_groups)]
+
+
+def check_shots(n_shots: Shots | None) -> None:
+    if n_shots is None or isinstance(n_shots, Tracer):
+        return  # nothing to check, or not known while tracing
+    if isinstance(n_shots, bool) or not jnp.issubdtype(jnp.result_type(n_shots), jnp.integer):
+        raise TypeError(f"`n_shots` must be an integer; got {n_shots!r}.")
+    if np.any(np.asarray(n_shots) < 1):
+        raise ValueError(f"`n_shots` must be at least 1; got {n_shots}.")
