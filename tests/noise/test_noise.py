@@ -139,4 +139,4 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="two_wire"):
         noise.NoiseModel((noise.Depolarising(0.1, 2),))
     with pytest.raises(ValueError, match="3 wires"):
-        noise.NoiseModel(two_wire=(noise.BitFlip(0.1),)).transfer(3)
+        noise.NoiseModel(two_wire=(noise.BitFlip(0.1),)).after("CCX", (0, 1, 2))
