@@ -31,3 +31,4 @@ from ._pauli_channels import (
     PhaseFlip as PhaseFlip,
 )
 from ._readout import ReadoutError as ReadoutError
+from ._trajectories import trajectory_values as trajectory_values

@@ -53,7 +53,7 @@ def fused_matrices(
             for f, g in enumerate(blocks[b].gates):
                 local = [blocks[b].wires.index(w) for w in wires[g]]
                 index[row, f] = _embedded(position[g], local, k, base, zero)
-        products = _ordered_product(pool[index])
+        products = ordered_product(pool[index])
         out |= {b: products[row] for row, b in enumerate(members)}
     return [out[b] for b in range(len(blocks))]
 
@@ -68,7 +68,7 @@ def _embedded(start: int, wires: list[int], k: int, base: int, zero: int) -> np.
     return np.where(same, start + own[:, None] * base ** len(wires) + own[None, :], zero)
 
 
-def _ordered_product(matrices: Array) -> Array:
+def ordered_product(matrices: Array) -> Array:
     """M_{f-1} ⋯ M_1 M_0 along the second axis, by pairing neighbours."""
     while matrices.shape[1] > 1:
         even = matrices.shape[1] // 2 * 2
