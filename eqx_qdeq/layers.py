@@ -1,11 +1,13 @@
 """QuantumLayer: encoding + circuit + measurement, as an Equinox module from (d,) to (m,)."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from ._compiled import (
     AbstractCompiledLayer as AbstractCompiledLayer,
@@ -15,6 +17,7 @@ from ._compiled import (
     ReuploadingLayer,
 )
 from ._engines import Engine, ENGINES, LayerPlan, make_propagator, plan_layer
+from ._noisy import choose_engine, compile_noisy, NOISY_ENGINES
 from .circuits import Circuit
 from .encodings import (
     AbstractEncoding,
@@ -22,6 +25,7 @@ from .encodings import (
     DataReuploading,
 )
 from .measurements import AbstractMeasurement
+from .noise import NoiseModel
 from .simulate import (
     AbstractPropagator,
     best_block_size,
@@ -40,6 +44,9 @@ class QuantumLayer(eqx.Module):
     A layer takes one sample of shape `(d,)` to the m measured values; batch it with `jax.vmap`.
     Whatever depends on the angles alone is then computed once for the whole batch.
 
+    With `noise` it is $f_q(x) = \mathrm{Tr}\,O_q\,\Lambda_\theta(\rho(x))$, with every gate and the
+    channels after it in $\Lambda_\theta$.
+
     ??? cite "Reference"
 
         K. Mitarai, M. Negoro, M. Kitagawa and K. Fujii, "Quantum circuit learning", Phys. Rev. A
@@ -54,6 +61,9 @@ class QuantumLayer(eqx.Module):
     block_size: int | None = eqx.field(static=True)
     expected_batch: int = eqx.field(static=True)
     gradient: Gradient = eqx.field(static=True)
+    noise: NoiseModel | None
+    n_trajectories: int = eqx.field(static=True)
+    trajectory_key: UInt32[Array, "..."] | None
 
     def __init__(
         self,
@@ -66,20 +76,24 @@ class QuantumLayer(eqx.Module):
         block_size: int | None = None,
         expected_batch: int = 256,
         gradient: str = "stored",
+        noise: NoiseModel | None = None,
+        n_trajectories: int = 128,
     ):
-        if engine not in ENGINES:
-            raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}; got {engine!r}.")
+        _check_engine(engine, noise)
         if block_size is not None and block_size < 1:
             raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
         if gradient not in GRADIENTS:
             raise ValueError(f"`gradient` must be one of {', '.join(GRADIENTS)}; got {gradient!r}.")
         if expected_batch < 1:
             raise ValueError(f"`expected_batch` must be at least 1 sample; got {expected_batch}.")
+        if n_trajectories < 1:
+            raise ValueError(f"`n_trajectories` must be at least 1; got {n_trajectories}.")
         if isinstance(encoding, DataReuploading):
-            if engine not in ("auto", "statevector"):
+            if engine in ("operator", "heisenberg"):
+                others = "statevector" if noise is None else "density' or 'trajectories"
                 raise ValueError(
                     f"data re-uploading puts the data between the gates, so engine {engine!r} "
-                    "cannot apply; use 'statevector' or 'auto'."
+                    f"cannot apply; use '{others}', or 'auto'."
                 )
             encoding.cuts(len(circuit))
         measurement.size(circuit.n_qubits)
@@ -94,6 +108,12 @@ class QuantumLayer(eqx.Module):
         self.block_size = block_size
         self.expected_batch = expected_batch
         self.gradient = gradient  # pyright: ignore[reportAttributeAccessIssue]
+        self.noise = noise
+        self.n_trajectories = n_trajectories
+        self.trajectory_key = None
+        if engine == "trajectories":
+            # As plain numbers, which can be saved and compared like other leaves.
+            self.trajectory_key = jax.random.key_data(jax.random.fold_in(key, 1))
 
     @property
     def n_qubits(self) -> int:
@@ -111,7 +131,8 @@ class QuantumLayer(eqx.Module):
         """**Arguments:**
 
         - `x`: one sample's features, shape `(d,)`.
-        - `key`: ignored; there so that a layer fits in `equinox.nn.Sequential`.
+        - `key`: for the errors of trajectories; the same ones are drawn in every call if it is left
+            out. Other engines ignore it.
 
         **Returns:**
 
@@ -119,7 +140,47 @@ class QuantumLayer(eqx.Module):
 
         **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
         """
-        return self.compile(x.shape[0])(x)
+        return self.compile(x.shape[0], key=key)(x)
+
+    def with_noise(
+        self,
+        noise: NoiseModel | None,
+        *,
+        engine: str = "auto",
+        n_trajectories: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> "QuantumLayer":
+        """The layer with the same angles and another noise, e.g. to evaluate what was trained.
+
+        **Arguments:**
+
+        - `noise`: the noise; none with `None`.
+        - `engine`, `n_trajectories`: as for the layer.
+        - `key`: for the errors of trajectories, the same ones in every call.
+
+        **Raises:** as the layer.
+        """
+        layer = QuantumLayer(
+            self.circuit,
+            self.encoding,
+            self.measurement,
+            key=jax.random.key(0) if key is None else key,
+            engine=engine,
+            block_size=self.block_size,
+            expected_batch=self.expected_batch,
+            gradient=self.gradient,
+            noise=noise,
+            n_trajectories=n_trajectories or self.n_trajectories,
+        )
+        return eqx.tree_at(lambda l: l.angles, layer, self.angles)
+
+    def noisy_engine(self) -> str:
+        """The engine that evaluates the layer under its noise.
+
+        **Raises:** `ValueError` if the engine that was asked for cannot, or none is small enough.
+        """
+        _check_engine(self.engine, self.noise)
+        return choose_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
 
     def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
         """The values for a batch, in chunks that keep within a memory limit.
@@ -146,6 +207,8 @@ class QuantumLayer(eqx.Module):
 
     def _chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
         """How many samples' states fit into so many bytes."""
+        if self.noise is not None:
+            return self._noisy_chunk(x, memory)
         states = 4  # two while a block is applied, and their cotangents
         if isinstance(self.encoding, DataReuploading):
             states += len(self.circuit)
@@ -154,6 +217,15 @@ class QuantumLayer(eqx.Module):
             if plan.engine == "statevector" and self.gradient == "stored":
                 states += 2 * len(plan.plan.blocks) * plan.plan.n_sections
         return max(1, int(memory // (states * 2 * x.dtype.itemsize * 2**self.n_qubits)))
+
+    def _noisy_chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
+        engine, n = self.noisy_engine(), self.n_qubits
+        numbers = {
+            "heisenberg": 4 * 2**n * self.out_size,
+            "density": 4**n * (4 + len(self.circuit)),
+            "trajectories": self.n_trajectories * 2 * 2**n * (4 + len(self.circuit)),
+        }
+        return max(1, int(memory // (x.dtype.itemsize * numbers[engine])))
 
     def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
         """How the layer is evaluated: engine, blocks, operations and bytes. `print` it.
@@ -167,8 +239,10 @@ class QuantumLayer(eqx.Module):
 
         A [`eqx_qdeq.LayerPlan`][].
 
-        **Raises:** `ValueError` for data re-uploading, which has no plan for the whole circuit.
+        **Raises:** `ValueError` for data re-uploading, which has no plan for the whole circuit, and
+        under noise, where gates are not unitary.
         """
+        self._refuse_noise("plan")
         self._state_encoding().check(in_size, self.n_qubits)
         return self._plan(in_size, self.expected_batch if batch is None else batch)
 
@@ -192,12 +266,20 @@ class QuantumLayer(eqx.Module):
             )
         return self.encoding
 
+    def _refuse_noise(self, what: str) -> None:
+        if self.noise is not None:
+            raise ValueError(
+                f"`{what}` is about the noiseless circuit, and this layer has noise; use "
+                "`layer.with_noise(None)`."
+            )
+
     def propagator(self, in_size: int, *, evaluations: int = 1) -> AbstractPropagator:
         """The circuit as a real-linear map on the encoding's amplitudes.
 
         Computes what depends on the angles alone; `in_size` is the number of features,
         `evaluations` how often the map will be used for each sample.
         """
+        self._refuse_noise("propagator")
         encoding = self._state_encoding()
         return make_propagator(
             self.circuit,
@@ -211,7 +293,13 @@ class QuantumLayer(eqx.Module):
             gradient=self.gradient,
         )
 
-    def compile(self, in_size: int | None = None, *, evaluations: int = 1) -> AbstractCompiledLayer:
+    def compile(
+        self,
+        in_size: int | None = None,
+        *,
+        evaluations: int = 1,
+        key: PRNGKeyArray | None = None,
+    ) -> AbstractCompiledLayer:
         """Does the work that depends on the angles alone.
 
         **Arguments:**
@@ -219,6 +307,7 @@ class QuantumLayer(eqx.Module):
         - `in_size`: the number d of features that the compiled layer will be given. Amplitude
             encoding then skips the amplitudes that are always zero; left out, all 2ⁿ are kept.
         - `evaluations`: how often it will be called for each sample, e.g. in a solve.
+        - `key`: for the errors of trajectories; the layer's own if left out.
 
         **Returns:**
 
@@ -226,6 +315,9 @@ class QuantumLayer(eqx.Module):
         instead of the layer.
         """
         encoding = self.encoding
+        if self.noise is not None:
+            return self._compile_noisy(self.noise, in_size, key)
+        _check_engine(self.engine, self.noise)
         if isinstance(encoding, DataReuploading):
             return self._compile_reuploading(encoding)
         assert isinstance(encoding, AbstractStateEncoding)
@@ -237,23 +329,70 @@ class QuantumLayer(eqx.Module):
             return HeisenbergLayer(forms, propagator, encoding, self.n_qubits)
         return PropagatedLayer(propagator, encoding, self.measurement, self.n_qubits)
 
-    def _compile_reuploading(self, encoding: DataReuploading) -> ReuploadingLayer:
+    def _compile_noisy(
+        self, noise: NoiseModel, in_size: int | None, key: PRNGKeyArray | None
+    ) -> AbstractCompiledLayer:
+        sections = [(self.circuit, self.angles)]
+        if isinstance(self.encoding, DataReuploading):
+            sections = self._sections(self.encoding)
+        return compile_noisy(
+            sections,
+            self.encoding,
+            self.measurement,
+            noise,
+            1 << self.n_qubits if in_size is None else in_size,
+            engine=self.noisy_engine(),
+            key=self.own_key() if key is None else key,
+            n_trajectories=self.n_trajectories,
+            block_size=self.block_size,
+            batch=self.expected_batch,
+        )
+
+    def own_key(self) -> PRNGKeyArray | None:
+        """The key from which trajectories are drawn if none is given."""
+        if self.trajectory_key is None:
+            return None
+        return jax.random.wrap_key_data(self.trajectory_key)
+
+    def _sections(self, encoding: DataReuploading) -> list[tuple[Circuit, Array]]:
+        """The circuit between the uploads, with its angles. What stands before the first upload is
+        a section of its own, possibly empty."""
         cuts = (*encoding.cuts(len(self.circuit)), len(self.circuit))
-        # What stands before the first upload is a section of its own, possibly empty.
         rest, indices = self.circuit, np.arange(self.circuit.n_params)
         sections, done = [], 0
         for cut in cuts:
             (head, head_index), (rest, rest_index) = rest.split(cut - done)
-            sections.append(
-                gate_propagator(
-                    make_plan(head, self.block_size or best_block_size(head, self.expected_batch)),
-                    self.angles[indices[np.array(head_index, int)]],
-                    complex_input=True,
-                    gradient=self.gradient,
-                )
-            )
+            sections.append((head, self.angles[indices[np.array(head_index, int)]]))
             indices, done = indices[np.array(rest_index, int)], cut
+        return sections
+
+    def _compile_reuploading(self, encoding: DataReuploading) -> ReuploadingLayer:
+        sections = [
+            gate_propagator(
+                make_plan(head, self.block_size or best_block_size(head, self.expected_batch)),
+                angles,
+                complex_input=True,
+                gradient=self.gradient,
+            )
+            for head, angles in self._sections(encoding)
+        ]
         return ReuploadingLayer(sections, encoding, self.measurement, self.n_qubits)
+
+
+def _check_engine(engine: str, noise: Any) -> None:
+    known = (*ENGINES, *(name for name in NOISY_ENGINES if name not in ENGINES))
+    if engine not in known:
+        raise ValueError(f"`engine` must be one of {', '.join(known)}; got {engine!r}.")
+    if noise is None and engine not in ENGINES:
+        raise ValueError(
+            f"engine {engine!r} is for circuits with noise; give `noise`, e.g. noise=NoiseModel(), "
+            "or use another engine."
+        )
+    if noise is not None and engine not in ("auto", *NOISY_ENGINES):
+        raise ValueError(
+            f"engine {engine!r} computes pure states, which noise does not leave; use one of "
+            f"auto, {', '.join(NOISY_ENGINES)}."
+        )
 
 
 QuantumLayer.__init__.__doc__ = """**Arguments:**
@@ -265,7 +404,9 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
 - `engine`: how states are computed: `"statevector"` applies the fused gates to every sample,
     `"operator"` computes the circuit's matrix once for the angles, `"heisenberg"` pulls the
     observables back through the circuit once; `"auto"` takes the one with the lowest estimated
-    cost, which [`eqx_qdeq.QuantumLayer.plan`][] tells.
+    cost, which [`eqx_qdeq.QuantumLayer.plan`][] tells. Under noise: `"heisenberg"` (the default
+    for encodings that act first), `"density"` (a density matrix for every sample) or
+    `"trajectories"` (the mean over state vectors with random errors, for many wires).
 - `block_size`: gates are fused into blocks on at most this many wires; if left out, as many as
     are estimated to be fastest.
 - `expected_batch`: the number of samples that will share the angles, for these estimates.
@@ -274,7 +415,11 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
     before every block), `"checkpointed"` (those before every section of a periodic circuit) or
     `"uncomputed"` (none: blocks are undone by their adjoints; then neither forward mode nor second
     derivatives work, so not within an equilibrium with [`eqx_qdeq.ImplicitAdjoint`][]).
+- `noise`: what goes wrong; the circuit is noiseless if left out. Its rates are leaves of the layer:
+    those that are numbers are fixed, those that are JAX arrays are trained.
+- `n_trajectories`: state vectors in a mean. Their errors are drawn from `key` and are the same ones
+    in every call, so that a solver sees a function; all samples share them.
 
-**Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding,
-or a number is not positive.
+**Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding or
+the noise, or a number is not positive.
 """
