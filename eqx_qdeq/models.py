@@ -166,7 +166,7 @@ class QDEQClassifier(EquilibriumClassifier):
     def logits(
         self, fn: Any, state: Float[Array, " m"], *, key: PRNGKeyArray | None
     ) -> Float[Array, " classes"]:
-        values = state if self.readout is None else self.readout.values(fn.state(state))
+        values = state if self.readout is None else fn.measure(self.readout, state)
         return self.head(values, key=key)
 
     @property

@@ -11,4 +11,10 @@ from ._encoder import (
     make_encoder as make_encoder,
     NoisyEncoder as NoisyEncoder,
 )
-from ._trajectories import TrajectoryLayer as TrajectoryLayer
+from ._trajectories import (
+    draw as draw,
+    draw_on_wires as draw_on_wires,
+    Drawn as Drawn,
+    run_trajectory as run_trajectory,
+    TrajectoryLayer as TrajectoryLayer,
+)

@@ -80,5 +80,3 @@ def compile_noisy(
         return ProductLayer(program.coefficients(measurement, dtype), program)
     size = encoding.n_amplitudes(in_size, n)
     return FormsLayer(program.forms(measurement, size, dtype), program)
-
-

@@ -159,5 +159,3 @@ def mean_over(
     """The mean of `function` over trajectories."""
     values = over_trajectories(lambda args: function(*args), n_qubits, n_trajectories, drawn)
     return jnp.mean(values, axis=0)
-
-

@@ -77,7 +77,7 @@ class KrausChannel(AbstractChannel):
         return len(self.entries[0]).bit_length() - 1
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
-        return as_array(transfer_of_operators(np.array(self.entries)).sum(0))  # pyright: ignore
+        return jnp.sum(transfer_of_operators(complex_array(self.entries)), axis=0)
 
     def branches(self) -> Branches:
         return Branches(as_array(np.ones(len(self.entries))), complex_array(self.entries))

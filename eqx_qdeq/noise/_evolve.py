@@ -8,8 +8,13 @@ from ..circuits import Circuit
 from ..measurements import AbstractMeasurement
 from ._model import NoiseModel
 from ._noisy_circuit import noisy_circuit, NoisyCircuit, observables, preparing_circuit
-from ._paulis import among_all_paulis, diagonal_part, matrices_of_paulis, walsh_hadamard
-from ._paulis import paulis_of_parts as paulis_of_parts
+from ._paulis import (
+    among_all_paulis,
+    diagonal_part,
+    matrices_of_paulis,
+    paulis_of_parts as paulis_of_parts,
+    walsh_hadamard,
+)
 from ._readout import ReadoutError
 
 

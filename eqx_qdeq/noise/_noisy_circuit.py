@@ -95,9 +95,7 @@ def preparing_circuit(
         return NoisyCircuit((), [])
     pairs = preparation.pairs(n_qubits)
     once = transfer_of_channels(preparation.two_wire, 2).astype(dtype)
-    powers = {
-        times: jnp.linalg.matrix_power(once, times) for times in sorted(set(pairs.values()))
-    }
+    powers = {times: jnp.linalg.matrix_power(once, times) for times in sorted(set(pairs.values()))}
     blocks, matrices = [], []
     for (a, b), times in pairs.items():
         wires = (min(a, b), max(a, b))

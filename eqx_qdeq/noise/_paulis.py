@@ -22,7 +22,7 @@ dot = ft.partial(jnp.tensordot, precision="highest")
 
 def _real_form(basis: np.ndarray) -> np.ndarray:
     """Complex matrices as real maps between parts, shape `(parts, 4, 2, 2, parts)`."""
-    re, im = basis.real, basis.imag
+    re, im = np.real(basis), np.imag(basis)
     return np.stack([np.stack([re, -im], -1), np.stack([im, re], -1)])
 
 
@@ -44,13 +44,9 @@ def transfer_of_operators(
     r"""The Pauli transfer matrices of the maps $\rho\mapsto A\rho A^\dagger$."""
     s, dim, _ = operators.shape
     paulis = pauli_matrices(dim.bit_length() - 1).reshape(-1, dim * dim)
-    to, back = paulis.conj(), paulis.T / dim
-    numpy = np if isinstance(operators, np.ndarray) else jnp
     maps = operators[:, :, None, :, None] * operators.conj()[:, None, :, None, :]
     maps = maps.reshape(s, dim * dim, dim * dim)
-    if numpy is np:
-        return (to @ maps @ back).real
-    to, back = jnp.asarray(to, maps.dtype), jnp.asarray(back, maps.dtype)
+    to, back = jnp.asarray(paulis.conj(), maps.dtype), jnp.asarray(paulis.T / dim, maps.dtype)
     half = jnp.einsum("ix,sxy->siy", to, maps, precision="highest")
     return jnp.einsum("siy,yj->sij", half, back, precision="highest").real
 
