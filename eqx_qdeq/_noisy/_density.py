@@ -64,7 +64,7 @@ class NoisyProgram(eqx.Module):
 
     def coefficients(
         self, measurement: AbstractMeasurement, dtype: jnp.dtype
-    ) -> Float[Array, "half half m"]:
+    ) -> Float[Array, "first second m"]:
         """Pauli coefficients of the pulled-back observables, for the two halves of the wires."""
         n = self.n_qubits
         out = pulled_back((self.circuit,), measurement, n, self.readout, dtype)
@@ -101,7 +101,7 @@ class FormsLayer(AbstractCompiledLayer):
 class ProductLayer(AbstractCompiledLayer):
     """Observables pulled back through the noisy circuit, onto wires prepared one by one."""
 
-    coefficients: Float[Array, "half half m"]
+    coefficients: Float[Array, "first second m"]
     program: NoisyProgram
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:

@@ -20,8 +20,10 @@ from ._paulis import coefficients_of_matrices, dot, transfer_of_operators, walsh
 from ._readout import ReadoutError
 from ._steps import by_size, gate_stacks, make_steps
 
-# Blocks on so many wires are the fastest, see the benchmark suite "noise".
-BLOCK_SIZE = 2
+
+def _block_size(n_qubits: int) -> int:
+    """Wires of a block: larger blocks pay where it costs more to move the 4ⁿ numbers."""
+    return 2 if n_qubits < 9 else 3
 
 
 class NoisyCircuit(eqx.Module):
@@ -83,7 +85,7 @@ def noisy_circuit(
             transfers = jnp.matmul(after, transfers, precision="highest")
         stacks[k] = transfers
     wires = [step.wires for step in steps]
-    blocks = fuse(wires, min(block_size or BLOCK_SIZE, circuit.n_qubits))
+    blocks = fuse(wires, min(block_size or _block_size(circuit.n_qubits), circuit.n_qubits))
     return NoisyCircuit(blocks, fused_matrices(stacks, wires, blocks, 4))
 
 
