@@ -1,5 +1,6 @@
 """Noise: channels with differentiable rates, and circuits evaluated under them."""
 
+from ._aer import from_aer as from_aer
 from ._channel import AbstractChannel as AbstractChannel, Branches as Branches
 from ._coherent import (
     CoherentRotation as CoherentRotation,

@@ -2,8 +2,10 @@
 
 import equinox as eqx
 
-from ._channel import AbstractChannel
+from ._channel import AbstractChannel, Rate
 from ._coherent import OverRotation
+from ._damping import AmplitudeDamping
+from ._pauli_channels import Depolarising
 from ._readout import ReadoutError
 
 Channels = tuple[AbstractChannel, ...]
@@ -128,6 +130,34 @@ class NoiseModel(eqx.Module):
                     f"wires {wires}; use channels on one wire, or on as many as the gate has."
                 )
         return channels
+
+    @staticmethod
+    def depolarising(
+        probability: Rate, *, one_wire: Rate | None = None, preparation: bool = False
+    ) -> "NoiseModel":
+        """Depolarising noise after every gate, by one number.
+
+        **Arguments:**
+
+        - `probability`: of an error after a gate on two wires. A number is fixed, an array trained.
+        - `one_wire`: of an error after a gate on one wire; a tenth of it if left out.
+        - `preparation`: whether the gates that prepare the encoded state have the same errors.
+        """
+        one = 0.1 * probability if one_wire is None else one_wire
+        channels = (Depolarising(one),), (Depolarising(probability, 2),)
+        return NoiseModel(*channels, preparation=PreparationNoise(*channels) if preparation else None)
+
+    @staticmethod
+    def damping(probability: Rate, *, preparation: bool = False) -> "NoiseModel":
+        """Amplitude damping on every wire of every gate on two wires, by one number; a tenth of it
+        after gates on one wire. Arguments as for `depolarising`."""
+        channels = (AmplitudeDamping(0.1 * probability),), (AmplitudeDamping(probability),)
+        return NoiseModel(*channels, preparation=PreparationNoise(*channels) if preparation else None)
+
+    @staticmethod
+    def readout_error(probability: Rate) -> "NoiseModel":
+        """Perfect gates, and every measured bit flipped with this probability."""
+        return NoiseModel(readout=ReadoutError(probability, probability))
 
 
 NoiseModel.__init__.__doc__ = """**Arguments:**
