@@ -256,8 +256,8 @@ a solve does: the paper's cell applied ten times to its own output, for a batch.
 density matrix for every sample through every iteration; ours pulls the observables back through the
 noisy circuit once and iterates the same [ratio of quadratic forms][noisy] as without noise. Then
 the density matrix of a single sample, value and gradient, with `circuits.hardware_efficient` (ours
-with engine `"density"`, PennyLane's `default.mixed`). Last a whole epoch of `training.fit` on as many
-samples as three quarters of MNIST's first four digits, without and with noise.
+with engine `"density"`, PennyLane's `default.mixed`). Last a whole epoch of `training.fit` on as
+many samples as three quarters of MNIST's first four digits, without and with noise.
 
 [noisy]: noise.md#engines""",
         "Median times under noise, by contestant.",

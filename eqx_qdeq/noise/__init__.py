@@ -19,6 +19,11 @@ from ._damping import (
     Reset as Reset,
     ThermalRelaxation as ThermalRelaxation,
 )
+from ._devices import (
+    Calibration as Calibration,
+    device_model as device_model,
+    DEVICES as DEVICES,
+)
 from ._evolve import density_values as density_values, noisy_forms as noisy_forms
 from ._model import (
     GateNoise as GateNoise,

@@ -77,7 +77,7 @@ def probability_field(name: str, **options: Any) -> Any:
 
 def complex_array(value: Any) -> Array:
     """An array of the complex dtype of the precision that is set."""
-    return jnp.asarray(value, jnp.result_type(float, jnp.complex64))
+    return jnp.asarray(value, jnp.result_type(complex))
 
 
 def diagonal_and_shift(x: Any, y: Any, z: Any, shift: Any = 0.0) -> Array:

@@ -145,14 +145,18 @@ class NoiseModel(eqx.Module):
         """
         one = 0.1 * probability if one_wire is None else one_wire
         channels = (Depolarising(one),), (Depolarising(probability, 2),)
-        return NoiseModel(*channels, preparation=PreparationNoise(*channels) if preparation else None)
+        return NoiseModel(
+            *channels, preparation=PreparationNoise(*channels) if preparation else None
+        )
 
     @staticmethod
     def damping(probability: Rate, *, preparation: bool = False) -> "NoiseModel":
         """Amplitude damping on every wire of every gate on two wires, by one number; a tenth of it
         after gates on one wire. Arguments as for `depolarising`."""
         channels = (AmplitudeDamping(0.1 * probability),), (AmplitudeDamping(probability),)
-        return NoiseModel(*channels, preparation=PreparationNoise(*channels) if preparation else None)
+        return NoiseModel(
+            *channels, preparation=PreparationNoise(*channels) if preparation else None
+        )
 
     @staticmethod
     def readout_error(probability: Rate) -> "NoiseModel":
