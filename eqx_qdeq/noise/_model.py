@@ -145,18 +145,14 @@ class NoiseModel(eqx.Module):
         """
         one = 0.1 * probability if one_wire is None else one_wire
         channels = (Depolarising(one),), (Depolarising(probability, 2),)
-        return NoiseModel(
-            *channels, preparation=PreparationNoise(*channels) if preparation else None
-        )
+        return _everywhere(*channels, preparation)
 
     @staticmethod
     def damping(probability: Rate, *, preparation: bool = False) -> "NoiseModel":
         """Amplitude damping on every wire of every gate on two wires, by one number; a tenth of it
         after gates on one wire. Arguments as for `depolarising`."""
         channels = (AmplitudeDamping(0.1 * probability),), (AmplitudeDamping(probability),)
-        return NoiseModel(
-            *channels, preparation=PreparationNoise(*channels) if preparation else None
-        )
+        return _everywhere(*channels, preparation)
 
     @staticmethod
     def readout_error(probability: Rate) -> "NoiseModel":
@@ -179,6 +175,11 @@ NoiseModel.__init__.__doc__ = """**Arguments:**
 
 **Raises:** `ValueError` if a channel on two wires is given for gates on one.
 """
+
+
+def _everywhere(one_wire: Channels, two_wire: Channels, preparation: bool) -> NoiseModel:
+    noise = PreparationNoise(one_wire, two_wire) if preparation else None
+    return NoiseModel(one_wire, two_wire, preparation=noise)
 
 
 def _check_one_wire(channels: Channels, name: str) -> None:
