@@ -1,38 +1,20 @@
 """QuantumLayer: encoding + circuit + measurement, as an Equinox module from (d,) to (m,)."""
 
-from typing import Any
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from ._compiled import (
-    AbstractCompiledLayer as AbstractCompiledLayer,
-    HeisenbergLayer,
-    PropagatedLayer,
-    quadratic_forms,
-    ReuploadingLayer,
-)
-from ._engines import Engine, ENGINES, LayerPlan, make_propagator, plan_layer
-from ._noisy import choose_engine, compile_noisy, NOISY_ENGINES
+from ._compiled import AbstractCompiledLayer as AbstractCompiledLayer
+from ._engines import Engine, LayerPlan, make_propagator, plan_layer
+from ._layer_compile import check_engine, compile_layer, samples_per_chunk
+from ._noisy import choose_engine
 from .circuits import Circuit
-from .encodings import (
-    AbstractEncoding,
-    AbstractStateEncoding,
-    DataReuploading,
-)
+from .encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
 from .measurements import AbstractMeasurement
 from .noise import NoiseModel
-from .simulate import (
-    AbstractPropagator,
-    best_block_size,
-    gate_propagator,
-    make_plan,
-    MatrixPropagator,
-)
+from .simulate import AbstractPropagator
 from .simulate._run import Gradient, GRADIENTS
 
 
@@ -79,7 +61,7 @@ class QuantumLayer(eqx.Module):
         noise: NoiseModel | None = None,
         n_trajectories: int = 128,
     ):
-        _check_engine(engine, noise)
+        check_engine(engine, noise, encoding)
         if block_size is not None and block_size < 1:
             raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
         if gradient not in GRADIENTS:
@@ -89,12 +71,6 @@ class QuantumLayer(eqx.Module):
         if n_trajectories < 1:
             raise ValueError(f"`n_trajectories` must be at least 1; got {n_trajectories}.")
         if isinstance(encoding, DataReuploading):
-            if engine in ("operator", "heisenberg"):
-                others = "statevector" if noise is None else "density' or 'trajectories"
-                raise ValueError(
-                    f"data re-uploading puts the data between the gates, so engine {engine!r} "
-                    f"cannot apply; use '{others}', or 'auto'."
-                )
             encoding.cuts(len(circuit))
         measurement.size(circuit.n_qubits)
         dtype = jnp.result_type(float)
@@ -170,7 +146,7 @@ class QuantumLayer(eqx.Module):
             expected_batch=self.expected_batch,
             gradient=self.gradient,
             noise=noise,
-            n_trajectories=n_trajectories or self.n_trajectories,
+            n_trajectories=self.n_trajectories if n_trajectories is None else n_trajectories,
         )
         return eqx.tree_at(lambda l: l.angles, layer, self.angles)
 
@@ -179,7 +155,7 @@ class QuantumLayer(eqx.Module):
 
         **Raises:** `ValueError` if the engine that was asked for cannot, or none is small enough.
         """
-        _check_engine(self.engine, self.noise)
+        check_engine(self.engine, self.noise, self.encoding)
         return choose_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
 
     def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
@@ -203,29 +179,9 @@ class QuantumLayer(eqx.Module):
         if memory < 1:
             raise ValueError(f"`memory` must be a positive number of bytes; got {memory}.")
         layer = self.compile(x.shape[1])
-        return lax.map(jax.checkpoint(lambda one: layer(one)), x, batch_size=self._chunk(x, memory))
-
-    def _chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
-        """How many samples' states fit into so many bytes."""
-        if self.noise is not None:
-            return self._noisy_chunk(x, memory)
-        states = 4  # two while a block is applied, and their cotangents
-        if isinstance(self.encoding, DataReuploading):
-            states += len(self.circuit)
-        else:
-            plan = self.plan(x.shape[1])
-            if plan.engine == "statevector" and self.gradient == "stored":
-                states += 2 * len(plan.plan.blocks) * plan.plan.n_sections
-        return max(1, int(memory // (states * 2 * x.dtype.itemsize * 2**self.n_qubits)))
-
-    def _noisy_chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
-        engine, n = self.noisy_engine(), self.n_qubits
-        numbers = {
-            "heisenberg": 4 * 2**n * self.out_size,
-            "density": 4**n * (4 + len(self.circuit)),
-            "trajectories": self.n_trajectories * 2 * 2**n * (4 + len(self.circuit)),
-        }
-        return max(1, int(memory // (x.dtype.itemsize * numbers[engine])))
+        return lax.map(
+            jax.checkpoint(lambda one: layer(one)), x, batch_size=samples_per_chunk(self, x, memory)
+        )
 
     def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
         """How the layer is evaluated: engine, blocks, operations and bytes. `print` it.
@@ -244,9 +200,10 @@ class QuantumLayer(eqx.Module):
         """
         self._refuse_noise("plan")
         self._state_encoding().check(in_size, self.n_qubits)
-        return self._plan(in_size, self.expected_batch if batch is None else batch)
+        return self.plan_for(in_size, self.expected_batch if batch is None else batch)
 
-    def _plan(self, in_size: int, samples: int) -> LayerPlan:
+    def plan_for(self, in_size: int, samples: int) -> LayerPlan:
+        """The plan for so many samples, whatever `in_size` means to the encoding."""
         encoding = self._state_encoding()
         return plan_layer(
             self.circuit,
@@ -314,85 +271,13 @@ class QuantumLayer(eqx.Module):
         A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
         instead of the layer.
         """
-        encoding = self.encoding
-        if self.noise is not None:
-            return self._compile_noisy(self.noise, in_size, key)
-        _check_engine(self.engine, self.noise)
-        if isinstance(encoding, DataReuploading):
-            return self._compile_reuploading(encoding)
-        assert isinstance(encoding, AbstractStateEncoding)
-        size = 1 << self.n_qubits if in_size is None else in_size
-        propagator = self.propagator(size, evaluations=evaluations)
-        if self._plan(size, self.expected_batch * evaluations).engine == "heisenberg":
-            assert isinstance(propagator, MatrixPropagator)
-            forms = quadratic_forms(self.measurement, propagator.matrix, propagator.matrix)
-            return HeisenbergLayer(forms, propagator, encoding, self.n_qubits)
-        return PropagatedLayer(propagator, encoding, self.measurement, self.n_qubits)
-
-    def _compile_noisy(
-        self, noise: NoiseModel, in_size: int | None, key: PRNGKeyArray | None
-    ) -> AbstractCompiledLayer:
-        sections = [(self.circuit, self.angles)]
-        if isinstance(self.encoding, DataReuploading):
-            sections = self._sections(self.encoding)
-        return compile_noisy(
-            sections,
-            self.encoding,
-            self.measurement,
-            noise,
-            1 << self.n_qubits if in_size is None else in_size,
-            engine=self.noisy_engine(),
-            key=self.own_key() if key is None else key,
-            n_trajectories=self.n_trajectories,
-            block_size=self.block_size,
-            batch=self.expected_batch,
-        )
+        return compile_layer(self, in_size, evaluations, key)
 
     def own_key(self) -> PRNGKeyArray | None:
         """The key from which trajectories are drawn if none is given."""
         if self.trajectory_key is None:
             return None
         return jax.random.wrap_key_data(self.trajectory_key)
-
-    def _sections(self, encoding: DataReuploading) -> list[tuple[Circuit, Array]]:
-        """The circuit between the uploads, with its angles. What stands before the first upload is
-        a section of its own, possibly empty."""
-        cuts = (*encoding.cuts(len(self.circuit)), len(self.circuit))
-        rest, indices = self.circuit, np.arange(self.circuit.n_params)
-        sections, done = [], 0
-        for cut in cuts:
-            (head, head_index), (rest, rest_index) = rest.split(cut - done)
-            sections.append((head, self.angles[indices[np.array(head_index, int)]]))
-            indices, done = indices[np.array(rest_index, int)], cut
-        return sections
-
-    def _compile_reuploading(self, encoding: DataReuploading) -> ReuploadingLayer:
-        sections = [
-            gate_propagator(
-                make_plan(head, self.block_size or best_block_size(head, self.expected_batch)),
-                angles,
-                complex_input=True,
-                gradient=self.gradient,
-            )
-            for head, angles in self._sections(encoding)
-        ]
-        return ReuploadingLayer(sections, encoding, self.measurement, self.n_qubits)
-
-
-def _check_engine(engine: str, noise: Any) -> None:
-    known = (*ENGINES, *(name for name in NOISY_ENGINES if name not in ENGINES))
-    if engine not in known:
-        raise ValueError(f"`engine` must be one of {', '.join(known)}; got {engine!r}.")
-    if noise is None and engine not in ENGINES:
-        raise ValueError(
-            f"engine {engine!r} is for circuits with noise; give `noise`, e.g. noise=NoiseModel(), "
-            "or use another engine."
-        )
-    if noise is not None and engine not in ("auto", *NOISY_ENGINES):
-        raise ValueError(
-            f"engine {engine!r} computes pure states, which noise does not leave; use one of "
-            f"auto, {', '.join(NOISY_ENGINES)}."
-        )
 
 
 QuantumLayer.__init__.__doc__ = """**Arguments:**

@@ -1,6 +1,7 @@
 """What a channel is, and the rates it depends on."""
 
 import abc
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -64,15 +65,15 @@ def check_rate(value: Any, name: str, low: float = 0.0, high: float = 1.0) -> No
         raise ValueError(f"`{name}` must lie in [{low}, {high}]; got {value}.")
 
 
-def probability_field(name: str, **options: Any) -> Any:
-    """The field of a rate in [0, 1], which its error calls `name`."""
+def rate_in_01(name: str) -> Callable[[Any], Rate]:
+    """The converter of a field that is a rate in [0, 1], which its error calls `name`."""
 
     def convert(value: Any) -> Rate:
         rate = as_rate(value)
         check_rate(rate, name)
         return rate
 
-    return eqx.field(converter=convert, **options)
+    return convert
 
 
 def complex_array(value: Any) -> Array:

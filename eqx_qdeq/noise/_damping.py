@@ -14,8 +14,8 @@ from ._channel import (
     check_rate,
     complex_array,
     diagonal_and_shift,
-    probability_field,
     Rate,
+    rate_in_01,
 )
 from ._paulis import PAULIS
 
@@ -32,7 +32,7 @@ def _kept(amplitude: Array) -> Array:
 class AmplitudeDamping(AbstractChannel):
     """Decay from |1⟩ to |0⟩ with the given probability."""
 
-    probability: Rate = probability_field("probability")
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
@@ -48,7 +48,7 @@ class AmplitudeDamping(AbstractChannel):
 class PhaseDamping(AbstractChannel):
     r"""Loss of phase: off-diagonal elements shrink by $\sqrt{1-\gamma}$."""
 
-    probability: Rate = probability_field("probability")
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
@@ -63,7 +63,7 @@ class PhaseDamping(AbstractChannel):
 class Reset(AbstractChannel):
     """The wire is replaced by |0⟩ with the given probability."""
 
-    probability: Rate = probability_field("probability")
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def transfer(self) -> Float[Array, "paulis paulis"]:

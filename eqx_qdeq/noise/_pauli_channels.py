@@ -11,8 +11,8 @@ from ._channel import (
     check_rate,
     complex_array,
     diagonal_and_shift,
-    probability_field,
     Rate,
+    rate_in_01,
 )
 from ._convert import depolarising_parameter
 from ._paulis import pauli_matrices, PAULIS
@@ -26,7 +26,7 @@ class Depolarising(AbstractChannel):
     [`eqx_qdeq.noise.probability_from_infidelity`][].
     """
 
-    probability: Rate = probability_field("probability")
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
     n_wires: int = eqx.field(static=True, default=1)
 
     def __check_init__(self) -> None:
@@ -47,9 +47,9 @@ class Depolarising(AbstractChannel):
 class PauliChannel(AbstractChannel):
     """X, Y and Z with the given probabilities."""
 
-    x: Rate = probability_field("x")
-    y: Rate = probability_field("y")
-    z: Rate = probability_field("z")
+    x: Rate = eqx.field(converter=rate_in_01("x"))
+    y: Rate = eqx.field(converter=rate_in_01("y"))
+    z: Rate = eqx.field(converter=rate_in_01("z"))
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def __check_init__(self) -> None:
@@ -68,7 +68,7 @@ class PauliChannel(AbstractChannel):
 class BitFlip(AbstractChannel):
     """X with the given probability."""
 
-    probability: Rate = probability_field("probability")
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
@@ -83,7 +83,7 @@ class BitFlip(AbstractChannel):
 class PhaseFlip(AbstractChannel):
     """Z with the given probability."""
 
-    probability: Rate = probability_field("probability")
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
