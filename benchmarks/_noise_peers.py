@@ -19,7 +19,8 @@ ONE, TWO = 0.001, 0.01
 
 def noise_model() -> noise.NoiseModel:
     """Depolarising noise after every gate."""
-    return noise.NoiseModel((noise.Depolarising(ONE),), (noise.Depolarising(TWO, 2),))
+    two = noise.Depolarising(probability=TWO, n_wires=2)
+    return noise.NoiseModel((noise.Depolarising(probability=ONE),), (two,))
 
 
 def our_noisy_layer(circuit: Circuit, *, engine: str, batch: int) -> Layer:

@@ -140,4 +140,4 @@ def _gate_channels(
             f"{n_wires} wires, above the given {infidelity:.3g}; check `t1`, `t2` and the times."
         )
     probability = float(parameter * (dim**2 - 1) / dim**2)
-    return (Depolarising(probability, n_wires), *relaxation)
+    return (Depolarising(probability=probability, n_wires=n_wires), *relaxation)

@@ -144,7 +144,8 @@ class NoiseModel(eqx.Module):
         - `preparation`: whether the gates that prepare the encoded state have the same errors.
         """
         one = 0.1 * probability if one_wire is None else one_wire
-        channels = (Depolarising(one),), (Depolarising(probability, 2),)
+        two = Depolarising(probability=probability, n_wires=2)
+        channels = (Depolarising(probability=one),), (two,)
         return _everywhere(*channels, preparation)
 
     @staticmethod
