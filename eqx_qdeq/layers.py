@@ -293,7 +293,7 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
     for encodings that act first), `"density"` (a density matrix for every sample) or
     `"trajectories"` (the mean over state vectors with random errors, for many wires).
 - `block_size`: gates are fused into blocks on at most this many wires; if left out, as many as
-    are estimated to be fastest.
+    are estimated to be fastest. (At most 3 for density matrices and observables under noise.)
 - `expected_batch`: the number of samples that will share the angles, for these estimates.
     Nothing depends on it but speed.
 - `gradient`: what reverse mode keeps where gates are applied to states: `"stored"` (the states

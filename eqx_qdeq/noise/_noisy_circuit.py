@@ -6,6 +6,7 @@ numbers of a state or of an observable.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -21,9 +22,10 @@ from ._readout import ReadoutError
 from ._steps import by_size, gate_stacks, make_steps
 
 
-def _block_size(n_qubits: int) -> int:
-    """Wires of a block: larger blocks pay where it costs more to move the 4ⁿ numbers."""
-    return 2 if n_qubits < 9 else 3
+def _block_size(asked: int | None, n_qubits: int) -> int:
+    """Wires of a block: three pay where it costs more to move the 4ⁿ numbers, more never do."""
+    best = 2 if n_qubits < 9 else 3
+    return min(best if asked is None else asked, 3, n_qubits)
 
 
 class NoisyCircuit(eqx.Module):
@@ -85,7 +87,7 @@ def noisy_circuit(
             transfers = jnp.matmul(after, transfers, precision="highest")
         stacks[k] = transfers
     wires = [step.wires for step in steps]
-    blocks = fuse(wires, min(block_size or _block_size(circuit.n_qubits), circuit.n_qubits))
+    blocks = fuse(wires, _block_size(block_size, circuit.n_qubits))
     return NoisyCircuit(blocks, fused_matrices(stacks, wires, blocks, 4))
 
 
@@ -97,7 +99,8 @@ def preparing_circuit(
         return NoisyCircuit((), [])
     pairs = preparation.pairs(n_qubits)
     once = transfer_of_channels(preparation.two_wire, 2).astype(dtype)
-    powers = {times: jnp.linalg.matrix_power(once, times) for times in sorted(set(pairs.values()))}
+    with jax.default_matmul_precision("highest"):
+        powers = {times: jnp.linalg.matrix_power(once, times) for times in set(pairs.values())}
     blocks, matrices = [], []
     for (a, b), times in pairs.items():
         wires = (min(a, b), max(a, b))

@@ -75,6 +75,13 @@ def test_a_classifier_with_noise():
     assert jnp.abs(rates.two_wire[0].probability) > 0
 
 
+def test_a_batch_in_chunks(tol: float):
+    encoding, d = ENCODINGS["amplitude"]
+    layer, x = make_layer(encoding, model(0.05), "density"), jnp.arange(3.0 * d).reshape(3, d)
+    chunked, at_once = eqx.filter_jit(lambda l: (l.map(x, memory=1), jax.vmap(l)(x)))(layer)
+    np.testing.assert_allclose(chunked, at_once, atol=tol)
+
+
 def test_keys_of_trajectories():
     encoding, d = ENCODINGS["amplitude"]
     layer = make_layer(encoding, model(0.2), "trajectories")
