@@ -28,8 +28,8 @@ def main(
         suite: one or more of "layer" (one evaluation, value and gradient), "solve" (equilibria
             alone), "solvers" (Anderson's and Broyden's methods in other libraries), "train" (a
             full training step), "compile" (the first call), "memory", "engines" (the three of a
-            layer), "scaling" (wires, depth, batch, observables) and "wires" (large state
-            vectors); or "all".
+            layer), "scaling" (wires, depth, batch, observables), "wires" (large state
+            vectors) and "noise"; or "all".
         qubits: the sizes; 4 and 10 are the paper's circuits.
         batch: samples in a batch.
         seconds: how long to measure each table that compares; the others take about as long.

@@ -91,6 +91,11 @@ def times(tables: Sequence[Table]) -> Figure:
     return _stack(tables, lambda axes, table: _barh(axes, table, "median_ms", label))
 
 
+def noise(tables: Sequence[Table]) -> Figure:
+    """The tables with peers; epochs have their numbers in the page."""
+    return times([table for table in tables if table["id"] != "epoch"])
+
+
 def memory(tables: Sequence[Table]) -> Figure | None:
     """Temporary memory of the training step; `None` where XLA does not tell."""
     tables = [t for t in tables if any(row.get("temporary_mib") for row in t["rows"])]
@@ -226,6 +231,7 @@ FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "engines": engines,
     "scaling": scaling,
     "wires": wires,
+    "noise": noise,
 }
 
 

@@ -19,6 +19,7 @@ COLUMNS = {
     "heisenberg_ms": ("heisenberg", "ms"),
     "choice": ("choice", "×"),
     "first_call_s": ("first call", "s"),
+    "epoch_s": ("one epoch", "s"),
     "temporary_mib": ("temporary memory", "MiB"),
     "peak_mib": ("peak of the process", "MiB"),
     "ratio": ("ratio", "×"),
@@ -35,6 +36,7 @@ COLUMNS = {
 _FORMAT = 1
 _ORDER = (
     *("layer", "solve", "solvers", "train", "compile", "memory", "engines", "scaling", "wires"),
+    "noise",
 )
 
 RATIO = "ratio: how many times slower than eqx-qdeq"

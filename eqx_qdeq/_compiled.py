@@ -29,7 +29,22 @@ class AbstractCompiledLayer(eqx.Module):
 
     @abc.abstractmethod
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        """The state that is measured, for one feature vector."""
+        """The state that is measured, for one feature vector.
+
+        **Raises:** `ValueError` under noise, which leaves no pure state.
+        """
+
+    def measure(
+        self, measurement: AbstractMeasurement, x: Float[Array, " d"]
+    ) -> Float[Array, " k"]:
+        """Other observables than the layer's own, from the same preparation."""
+        return measurement.values(self.state(x))
+
+    def probabilities(self, x: Float[Array, " d"]) -> Float[Array, " dim"]:
+        """The probabilities of the outcomes in the computational basis, shape `(2**n,)`; under
+        noise with readout error."""
+        state = self.state(x)
+        return state.real**2 + state.imag**2
 
 
 def propagate(

@@ -6,7 +6,7 @@
   encoded amplitudes.
 
 The last two pay once for the angles and then less for each sample, so the choice depends on how
-many samples share the angles.
+many samples share the angles. Circuits with noise have engines of their own, see `_noisy`.
 """
 
 import dataclasses
@@ -30,8 +30,8 @@ from .simulate import (
 )
 from .simulate._run import Gradient
 
-Engine = Literal["auto", "statevector", "operator", "heisenberg"]
-ENGINES = ("auto", "statevector", "operator", "heisenberg")
+Engine = Literal["auto", "statevector", "operator", "heisenberg", "density", "trajectories"]
+ENGINES = ("auto", "statevector", "operator", "heisenberg")  # of noiseless circuits
 
 # A matrix or a set of forms larger than this is not considered, whatever time it would save.
 _MEMORY = 2**30

@@ -3,32 +3,18 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from ._compiled import (
-    AbstractCompiledLayer as AbstractCompiledLayer,
-    HeisenbergLayer,
-    PropagatedLayer,
-    quadratic_forms,
-    ReuploadingLayer,
-)
-from ._engines import Engine, ENGINES, LayerPlan, make_propagator, plan_layer
+from ._compiled import AbstractCompiledLayer as AbstractCompiledLayer
+from ._engines import Engine, LayerPlan, make_propagator, plan_layer
+from ._layer_compile import check_engine, compile_layer, samples_per_chunk
+from ._noisy import choose_engine
 from .circuits import Circuit
-from .encodings import (
-    AbstractEncoding,
-    AbstractStateEncoding,
-    DataReuploading,
-)
+from .encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
 from .measurements import AbstractMeasurement
-from .simulate import (
-    AbstractPropagator,
-    best_block_size,
-    gate_propagator,
-    make_plan,
-    MatrixPropagator,
-)
+from .noise import NoiseModel
+from .simulate import AbstractPropagator
 from .simulate._run import Gradient, GRADIENTS
 
 
@@ -39,6 +25,9 @@ class QuantumLayer(eqx.Module):
 
     A layer takes one sample of shape `(d,)` to the m measured values; batch it with `jax.vmap`.
     Whatever depends on the angles alone is then computed once for the whole batch.
+
+    With `noise` it is $f_q(x) = \mathrm{Tr}\,O_q\,\Lambda_\theta(\rho(x))$, with every gate and the
+    channels after it in $\Lambda_\theta$.
 
     ??? cite "Reference"
 
@@ -54,6 +43,9 @@ class QuantumLayer(eqx.Module):
     block_size: int | None = eqx.field(static=True)
     expected_batch: int = eqx.field(static=True)
     gradient: Gradient = eqx.field(static=True)
+    noise: NoiseModel | None
+    n_trajectories: int = eqx.field(static=True)
+    trajectory_key: UInt32[Array, "..."] | None
 
     def __init__(
         self,
@@ -66,21 +58,19 @@ class QuantumLayer(eqx.Module):
         block_size: int | None = None,
         expected_batch: int = 256,
         gradient: str = "stored",
+        noise: NoiseModel | None = None,
+        n_trajectories: int = 128,
     ):
-        if engine not in ENGINES:
-            raise ValueError(f"`engine` must be one of {', '.join(ENGINES)}; got {engine!r}.")
+        check_engine(engine, noise, encoding)
         if block_size is not None and block_size < 1:
             raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
         if gradient not in GRADIENTS:
             raise ValueError(f"`gradient` must be one of {', '.join(GRADIENTS)}; got {gradient!r}.")
         if expected_batch < 1:
             raise ValueError(f"`expected_batch` must be at least 1 sample; got {expected_batch}.")
+        if n_trajectories < 1:
+            raise ValueError(f"`n_trajectories` must be at least 1; got {n_trajectories}.")
         if isinstance(encoding, DataReuploading):
-            if engine not in ("auto", "statevector"):
-                raise ValueError(
-                    f"data re-uploading puts the data between the gates, so engine {engine!r} "
-                    "cannot apply; use 'statevector' or 'auto'."
-                )
             encoding.cuts(len(circuit))
         measurement.size(circuit.n_qubits)
         dtype = jnp.result_type(float)
@@ -94,6 +84,12 @@ class QuantumLayer(eqx.Module):
         self.block_size = block_size
         self.expected_batch = expected_batch
         self.gradient = gradient  # pyright: ignore[reportAttributeAccessIssue]
+        self.noise = noise
+        self.n_trajectories = n_trajectories
+        self.trajectory_key = None
+        if engine == "trajectories":
+            # As plain numbers, which can be saved and compared like other leaves.
+            self.trajectory_key = jax.random.key_data(jax.random.fold_in(key, 1))
 
     @property
     def n_qubits(self) -> int:
@@ -111,7 +107,8 @@ class QuantumLayer(eqx.Module):
         """**Arguments:**
 
         - `x`: one sample's features, shape `(d,)`.
-        - `key`: ignored; there so that a layer fits in `equinox.nn.Sequential`.
+        - `key`: for the errors of trajectories; the same ones are drawn in every call if it is left
+            out. Other engines ignore it.
 
         **Returns:**
 
@@ -119,7 +116,47 @@ class QuantumLayer(eqx.Module):
 
         **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
         """
-        return self.compile(x.shape[0])(x)
+        return self.compile(x.shape[0], key=key)(x)
+
+    def with_noise(
+        self,
+        noise: NoiseModel | None,
+        *,
+        engine: str = "auto",
+        n_trajectories: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> "QuantumLayer":
+        """The layer with the same angles and another noise, e.g. to evaluate what was trained.
+
+        **Arguments:**
+
+        - `noise`: the noise; none with `None`.
+        - `engine`, `n_trajectories`: as for the layer.
+        - `key`: for the errors of trajectories, the same ones in every call.
+
+        **Raises:** as the layer.
+        """
+        layer = QuantumLayer(
+            self.circuit,
+            self.encoding,
+            self.measurement,
+            key=jax.random.key(0) if key is None else key,
+            engine=engine,
+            block_size=self.block_size,
+            expected_batch=self.expected_batch,
+            gradient=self.gradient,
+            noise=noise,
+            n_trajectories=self.n_trajectories if n_trajectories is None else n_trajectories,
+        )
+        return eqx.tree_at(lambda l: l.angles, layer, self.angles)
+
+    def noisy_engine(self) -> str:
+        """The engine that evaluates the layer under its noise.
+
+        **Raises:** `ValueError` if the engine that was asked for cannot, or none is small enough.
+        """
+        check_engine(self.engine, self.noise, self.encoding)
+        return choose_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
 
     def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
         """The values for a batch, in chunks that keep within a memory limit.
@@ -142,18 +179,9 @@ class QuantumLayer(eqx.Module):
         if memory < 1:
             raise ValueError(f"`memory` must be a positive number of bytes; got {memory}.")
         layer = self.compile(x.shape[1])
-        return lax.map(jax.checkpoint(lambda one: layer(one)), x, batch_size=self._chunk(x, memory))
-
-    def _chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
-        """How many samples' states fit into so many bytes."""
-        states = 4  # two while a block is applied, and their cotangents
-        if isinstance(self.encoding, DataReuploading):
-            states += len(self.circuit)
-        else:
-            plan = self.plan(x.shape[1])
-            if plan.engine == "statevector" and self.gradient == "stored":
-                states += 2 * len(plan.plan.blocks) * plan.plan.n_sections
-        return max(1, int(memory // (states * 2 * x.dtype.itemsize * 2**self.n_qubits)))
+        return lax.map(
+            jax.checkpoint(lambda one: layer(one)), x, batch_size=samples_per_chunk(self, x, memory)
+        )
 
     def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
         """How the layer is evaluated: engine, blocks, operations and bytes. `print` it.
@@ -167,12 +195,15 @@ class QuantumLayer(eqx.Module):
 
         A [`eqx_qdeq.LayerPlan`][].
 
-        **Raises:** `ValueError` for data re-uploading, which has no plan for the whole circuit.
+        **Raises:** `ValueError` for data re-uploading, which has no plan for the whole circuit, and
+        under noise, where gates are not unitary.
         """
+        self._refuse_noise("plan")
         self._state_encoding().check(in_size, self.n_qubits)
-        return self._plan(in_size, self.expected_batch if batch is None else batch)
+        return self.plan_for(in_size, self.expected_batch if batch is None else batch)
 
-    def _plan(self, in_size: int, samples: int) -> LayerPlan:
+    def plan_for(self, in_size: int, samples: int) -> LayerPlan:
+        """The plan for so many samples, whatever `in_size` means to the encoding."""
         encoding = self._state_encoding()
         return plan_layer(
             self.circuit,
@@ -192,12 +223,20 @@ class QuantumLayer(eqx.Module):
             )
         return self.encoding
 
+    def _refuse_noise(self, what: str) -> None:
+        if self.noise is not None:
+            raise ValueError(
+                f"`{what}` is about the noiseless circuit, and this layer has noise; use "
+                "`layer.with_noise(None)`."
+            )
+
     def propagator(self, in_size: int, *, evaluations: int = 1) -> AbstractPropagator:
         """The circuit as a real-linear map on the encoding's amplitudes.
 
         Computes what depends on the angles alone; `in_size` is the number of features,
         `evaluations` how often the map will be used for each sample.
         """
+        self._refuse_noise("propagator")
         encoding = self._state_encoding()
         return make_propagator(
             self.circuit,
@@ -211,7 +250,13 @@ class QuantumLayer(eqx.Module):
             gradient=self.gradient,
         )
 
-    def compile(self, in_size: int | None = None, *, evaluations: int = 1) -> AbstractCompiledLayer:
+    def compile(
+        self,
+        in_size: int | None = None,
+        *,
+        evaluations: int = 1,
+        key: PRNGKeyArray | None = None,
+    ) -> AbstractCompiledLayer:
         """Does the work that depends on the angles alone.
 
         **Arguments:**
@@ -219,41 +264,20 @@ class QuantumLayer(eqx.Module):
         - `in_size`: the number d of features that the compiled layer will be given. Amplitude
             encoding then skips the amplitudes that are always zero; left out, all 2ⁿ are kept.
         - `evaluations`: how often it will be called for each sample, e.g. in a solve.
+        - `key`: for the errors of trajectories; the layer's own if left out.
 
         **Returns:**
 
         A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
         instead of the layer.
         """
-        encoding = self.encoding
-        if isinstance(encoding, DataReuploading):
-            return self._compile_reuploading(encoding)
-        assert isinstance(encoding, AbstractStateEncoding)
-        size = 1 << self.n_qubits if in_size is None else in_size
-        propagator = self.propagator(size, evaluations=evaluations)
-        if self._plan(size, self.expected_batch * evaluations).engine == "heisenberg":
-            assert isinstance(propagator, MatrixPropagator)
-            forms = quadratic_forms(self.measurement, propagator.matrix, propagator.matrix)
-            return HeisenbergLayer(forms, propagator, encoding, self.n_qubits)
-        return PropagatedLayer(propagator, encoding, self.measurement, self.n_qubits)
+        return compile_layer(self, in_size, evaluations, key)
 
-    def _compile_reuploading(self, encoding: DataReuploading) -> ReuploadingLayer:
-        cuts = (*encoding.cuts(len(self.circuit)), len(self.circuit))
-        # What stands before the first upload is a section of its own, possibly empty.
-        rest, indices = self.circuit, np.arange(self.circuit.n_params)
-        sections, done = [], 0
-        for cut in cuts:
-            (head, head_index), (rest, rest_index) = rest.split(cut - done)
-            sections.append(
-                gate_propagator(
-                    make_plan(head, self.block_size or best_block_size(head, self.expected_batch)),
-                    self.angles[indices[np.array(head_index, int)]],
-                    complex_input=True,
-                    gradient=self.gradient,
-                )
-            )
-            indices, done = indices[np.array(rest_index, int)], cut
-        return ReuploadingLayer(sections, encoding, self.measurement, self.n_qubits)
+    def own_key(self) -> PRNGKeyArray | None:
+        """The key from which trajectories are drawn if none is given."""
+        if self.trajectory_key is None:
+            return None
+        return jax.random.wrap_key_data(self.trajectory_key)
 
 
 QuantumLayer.__init__.__doc__ = """**Arguments:**
@@ -265,16 +289,22 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
 - `engine`: how states are computed: `"statevector"` applies the fused gates to every sample,
     `"operator"` computes the circuit's matrix once for the angles, `"heisenberg"` pulls the
     observables back through the circuit once; `"auto"` takes the one with the lowest estimated
-    cost, which [`eqx_qdeq.QuantumLayer.plan`][] tells.
+    cost, which [`eqx_qdeq.QuantumLayer.plan`][] tells. Under noise: `"heisenberg"` (the default
+    for encodings that act first), `"density"` (a density matrix for every sample) or
+    `"trajectories"` (the mean over state vectors with random errors, for many wires).
 - `block_size`: gates are fused into blocks on at most this many wires; if left out, as many as
-    are estimated to be fastest.
+    are estimated to be fastest. (At most 3 for density matrices and observables under noise.)
 - `expected_batch`: the number of samples that will share the angles, for these estimates.
     Nothing depends on it but speed.
 - `gradient`: what reverse mode keeps where gates are applied to states: `"stored"` (the states
     before every block), `"checkpointed"` (those before every section of a periodic circuit) or
     `"uncomputed"` (none: blocks are undone by their adjoints; then neither forward mode nor second
     derivatives work, so not within an equilibrium with [`eqx_qdeq.ImplicitAdjoint`][]).
+- `noise`: what goes wrong; the circuit is noiseless if left out. Its rates are leaves of the layer:
+    those that are numbers are fixed, those that are JAX arrays are trained.
+- `n_trajectories`: state vectors in a mean. Their errors are drawn from `key` and are the same ones
+    in every call, so that a solver sees a function; all samples share them.
 
-**Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding,
-or a number is not positive.
+**Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding or
+the noise, or a number is not positive.
 """

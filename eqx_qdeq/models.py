@@ -39,6 +39,7 @@ from .equilibrium import (
 )
 from .layers import QuantumLayer
 from .measurements import AbstractMeasurement, PauliZ
+from .noise import NoiseModel
 
 _CIRCUITS = (
     "paper",
@@ -172,8 +173,29 @@ class QDEQClassifier(EquilibriumClassifier):
     def logits(
         self, fn: Any, state: Float[Array, " m"], *, key: PRNGKeyArray | None
     ) -> Float[Array, " classes"]:
-        values = state if self.readout is None else self.readout.values(fn.state(state))
+        values = state if self.readout is None else fn.measure(self.readout, state)
         return self.head(values, key=key)
+
+    def with_noise(
+        self,
+        noise: NoiseModel | None,
+        *,
+        engine: str = "auto",
+        n_trajectories: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> "QDEQClassifier":
+        """The classifier with the same parameters and a noisy circuit, to be evaluated or trained.
+
+        The noise is no part of `config`: to load a saved noisy classifier, give one of the same
+        structure as `like`.
+
+        **Arguments:** as for [`eqx_qdeq.QuantumLayer.with_noise`][].
+        """
+        layer_of = lambda model: model.deq.cell.layer
+        layer = layer_of(self).with_noise(
+            noise, engine=engine, n_trajectories=n_trajectories, key=key
+        )
+        return eqx.tree_at(layer_of, self, layer)
 
     @property
     def config(self) -> dict[str, Any]:

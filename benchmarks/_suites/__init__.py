@@ -9,6 +9,7 @@ from ._compile import compile_times
 from ._engines import engines
 from ._layer import layer
 from ._memory import memory
+from ._noise import noise
 from ._scaling import scaling
 from ._solve import solve
 from ._solvers import solvers
@@ -27,4 +28,5 @@ SUITES: dict[str, Suite] = {
     "engines": engines,
     "scaling": scaling,
     "wires": wires,
+    "noise": noise,
 }

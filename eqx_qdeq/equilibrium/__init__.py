@@ -13,6 +13,10 @@ from ._adjoints import (
     solve_adjoint as solve_adjoint,
     UnrolledAdjoint as UnrolledAdjoint,
 )
+from ._bound import (
+    AbstractBoundCell as AbstractBoundCell,
+    AbstractCompiledCell as AbstractCompiledCell,
+)
 from ._cell import AbstractCell as AbstractCell, FunctionCell as FunctionCell
 from ._compare_adjoints import (
     AdjointComparison as AdjointComparison,
@@ -46,11 +50,7 @@ from ._jacobians import (
     spectral_radius as spectral_radius,
 )
 from ._qdeq import QDEQ as QDEQ
-from ._quantum_cell import (
-    AbstractBoundCell as AbstractBoundCell,
-    AbstractCompiledCell as AbstractCompiledCell,
-    QuantumCell as QuantumCell,
-)
+from ._quantum_cell import QuantumCell as QuantumCell
 from ._sampled import (
     AbstractSampledBackward as AbstractSampledBackward,
     JacobianBackward as JacobianBackward,

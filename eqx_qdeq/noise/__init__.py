@@ -1,15 +1,11 @@
 """Noise: channels with differentiable rates, and circuits evaluated under them."""
 
-from ._channels import (
-    AbstractChannel as AbstractChannel,
-    AmplitudeDamping as AmplitudeDamping,
-    BitFlip as BitFlip,
-    Depolarising as Depolarising,
-    PauliChannel as PauliChannel,
-    PhaseDamping as PhaseDamping,
-    PhaseFlip as PhaseFlip,
-    Reset as Reset,
-    ThermalRelaxation as ThermalRelaxation,
+from ._aer import from_aer as from_aer
+from ._channel import AbstractChannel as AbstractChannel, Branches as Branches
+from ._coherent import (
+    CoherentRotation as CoherentRotation,
+    KrausChannel as KrausChannel,
+    OverRotation as OverRotation,
 )
 from ._convert import (
     average_infidelity as average_infidelity,
@@ -17,5 +13,28 @@ from ._convert import (
     probability_from_infidelity as probability_from_infidelity,
     probability_from_parameter as probability_from_parameter,
 )
+from ._damping import (
+    AmplitudeDamping as AmplitudeDamping,
+    PhaseDamping as PhaseDamping,
+    Reset as Reset,
+    ThermalRelaxation as ThermalRelaxation,
+)
+from ._devices import (
+    Calibration as Calibration,
+    device_model as device_model,
+    DEVICES as DEVICES,
+)
 from ._evolve import density_values as density_values, noisy_forms as noisy_forms
-from ._model import NoiseModel as NoiseModel
+from ._model import (
+    GateNoise as GateNoise,
+    NoiseModel as NoiseModel,
+    PreparationNoise as PreparationNoise,
+)
+from ._pauli_channels import (
+    BitFlip as BitFlip,
+    Depolarising as Depolarising,
+    PauliChannel as PauliChannel,
+    PhaseFlip as PhaseFlip,
+)
+from ._readout import ReadoutError as ReadoutError
+from ._trajectories import trajectory_values as trajectory_values

@@ -1,98 +1,57 @@
-r"""Noisy circuits in the Pauli basis.
+"""Noisy circuits evaluated: observables pulled back, or a density matrix carried forwards."""
 
-A state is the real vector of its $4^n$ Pauli expectation values, an observable that of its Pauli
-coefficients. A gate and the noise after it are one real matrix on the gate's wires; its transpose
-is the Heisenberg picture.
-"""
-
-import functools as ft
-
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement
-from ..simulate._qujax import constant_matrix, entry_layout, gate_entries, is_constant
 from ._model import NoiseModel
-
-_PAULIS = np.array(
-    [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]], complex
+from ._noisy_circuit import noisy_circuit, NoisyCircuit, observables, preparing_circuit
+from ._paulis import (
+    among_all_paulis,
+    diagonal_part,
+    matrices_of_paulis,
+    paulis_of_parts as paulis_of_parts,
+    walsh_hadamard,
 )
-_dot = ft.partial(jnp.tensordot, precision="highest")
+from ._readout import ReadoutError
 
 
-@ft.cache
-def _pauli_matrices(k: int) -> np.ndarray:
-    """All products of k Paulis, shape `(4**k, 2**k, 2**k)`."""
-    out = np.ones((1, 1, 1), complex)
-    for _ in range(k):
-        out = np.stack([np.kron(a, b) for a in out for b in _PAULIS])
-    return out
+def pulled_back(
+    circuits: tuple[NoisyCircuit, ...],
+    measurement: AbstractMeasurement,
+    n_qubits: int,
+    readout: ReadoutError | None,
+    dtype: np.dtype,
+) -> Float[Array, "..."]:
+    """Pauli coefficients of the observables before the circuits, shape `(4,) * n + (m,)`."""
+    coefficients = observables(measurement, n_qubits, readout, dtype)
+    if coefficients.shape[0] == 2:
+        coefficients = among_all_paulis(coefficients)
+    for circuit in reversed(circuits):
+        coefficients = circuit.pull(coefficients)
+    return coefficients
 
 
-def _unitary_transfer(unitary: Array) -> Array:
-    k = unitary.shape[0].bit_length() - 1
-    paulis = jnp.asarray(_pauli_matrices(k), unitary.dtype)
-    turned = jnp.einsum("ab,jbc,dc->jad", unitary, paulis, unitary.conj(), precision="highest")
-    return jnp.einsum("iab,jba->ij", paulis, turned, precision="highest").real / 2**k
+def values_of_paulis(
+    vector: Float[Array, "..."], measurement: AbstractMeasurement, readout: ReadoutError | None
+) -> Float[Array, " m"]:
+    """The measured values of a density matrix, given by its Pauli expectation values."""
+    coefficients = observables(measurement, vector.ndim, readout, vector.dtype)
+    if coefficients.shape[0] == 2:
+        vector = diagonal_part(vector)
+    flat = coefficients.reshape(-1, coefficients.shape[-1])
+    return jnp.dot(vector.reshape(-1), flat, precision="highest")
 
 
-def _transfers(circuit: Circuit, angles: Array, noise: NoiseModel) -> list[Array]:
-    """For each gate, its transfer matrix with the noise after it."""
-    entries, (starts, _) = gate_entries(circuit, angles), entry_layout(circuit)
-    noises = {k: noise.transfer(k) for k in {len(w) for w in circuit.wires}}
-    out = []
-    for g, (gate, wires) in enumerate(zip(circuit.gates, circuit.wires, strict=True)):
-        dim = 2 ** len(wires)
-        if is_constant(gate):
-            unitary = jnp.asarray(constant_matrix(gate), entries.dtype)  # pyright: ignore
-        else:
-            unitary = entries[starts[g] : starts[g] + dim**2].reshape(dim, dim)
-        matrix, after = _unitary_transfer(unitary), noises[len(wires)]
-        if after is not None:
-            matrix = jnp.dot(after.astype(matrix.dtype), matrix, precision="highest")
-        out.append(matrix)
-    return out
-
-
-def _apply(matrix: Array, vector: Array, wires: tuple[int, ...]) -> Array:
-    """A matrix on the Pauli axes of `wires`; further axes of `vector` come last."""
-    k = len(wires)
-    out = _dot(matrix.reshape((4,) * (2 * k)), vector, (tuple(range(k, 2 * k)), wires))
-    return jnp.moveaxis(out, tuple(range(k)), wires)
-
-
-def _to_paulis(matrices: Complex[Array, "m dim dim"]) -> Array:
-    r"""$\mathrm{Tr}\,P M$ for all Paulis, shape `(4,) * n + (m,)`."""
-    m, dim, _ = matrices.shape
-    n = dim.bit_length() - 1
-    out = jnp.moveaxis(matrices, 0, -1).reshape((2,) * (2 * n) + (m,))
-    paulis = jnp.asarray(_PAULIS, matrices.dtype)
-    for w in range(n):
-        # Wires done stand in front; the next row axis is w, its column n rows further on.
-        out = _dot(paulis, out, ((2, 1), (w, n)))
-        out = jnp.moveaxis(out, 0, w)
-    return out.real
-
-
-def _from_paulis(coefficients: Array) -> Array:
-    """The matrices with these Pauli coefficients, shape `(m, 2**n, 2**n)`."""
-    n, m = coefficients.ndim - 1, coefficients.shape[-1]
-    paulis = jnp.asarray(_PAULIS, jnp.result_type(coefficients.dtype, jnp.complex64))
-    out = coefficients.astype(paulis.dtype)
-    for _ in range(n):
-        # Takes the first wire's axis away and appends its row and column at the end.
-        out = _dot(out, paulis, ((0,), (0,)))
-    rows, columns = range(1, 2 * n + 1, 2), range(2, 2 * n + 1, 2)
-    return out.transpose((0, *rows, *columns)).reshape(m, 2**n, 2**n)
-
-
-def _observables(measurement: AbstractMeasurement, n: int, dtype: np.dtype) -> Array:
-    """Pauli coefficients of the observables, shape `(4,) * n + (m,)`."""
-    eye = jnp.eye(2**n, dtype=jnp.result_type(dtype, jnp.complex64))
-    return _to_paulis(measurement.apply(eye)) / 2**n
+def probabilities_of_paulis(
+    vector: Float[Array, "..."], readout: ReadoutError | None
+) -> Float[Array, " dim"]:
+    """The probabilities of the outcomes of a density matrix, shape `(2**n,)`."""
+    n = vector.ndim
+    out = walsh_hadamard(diagonal_part(vector), n).reshape(-1) / 2**n
+    return out if readout is None else readout.on_probabilities(out)
 
 
 def noisy_forms(
@@ -104,24 +63,39 @@ def noisy_forms(
     r"""The observables pulled back through the noisy circuit, $A_q=\Lambda^\dagger(O_q)$.
 
     Then $f_q=\langle\psi|A_q|\psi\rangle$ for every state $|\psi\rangle$ that enters the circuit:
-    one pass serves any number of samples.
+    one pass serves any number of samples. Layers do this themselves, with
+    `QuantumLayer(..., noise=...)`.
 
     **Arguments:**
 
     - `circuit`: the circuit.
     - `angles`: its angles in radians, shape `(n_params,)`.
     - `measurement`: what is read out.
-    - `noise`: the noise after each gate.
+    - `noise`: the noise, readout error and the preparation of amplitudes included.
 
     **Returns:**
 
     Hermitian matrices, shape `(m, 2**n, 2**n)`. For real amplitudes their real parts suffice.
     """
-    coefficients = _observables(measurement, circuit.n_qubits, angles.dtype)
-    transfers = _transfers(circuit, angles, noise)
-    for matrix, wires in zip(reversed(transfers), reversed(circuit.wires), strict=True):
-        coefficients = _apply(matrix.T, coefficients, wires)
-    return _from_paulis(coefficients)
+    n = circuit.n_qubits
+    parts = real_forms(
+        _circuits(circuit, angles, noise), measurement, n, noise.readout, angles.dtype, n, False
+    )
+    return parts[0] + 1j * parts[1]
+
+
+def real_forms(
+    circuits: tuple[NoisyCircuit, ...],
+    measurement: AbstractMeasurement,
+    n_qubits: int,
+    readout: ReadoutError | None,
+    dtype: np.dtype,
+    n_low: int,
+    is_real: bool,
+) -> Float[Array, "parts m rows rows"]:
+    """As `noisy_forms`, in parts and for states of which the last `n_low` wires are not |0⟩."""
+    coefficients = pulled_back(circuits, measurement, n_qubits, readout, dtype)
+    return matrices_of_paulis(coefficients, n_low, is_real)
 
 
 def density_values(
@@ -142,8 +116,14 @@ def density_values(
 
     The measured values, shape `(m,)`.
     """
-    vector = _to_paulis(jax.lax.expand_dims(jnp.outer(state, state.conj()), (0,)))
-    for matrix, wires in zip(_transfers(circuit, angles, noise), circuit.wires, strict=True):
-        vector = _apply(matrix, vector, wires)
-    observables = _observables(measurement, circuit.n_qubits, angles.dtype)
-    return _dot(vector[..., 0], observables, circuit.n_qubits)
+    vector = paulis_of_parts(jnp.stack([state.real, state.imag]))
+    for part in _circuits(circuit, angles, noise):
+        vector = part.push(vector.astype(angles.dtype))
+    return values_of_paulis(vector, measurement, noise.readout)
+
+
+def _circuits(
+    circuit: Circuit, angles: Array, noise: NoiseModel
+) -> tuple[NoisyCircuit, NoisyCircuit]:
+    before = preparing_circuit(noise.preparation, circuit.n_qubits, angles.dtype)
+    return before, noisy_circuit(circuit, angles, noise)

@@ -1,56 +1,192 @@
-"""NoiseModel: which channels follow which gates."""
+"""NoiseModel: which channels follow which gates, and what else goes wrong."""
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-from ._channels import AbstractChannel
+from ._channel import AbstractChannel, Rate
+from ._coherent import OverRotation
+from ._damping import AmplitudeDamping
+from ._pauli_channels import Depolarising
+from ._readout import ReadoutError
+
+Channels = tuple[AbstractChannel, ...]
+
+
+class GateNoise(eqx.Module):
+    """The channels after some gates, in place of those that a model has for all gates."""
+
+    channels: Channels
+    gate: str | None = eqx.field(static=True, default=None)
+    wires: tuple[int, ...] | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.gate is None and self.wires is None:
+            raise ValueError("`GateNoise` names neither a `gate` nor `wires`; name at least one.")
+
+    def matches(self, gate: object, wires: tuple[int, ...]) -> bool:
+        """Whether the channels follow this gate."""
+        return self.gate in (None, gate) and self.wires in (None, wires)
+
+
+GateNoise.__init__.__doc__ = """**Arguments:**
+
+- `channels`: what follows the gates; `()` for gates without noise.
+- `gate`: the name of the gates, e.g. `"CX"`; all gates if left out.
+- `wires`: the wires of the gates, in the gate's own order, e.g. `(0, 1)`; all wires if left out.
+
+**Raises:** `ValueError` if neither is given.
+"""
+
+
+class PreparationNoise(eqx.Module):
+    r"""The noise of the gates that prepare the encoded state.
+
+    - *Amplitude encodings.* An arbitrary state on n wires costs $2^n-2$ CX gates (and as many
+      rotations, which are not counted): so many times do `two_wire` channels act, spread evenly
+      over the pairs of neighbouring wires in a ring. They act on the prepared state: what an early
+      error does to the gates after it is left out.
+    - *Angle encodings and re-uploading.* Every feature is a rotation, which `one_wire` channels
+      follow.
+
+    ??? cite "Reference"
+
+        V. Bergholm, J. J. Vartiainen, M. Möttönen and M. M. Salomaa, "Quantum circuits with
+        uniformly controlled one-qubit gates", Phys. Rev. A 71, 052330 (2005).
+    """
+
+    one_wire: Channels = ()
+    two_wire: Channels = ()
+    n_gates: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        _check_one_wire(self.one_wire, "one_wire")
+        if self.n_gates is not None and self.n_gates < 0:
+            raise ValueError(f"`n_gates` must be at least 0; got {self.n_gates}.")
+
+    def pairs(self, n_qubits: int) -> dict[tuple[int, int], int]:
+        """How many two-wire gates of an amplitude encoding act on which wires."""
+        count = 2**n_qubits - 2 if self.n_gates is None else self.n_gates
+        ring = [(w, w + 1) for w in range(n_qubits - 1)]
+        if n_qubits > 2:
+            ring.append((n_qubits - 1, 0))
+        if count and not ring:
+            raise ValueError(f"one wire has no two-wire gates, but `n_gates` is {count}; use 0.")
+        each = {pair: (count + len(ring) - 1 - i) // len(ring) for i, pair in enumerate(ring)}
+        return {pair: times for pair, times in each.items() if times}
+
+
+PreparationNoise.__init__.__doc__ = """**Arguments:**
+
+- `one_wire`: channels after each rotation of an angle encoding.
+- `two_wire`: channels after each two-wire gate of an amplitude encoding.
+- `n_gates`: the two-wire gates of an amplitude encoding; 2ⁿ - 2 if left out.
+
+**Raises:** `ValueError` for a negative number, or a channel on two wires given as `one_wire`.
+"""
 
 
 class NoiseModel(eqx.Module):
-    """Channels that follow every gate, by the number of the gate's wires.
+    """What goes wrong in a circuit. A model without arguments is the noiseless circuit.
 
-    A channel on one wire acts on each wire of the gate, one on two wires on both. Channels act in
-    the order given. A model without channels is the noiseless circuit.
+    A channel on one wire acts on each wire of the gate that it follows, one on two wires on both.
+    Channels act in the order given.
+
+    Numbers are fixed and JAX arrays can be trained, as everywhere here: give rates as numbers
+    unless you mean to learn them.
     """
 
-    one_wire: tuple[AbstractChannel, ...] = ()
-    two_wire: tuple[AbstractChannel, ...] = ()
+    one_wire: Channels = ()
+    two_wire: Channels = ()
+    overrides: tuple[GateNoise, ...] = ()
+    idle: Channels = ()
+    over_rotation: OverRotation | None = None
+    preparation: PreparationNoise | None = None
+    readout: ReadoutError | None = None
 
     def __check_init__(self) -> None:
-        for channel in self.one_wire:
-            if channel.n_wires != 1:
-                raise ValueError(
-                    f"`one_wire` takes channels on one wire; got {type(channel).__name__} on "
-                    f"{channel.n_wires}. Give it as `two_wire`."
-                )
+        _check_one_wire(self.one_wire, "one_wire")
+        _check_one_wire(self.idle, "idle")
 
-    def transfer(self, n_wires: int) -> Float[Array, "paulis paulis"] | None:
-        """The Pauli transfer matrix of all that follows a gate on so many wires, or `None`.
+    def after(self, gate: object, wires: tuple[int, ...]) -> Channels:
+        """The channels that follow a gate.
 
-        **Raises:** `ValueError` for a gate on three wires or more, if there is noise on two.
+        **Raises:** `ValueError` if it acts on three wires or more and there is noise on two, or if
+        a channel does not fit its wires.
         """
-        channels = self.one_wire if n_wires == 1 else self.two_wire
-        if not channels:
-            return None
-        if n_wires > 2:
-            raise ValueError(
-                f"no noise is defined for a gate on {n_wires} wires; write it as gates on one and "
-                "two wires."
-            )
-        total = jnp.eye(4**n_wires)
+        for override in self.overrides:
+            if override.matches(gate, wires):
+                channels = override.channels
+                break
+        else:
+            channels = self.one_wire if len(wires) == 1 else self.two_wire
+            if channels and len(wires) > 2:
+                raise ValueError(
+                    f"no noise is defined for a gate on {len(wires)} wires; write it as gates on "
+                    "one and two wires, or name it in `overrides`."
+                )
         for channel in channels:
-            matrix = channel.transfer()
-            if channel.n_wires < n_wires:
-                matrix = jnp.kron(matrix, matrix)
-            total = jnp.dot(matrix, total, precision="highest")
-        return total
+            if channel.n_wires not in (1, len(wires)):
+                raise ValueError(
+                    f"{type(channel).__name__} on {channel.n_wires} wires cannot follow a gate on "
+                    f"wires {wires}; use channels on one wire, or on as many as the gate has."
+                )
+        return channels
+
+    @staticmethod
+    def depolarising(
+        probability: Rate, *, one_wire: Rate | None = None, preparation: bool = False
+    ) -> "NoiseModel":
+        """Depolarising noise after every gate, by one number.
+
+        **Arguments:**
+
+        - `probability`: of an error after a gate on two wires. A number is fixed, an array trained.
+        - `one_wire`: of an error after a gate on one wire; a tenth of it if left out.
+        - `preparation`: whether the gates that prepare the encoded state have the same errors.
+        """
+        one = 0.1 * probability if one_wire is None else one_wire
+        two = Depolarising(probability=probability, n_wires=2)
+        channels = (Depolarising(probability=one),), (two,)
+        return _everywhere(*channels, preparation)
+
+    @staticmethod
+    def damping(probability: Rate, *, preparation: bool = False) -> "NoiseModel":
+        """Amplitude damping on every wire of every gate on two wires, by one number; a tenth of it
+        after gates on one wire. Arguments as for `depolarising`."""
+        channels = (AmplitudeDamping(0.1 * probability),), (AmplitudeDamping(probability),)
+        return _everywhere(*channels, preparation)
+
+    @staticmethod
+    def readout_error(probability: Rate) -> "NoiseModel":
+        """Perfect gates, and every measured bit flipped with this probability."""
+        return NoiseModel(readout=ReadoutError(probability, probability))
 
 
 NoiseModel.__init__.__doc__ = """**Arguments:**
 
 - `one_wire`: channels after each gate on one wire.
 - `two_wire`: channels after each gate on two wires.
+- `overrides`: [`eqx_qdeq.noise.GateNoise`][] for some gates; the first that matches replaces
+    `one_wire` or `two_wire`.
+- `idle`: channels on a wire in each moment in which it waits. Gates are scheduled as early as
+    possible, in moments that all last equally long. Encoding and circuit are scheduled apart, and
+    so are the sections between which features or values are put in.
+- `over_rotation`: rotations turn by too much.
+- `preparation`: noise of the gates that prepare the encoded state.
+- `readout`: confusion of the measured bits.
 
 **Raises:** `ValueError` if a channel on two wires is given for gates on one.
 """
+
+
+def _everywhere(one_wire: Channels, two_wire: Channels, preparation: bool) -> NoiseModel:
+    noise = PreparationNoise(one_wire, two_wire) if preparation else None
+    return NoiseModel(one_wire, two_wire, preparation=noise)
+
+
+def _check_one_wire(channels: Channels, name: str) -> None:
+    for channel in channels:
+        if channel.n_wires != 1:
+            raise ValueError(
+                f"`{name}` takes channels on one wire; got {type(channel).__name__} on "
+                f"{channel.n_wires}. Give it as `two_wire`."
+            )

@@ -14,13 +14,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
 from ..measurements import AbstractMeasurement
-from ._bases import Group, group_observables
+from ._bases import BasisOutcomes, Group, group_observables
 from ._rules import gate_rules, ONE, ShiftRule
 from ._sampling import Estimate, estimate, Sampling
 
@@ -29,19 +29,29 @@ Blocks = tuple[Float[Array, " _"], ...]
 
 @runtime_checkable
 class Prepares(Protocol):
-    """What prepares a state: a compiled layer, or a cell with its sample filled in."""
+    """What is measured: a compiled layer, or a cell with its sample filled in."""
 
-    def state(self, x: Float[Array, " d"], /) -> Complex[Array, " dim"]: ...
+    def measure(
+        self, measurement: AbstractMeasurement, x: Float[Array, " d"], /
+    ) -> Float[Array, " k"]: ...
+
+    def probabilities(self, x: Float[Array, " d"], /) -> Float[Array, " dim"]: ...
 
 
 def read_all(
     measurements: Sequence[AbstractMeasurement],
-    prepares: "Prepares",
+    prepares: Prepares,
     x: Float[Array, " d"],
 ) -> list[Float[Array, " values"]]:
-    """What several measurements give for one preparation. All that the shots know of a layer."""
-    state = prepares.state(x)
-    return [measurement.values(state) for measurement in measurements]
+    """What several measurements give for one preparation, with noise and readout error. All that
+    the shots know of a layer."""
+    out = []
+    for measurement in measurements:
+        if isinstance(measurement, BasisOutcomes) and not measurement.rotations:
+            out.append(prepares.probabilities(x))
+        else:
+            out.append(prepares.measure(measurement, x))
+    return out
 
 
 class AbstractRun(eqx.Module):
@@ -110,9 +120,12 @@ class LayerRun(AbstractRun):
         """The layer with these angles, one for each gate."""
         if shared:
             return _with_fields(self.template, angles=gate_angles)
-        return _with_fields(
-            self.template, angles=gate_angles, engine="statevector", expected_batch=1
-        )
+        engine = self.template.engine
+        if self.template.noise is None:
+            engine = "statevector"
+        elif engine in ("auto", "heisenberg"):
+            engine = "density"
+        return _with_fields(self.template, angles=gate_angles, engine=engine, expected_batch=1)
 
     def read(
         self,

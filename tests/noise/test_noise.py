@@ -1,5 +1,6 @@
 """Channels and noisy circuits, against PennyLane and finite differences."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +33,14 @@ STRINGS = PauliStrings(["Z0", "Z1 Z2", "X0 Y1"])
 STATE = np.array([1, 2, -1, 0.5, 1, 0, 3, 1]) / np.linalg.norm([1, 2, -1, 0.5, 1, 0, 3, 1])
 
 
+CHANNELS = {
+    **{name: ours for name, (ours, _) in PAIRS.items()},
+    "pauli": lambda p: noise.PauliChannel(p / 2, p / 4, p / 8),
+    "two wires": lambda p: noise.Depolarising(p, 2),
+    "rotation": lambda p: noise.CoherentRotation("ZX", p),
+}
+
+
 def transfer_of(kraus: list[np.ndarray]) -> np.ndarray:
     def applied(m: np.ndarray) -> np.ndarray:
         return sum(k @ m @ k.conj().T for k in kraus)
@@ -45,6 +54,47 @@ def test_channels_are_pennylanes(name: str, p: float):
     ours, theirs = PAIRS[name]
     expected = transfer_of(theirs(p, wires=0).kraus_matrices())
     np.testing.assert_allclose(ours(p).transfer(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_branches_are_the_channel(name: str, tol: float):
+    """The sums that trajectories draw from, with their derivatives at a rate of zero too."""
+
+    def by_branches(p: jax.Array) -> jax.Array:
+        weights, operators = CHANNELS[name](p).branches()
+        paulis = (
+            PAULIS if operators.shape[1] == 2 else [np.kron(a, b) for a in PAULIS for b in PAULIS]
+        )
+        paulis = jnp.asarray(np.array(paulis), operators.dtype)
+        out = jnp.einsum(
+            "k,iab,kbc,jcd,kad->ij", weights, paulis, operators, paulis, operators.conj()
+        )
+        return out.real / operators.shape[1]
+
+    for p in (jnp.array(0.0), jnp.array(0.3)):
+        channel = lambda p: CHANNELS[name](p).transfer()
+        np.testing.assert_allclose(by_branches(p), channel(p), atol=tol)
+        slopes = jax.jacfwd(by_branches)(p), jax.jacfwd(channel)(p)
+        np.testing.assert_allclose(*slopes, atol=10 * tol)
+
+
+def test_kraus_operators_and_rotations_are_pennylanes(tol: float):
+    kraus = qml.AmplitudeDamping(0.3, wires=0).kraus_matrices()
+    channel = noise.KrausChannel(np.array(kraus))
+    np.testing.assert_allclose(channel.transfer(), noise.AmplitudeDamping(0.3).transfer(), atol=tol)
+    pair = noise.KrausChannel(np.array([np.kron(a, b) for a in kraus for b in kraus]))
+    one = np.asarray(channel.transfer())
+    np.testing.assert_allclose(pair.transfer(), np.kron(one, one), atol=tol)
+    rotation = noise.CoherentRotation("Y", 0.4)
+    expected = transfer_of([qml.matrix(qml.RY(0.4, 0))])
+    np.testing.assert_allclose(rotation.transfer(), expected, atol=tol)
+
+
+def test_numbers_are_fixed_and_arrays_are_trained():
+    leaves = lambda channel: jax.tree.leaves(eqx.filter(channel, eqx.is_inexact_array))
+    assert leaves(noise.Depolarising(0.1)) == []
+    assert len(leaves(noise.ThermalRelaxation(50.0, jnp.array(70.0), 0.1))) == 1
+    assert leaves(noise.ReadoutError((0.1, 0.2), 0.1)) == []
 
 
 @given(p=st.floats(0, 1))
@@ -138,5 +188,17 @@ def test_bad_input_is_refused():
         noise.PauliChannel(0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="two_wire"):
         noise.NoiseModel((noise.Depolarising(0.1, 2),))
+    with pytest.raises(ValueError, match="keep the trace"):
+        noise.KrausChannel(0.9 * np.eye(2)[None])
+    with pytest.raises(ValueError, match="shape"):
+        noise.KrausChannel(np.eye(2))
+    with pytest.raises(ValueError, match="letters"):
+        noise.CoherentRotation("ZZZ", 0.1)
+    with pytest.raises(ValueError, match="p01"):
+        noise.ReadoutError(1.2, 0.0)
+    with pytest.raises(ValueError, match="neither"):
+        noise.GateNoise((noise.BitFlip(0.1),))
+    with pytest.raises(ValueError, match="n_gates"):
+        noise.PreparationNoise(n_gates=-1)
     with pytest.raises(ValueError, match="3 wires"):
-        noise.NoiseModel(two_wire=(noise.BitFlip(0.1),)).transfer(3)
+        noise.NoiseModel(two_wire=(noise.BitFlip(0.1),)).after("CCX", (0, 1, 2))

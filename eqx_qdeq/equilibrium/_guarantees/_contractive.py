@@ -6,9 +6,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...encodings import AmplitudeEncoding, normalise
+from ...layers import QuantumLayer
+from .._bound import AbstractBoundCell, AbstractCompiledCell
 from .._cell import AbstractCell
-from .._injection import AbstractLinearInjection, AngleFeedback
-from .._quantum_cell import AbstractBoundCell, AbstractCompiledCell, QuantumCell
+from .._injection import AbstractInjection, AbstractLinearInjection, AngleFeedback
+from .._quantum_cell import QuantumCell
 from .._solvers._base import is_number
 from ._boxes import box_of_values, InputMap, largest_feedback
 from ._lipschitz_angles import angle_slope
@@ -46,6 +48,7 @@ class ContractiveCell(AbstractCell):
     def quantum_cell(self, in_size: int) -> QuantumCell:
         """The quantum cell with the bounded feedback, for samples of `in_size` features."""
         layer, injection = self.cell.layer, self.cell.injection
+        _check_noise(layer, injection)
         if isinstance(injection, AngleFeedback):
             shrink = _shrinkage(self.factor, angle_slope(self.cell, in_size))
             bounded = AngleFeedback(
@@ -118,6 +121,23 @@ def contractive(cell: QuantumCell, factor: float | Float[Array, ""] = 0.9) -> Co
     **Raises:** `TypeError` for another kind of cell, `ValueError` for a factor out of range.
     """
     return ContractiveCell(cell, factor)
+
+
+def _check_noise(layer: QuantumLayer, injection: AbstractInjection) -> None:
+    """Observables pulled back through a channel have no larger spread, so the bound for amplitudes
+    holds under noise; not for estimates, nor for products that are read one by one."""
+    noise = layer.noise
+    if noise is None:
+        return
+    is_amplitude = isinstance(layer.encoding, AmplitudeEncoding)
+    read_jointly = noise.readout is None or layer.measurement.diagonals(layer.n_qubits) is not None
+    rotates = isinstance(injection, AngleFeedback)
+    if not is_amplitude or rotates or not read_jointly or layer.engine == "trajectories":
+        raise ValueError(
+            "`contractive` bounds noisy cells with AmplitudeEncoding, a linear injection and no "
+            "trajectories, with readout error only if the observables are diagonal; this layer's "
+            "noise does not fit. Make the noiseless cell contractive, `layer.with_noise(None)`."
+        )
 
 
 def _shrinkage(factor: float | Float[Array, ""], slope: Float[Array, ""]) -> Float[Array, ""]:

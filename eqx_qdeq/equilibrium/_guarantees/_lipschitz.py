@@ -4,9 +4,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ...encodings import AmplitudeEncoding
+from .._angle_feedback import Feedback
 from .._cell import AbstractCell
 from .._injection import AngleFeedback
-from .._quantum_cell import _Feedback, QuantumCell
+from .._quantum_cell import QuantumCell
 from ._boxes import box_of_values
 from ._contractive import ContractiveCell
 from ._lipschitz_amplitude import bound_for_norm, subspace
@@ -79,7 +80,7 @@ def lipschitz_bound(
 def _bound(cell: QuantumCell, x: Float[Array, " d"], rounds: int) -> Float[Array, ""]:
     if isinstance(cell.injection, AngleFeedback):
         bound = cell.bind(x)
-        assert isinstance(bound, _Feedback)
+        assert isinstance(bound, Feedback)
         return feedback_slope(cell, bound.before)
     if not isinstance(cell.layer.encoding, AmplitudeEncoding):
         return angle_slope(cell, x.shape[0])
@@ -132,8 +133,14 @@ def lipschitz_bound_for_norm(
 def as_quantum_cell(cell: AbstractCell, in_size: int, caller: str) -> QuantumCell:
     """The quantum cell that a cell stands for."""
     if isinstance(cell, ContractiveCell):
-        return cell.quantum_cell(in_size)
+        cell = cell.quantum_cell(in_size)
     if isinstance(cell, QuantumCell):
+        if cell.layer.noise is not None:
+            raise ValueError(
+                f"`{caller}(cell=...)` knows the bounds of noiseless circuits; this cell's layer "
+                "has noise. Wrap the cell as FunctionCell(lambda w, x: cell.bind(x)(w), "
+                "cell.init): `certify` then takes a `curvature` of yours."
+            )
         return cell
     raise TypeError(
         f"`{caller}(cell=...)` needs to know the circuit: a QuantumCell, or a cell made by "

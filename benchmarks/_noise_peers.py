@@ -1,0 +1,103 @@
+"""The noisy layer on other simulators: a Pauli error after every gate, by density matrices."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from eqx_qdeq import AmplitudeEncoding, Circuit, noise, PauliZ
+from eqx_qdeq.noise._paulis import pauli_matrices
+
+from ._peers import Layer, our_layer
+
+ONE, TWO = 0.001, 0.01
+"""The probabilities of an error after gates on one wire and on two."""
+
+
+def noise_model() -> noise.NoiseModel:
+    """Depolarising noise after every gate."""
+    two = noise.Depolarising(probability=TWO, n_wires=2)
+    return noise.NoiseModel((noise.Depolarising(probability=ONE),), (two,))
+
+
+def our_noisy_layer(circuit: Circuit, *, engine: str, batch: int) -> Layer:
+    """eqx-qdeq's layer under noise."""
+    layer = our_layer(circuit, PauliZ(), engine="auto", batch=batch)
+    layer = layer.with_noise(noise_model(), engine=engine)
+
+    def run(angles: Array, x: Array) -> Array:
+        return eqx.tree_at(lambda l: l.angles, layer, angles)(x)
+
+    return run
+
+
+def _kraus(n_wires: int) -> list[np.ndarray]:
+    p = ONE if n_wires == 1 else TWO
+    weights = np.array([1 - p, *([p / (4**n_wires - 1)] * (4**n_wires - 1))])
+    return list(np.sqrt(weights)[:, None, None] * pauli_matrices(n_wires))
+
+
+def qujax(circuit: Circuit) -> Layer:
+    """qujax's density matrices, gate by gate."""
+    import qujax
+
+    n = circuit.n_qubits
+    operators, wires, params = [], [], []
+    for gate, ws, ps in zip(*circuit.to_qujax(), strict=True):
+        operators += [gate, [jnp.asarray(k) for k in _kraus(len(ws))]]
+        wires += [ws, ws]
+        params += [ps, [[] for _ in range(4 ** len(ws))]]
+    function = qujax.get_params_to_densitytensor_func(operators, wires, params, n)
+    encoding = AmplitudeEncoding()
+    signs = jnp.asarray(PauliZ().diagonals(n), jnp.float32)
+
+    def run(angles: Array, x: Array) -> Array:
+        state = encoding.state(x, n)
+        rho = jnp.outer(state, state.conj()).reshape((2,) * (2 * n))
+        rho = function(angles / jnp.pi, rho).reshape(2**n, 2**n)  # pyright: ignore
+        return jnp.dot(signs, jnp.diagonal(rho).real)
+
+    return run
+
+
+def pennylane(circuit: Circuit) -> Layer:
+    """PennyLane's `default.mixed`, traced by JAX."""
+    import pennylane as qml
+
+    n = circuit.n_qubits
+    encoding = AmplitudeEncoding()
+    gates = {"Rx": qml.RX, "Ry": qml.RY, "Rz": qml.RZ, "CRx": qml.CRX, "CX": qml.CNOT}
+    gates |= {"H": qml.Hadamard, "SX": qml.SX}
+
+    @qml.qnode(qml.device("default.mixed", wires=n), interface="jax", diff_method="backprop")
+    def run(angles: Array, x: Array):
+        state: Any = encoding.state(x, n)
+        qml.StatePrep(state, wires=range(n), validate_norm=False)
+        for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
+            gates[gate](*(angles[p] for p in params), wires=list(wires))  # pyright: ignore
+            if len(wires) == 1:
+                qml.DepolarizingChannel(ONE, wires[0])
+            else:
+                qml.QubitChannel(_kraus(2), list(wires))
+        return [qml.expval(qml.PauliZ(w)) for w in range(n)]
+
+    return lambda angles, x: jnp.stack(run(angles, x)).astype(x.dtype)
+
+
+_PEERS: dict[str, Callable[[Circuit], Layer]] = {"qujax": qujax, "pennylane": pennylane}
+
+
+def noisy_peers(circuit: Circuit, names: Iterable[str]) -> dict[str, Layer]:
+    """The noisy layers of the peers that are installed."""
+    layers = {}
+    for name in names:
+        if name not in _PEERS:
+            continue
+        try:
+            layers[name] = _PEERS[name](circuit)
+        except ImportError:
+            print(f"(not installed, left out: {name})")
+    return layers

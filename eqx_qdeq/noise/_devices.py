@@ -1,0 +1,143 @@
+"""Noise models of real devices, from published calibrations."""
+
+import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from ._damping import ThermalRelaxation
+from ._model import Channels, GateNoise, NoiseModel, PreparationNoise
+from ._pauli_channels import Depolarising
+from ._readout import ReadoutError
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What a device was measured to do at a date.
+
+    **Attributes:**
+
+    - `date`, `source`: of the calibration; the numbers are medians over the device unless `source`
+        says otherwise.
+    - `one_wire`, `two_wire`: average gate infidelities 1 - F̄.
+    - `p01`, `p10`: the probabilities to read 1 in |0⟩ and 0 in |1⟩.
+    - `t1`, `t2`, `one_wire_time`, `two_wire_time`: in microseconds; `None` where not published.
+    """
+
+    date: str
+    source: str
+    one_wire: float
+    two_wire: float
+    p01: float
+    p10: float
+    t1: float | None = None
+    t2: float | None = None
+    one_wire_time: float | None = None
+    two_wire_time: float | None = None
+
+
+def _ibm(date: str, processor: str, *numbers: float) -> Calibration:
+    source = f"IBM Quantum, {processor}; snapshot in qiskit-ibm-runtime 0.51.0, fake_provider"
+    return Calibration(date, source, *numbers)
+
+
+_GOOGLE = (
+    "Google Quantum AI, Sycamore processor; cirq-google 1.7.0, load_median_device_calibration; "
+    "simultaneous gates and readout, the two-wire error is that of a cycle with its one-wire gates"
+)
+_IONQ = "IonQ Aria; Azure Quantum documentation of the provider IonQ; means, not medians"
+
+DEVICES: Mapping[str, Calibration] = MappingProxyType(
+    {
+        "ibm_sherbrooke": _ibm(
+            "2025-02-26", "Eagle r3, gates SX and ECR",
+            2.362e-4, 7.788e-3, 0.02051, 0.01367, 278.4, 170.0, 0.05689, 0.5333,
+        ),
+        "ibm_torino": _ibm(
+            "2025-02-26", "Heron r1, gates SX and CZ",
+            2.711e-4, 4.190e-3, 0.02002, 0.02295, 185.0, 140.9, 0.032, 0.068,
+        ),
+        "ibm_fez": _ibm(
+            "2025-02-26", "Heron r2, gates SX and CZ",
+            2.287e-4, 3.903e-3, 0.003906, 0.01147, 144.9, 87.95, 0.024, 0.084,
+        ),
+        "google_weber": Calibration("2021-11-03", _GOOGLE, 1.624e-3, 1.495e-2, 0.01095, 0.05476),
+        "ionq_aria": Calibration(
+            "2024", _IONQ, 5e-4, 4e-3, 0.0039, 0.0039, 1e7, 1e6, 135.0, 600.0
+        ),
+    }
+)  # fmt: skip
+"""Devices by name."""
+
+# Gates about the z axis are changes of a reference phase: they take no time and have no error.
+_VIRTUAL = ("Z", "S", "Sdg", "T", "Tdg", "Rz", "U1")
+
+
+def device_model(device: str | Calibration, *, preparation: bool = True) -> NoiseModel:
+    r"""The noise of a real device, from the medians of a published calibration.
+
+    - A gate relaxes its wires for its time, and depolarises them as much as it takes for the whole
+      to have the published average gate infidelity. Every gate has the error of the device's own
+      gate on as many wires, except those about the z axis, which are free.
+    - Waiting wires relax for the time of a two-wire gate in each moment.
+    - Where the times are not published, gates depolarise alone and waiting is free.
+    - Any two wires may interact: gates that move qubits together are not counted.
+
+    The devices are `"ibm_sherbrooke"`, `"ibm_torino"`, `"ibm_fez"`, `"google_weber"` and
+    `"ionq_aria"`; `eqx_qdeq.noise.DEVICES` holds their calibrations with date and source. Devices
+    drift and improve: for the state of a day, write a [`eqx_qdeq.noise.Calibration`][].
+
+    **Arguments:**
+
+    - `device`: a name, or a calibration of your own.
+    - `preparation`: whether the gates that prepare the encoded state have errors too.
+
+    **Raises:** `ValueError` for an unknown device, or infidelities below what relaxation causes.
+
+    ??? cite "Reference"
+
+        M. A. Nielsen, "A simple formula for the average gate fidelity of a quantum dynamical
+        operation", Phys. Lett. A 303, 249 (2002).
+    """
+    if isinstance(device, str):
+        if device not in DEVICES:
+            raise ValueError(f"`device` must be one of {', '.join(DEVICES)}; got {device!r}.")
+        device = DEVICES[device]
+    one = _gate_channels(device, device.one_wire, device.one_wire_time, 1)
+    two = _gate_channels(device, device.two_wire, device.two_wire_time, 2)
+    return NoiseModel(
+        one_wire=one,
+        two_wire=two,
+        overrides=tuple(GateNoise((), gate) for gate in _VIRTUAL),
+        idle=_relaxation(device, device.two_wire_time),
+        preparation=PreparationNoise(one, two) if preparation else None,
+        readout=ReadoutError(device.p01, device.p10),
+    )
+
+
+def _relaxation(device: Calibration, time: float | None) -> tuple[ThermalRelaxation, ...]:
+    if device.t1 is None or device.t2 is None or time is None:
+        return ()
+    return (ThermalRelaxation(device.t1, device.t2, time),)
+
+
+def _gate_channels(
+    device: Calibration, infidelity: float, time: float | None, n_wires: int
+) -> Channels:
+    dim, relaxation = 2**n_wires, _relaxation(device, time)
+    kept = 1.0
+    for channel in relaxation:
+        # The process fidelity is that of each wire, multiplied.
+        decay, phase = np.exp(-time / channel.t1), np.exp(-time / channel.t2)  # pyright: ignore
+        process = ((1 + decay + 2 * phase) / 4) ** n_wires
+        kept = (dim * process + 1) / (dim + 1)
+    # Depolarising by Aer's λ: F̄ = (1 - λ) F̄ of the relaxation + λ / dim.
+    parameter = (kept - (1 - infidelity)) / (kept - 1 / dim)
+    if parameter < 0:
+        raise ValueError(
+            f"relaxation alone has the average infidelity {1 - kept:.3g} in the time of a gate on "
+            f"{n_wires} wires, above the given {infidelity:.3g}; check `t1`, `t2` and the times."
+        )
+    probability = float(parameter * (dim**2 - 1) / dim**2)
+    return (Depolarising(probability=probability, n_wires=n_wires), *relaxation)
