@@ -46,7 +46,6 @@ _GOOGLE = (
     "Google Quantum AI, Sycamore processor; cirq-google 1.7.0, load_median_device_calibration; "
     "simultaneous gates and readout, the two-wire error is that of a cycle with its one-wire gates"
 )
-_IONQ = "IonQ Aria; Azure Quantum documentation of the provider IonQ; means, not medians"
 
 DEVICES: Mapping[str, Calibration] = MappingProxyType(
     {
@@ -63,9 +62,6 @@ DEVICES: Mapping[str, Calibration] = MappingProxyType(
             2.287e-4, 3.903e-3, 0.003906, 0.01147, 144.9, 87.95, 0.024, 0.084,
         ),
         "google_weber": Calibration("2021-11-03", _GOOGLE, 1.624e-3, 1.495e-2, 0.01095, 0.05476),
-        "ionq_aria": Calibration(
-            "2024", _IONQ, 5e-4, 4e-3, 0.0039, 0.0039, 1e7, 1e6, 135.0, 600.0
-        ),
     }
 )  # fmt: skip
 """Devices by name."""
@@ -84,9 +80,8 @@ def device_model(device: str | Calibration, *, preparation: bool = True) -> Nois
     - Where the times are not published, gates depolarise alone and waiting is free.
     - Any two wires may interact: gates that move qubits together are not counted.
 
-    The devices are `"ibm_sherbrooke"`, `"ibm_torino"`, `"ibm_fez"`, `"google_weber"` and
-    `"ionq_aria"`; `eqx_qdeq.noise.DEVICES` holds their calibrations with date and source. Devices
-    drift and improve: for the state of a day, write a [`eqx_qdeq.noise.Calibration`][].
+    The devices are `"ibm_sherbrooke"`, `"ibm_torino"`, `"ibm_fez"` and `"google_weber"`;
+    `eqx_qdeq.noise.DEVICES` holds their calibrations with date and source. Devices drift and improve: for the state of a day, write a [`eqx_qdeq.noise.Calibration`][].
 
     **Arguments:**
 
