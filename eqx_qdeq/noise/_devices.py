@@ -81,7 +81,8 @@ def device_model(device: str | Calibration, *, preparation: bool = True) -> Nois
     - Any two wires may interact: gates that move qubits together are not counted.
 
     The devices are `"ibm_sherbrooke"`, `"ibm_torino"`, `"ibm_fez"` and `"google_weber"`;
-    `eqx_qdeq.noise.DEVICES` holds their calibrations with date and source. Devices drift and improve: for the state of a day, write a [`eqx_qdeq.noise.Calibration`][].
+    `eqx_qdeq.noise.DEVICES` holds their calibrations with date and source. Devices drift and
+    improve: for the state of a day, write a [`eqx_qdeq.noise.Calibration`][].
 
     **Arguments:**
 
