@@ -44,6 +44,14 @@ def x64() -> bool:
 
 
 @pytest.fixture(scope="session")
+def once(x64: bool) -> None:
+    """For tests of commands and pages, which take long and in which the precision changes nothing
+    but digits: they run in float32 alone."""
+    if x64:
+        pytest.skip("the float32 run covers it")
+
+
+@pytest.fixture(scope="session")
 def tol(x64: bool) -> float:
     """How closely two ways to compute the same numbers must agree."""
     return 1e-10 if x64 else 1e-5

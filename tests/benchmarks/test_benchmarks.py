@@ -22,6 +22,8 @@ from benchmarks._tables import as_markdown, load, save, show
 from benchmarks._timing import check_agreement, time_in_turn
 from eqx_qdeq import AddInjection
 
+pytestmark = pytest.mark.usefixtures("once")
+
 QUICK = ("layer", "solve", "train")
 
 

@@ -19,6 +19,8 @@ import pytest
 
 import eqx_qdeq
 
+pytestmark = pytest.mark.usefixtures("once")
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 

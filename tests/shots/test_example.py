@@ -3,15 +3,10 @@
 import runpy
 from pathlib import Path
 
-import jax
-import pytest
-
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_with_shots.py"
 
 
-def test_train_with_shots(capsys):
-    if jax.config.jax_enable_x64:
-        pytest.skip("the float32 run covers it; the command is the same")
+def test_train_with_shots(capsys, once):
     runpy.run_path(str(EXAMPLE))["main"](gradient="shift", shots=10, batch=2, smoke=True)
     output = capsys.readouterr().out
     for part in ("loss", "accuracy, sampled", "accuracy, exact", "floor", "shots"):

@@ -39,12 +39,6 @@ def train(tmp_path, monkeypatch, capsys):
     return run
 
 
-@pytest.fixture
-def once(x64):
-    if x64:
-        pytest.skip("the float32 run covers it; the command is the same")
-
-
 def test_train_and_evaluate(train, tmp_path, once):
     code, output, error = train("--smoke", "--model", "classical", "--out", "here")
     assert code == 0, error

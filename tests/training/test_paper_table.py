@@ -159,10 +159,8 @@ def test_bad_arguments(paper):
         paper["main"].main(only="mnist4-*", epochs=3)
 
 
-def test_run_of_digits(paper, tmp_path, x64):
+def test_run_of_digits(paper, tmp_path, once):
     """Trains and tests a model, small; what is written is JSON, and complete."""
-    if x64:
-        pytest.skip("the float32 run covers it; the command is the same")
     run = next(r for r in paper["grid"].all_runs(1, ("digits",)) if r.model == "direct1")
     found = paper["train"].execute(run, data_root=None, epochs=2, limit=100, scratch=tmp_path)
     paper["main"]._write(tmp_path, run, found)
