@@ -14,6 +14,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from ..measurements import AbstractMeasurement, Hermitian, PauliStrings
+from ..noise._inverted_readout import InvertedReadout
 
 Entries = tuple[tuple[complex, ...], ...]
 Rotation = tuple[tuple[int, ...], Entries]
@@ -87,6 +88,11 @@ def group_observables(measurement: AbstractMeasurement, n_qubits: int) -> tuple[
     diagonals = measurement.diagonals(n_qubits)
     if diagonals is not None:
         return (Group(tuple(range(size)), BasisOutcomes(), diagonals),)
+    if isinstance(measurement, InvertedReadout):
+        return tuple(
+            group._replace(eigenvalues=measurement.on_eigenvalues(group.eigenvalues))
+            for group in group_observables(measurement.measurement, n_qubits)
+        )
     if isinstance(measurement, PauliStrings):
         return tuple(
             _pauli_group(measurement, members, n_qubits)

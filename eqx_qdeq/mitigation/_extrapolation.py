@@ -1,0 +1,105 @@
+"""Extrapolation of measured values to zero noise."""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Scales = tuple[float | int, ...]
+
+
+class AbstractExtrapolation(eqx.Module):
+    """The abstract base class of extrapolations from noise scales to zero."""
+
+    @abc.abstractmethod
+    def check(self, scales: Scales) -> None:
+        """Raises a `ValueError` if there are too few scales."""
+
+    @abc.abstractmethod
+    def __call__(self, scales: Scales, values: Float[Array, "k m"]) -> Float[Array, " m"]:
+        """The values at scale 0, from those at `scales`."""
+
+
+class Polynomial(AbstractExtrapolation):
+    r"""The polynomial that fits best, at zero. `degree=1` is linear extrapolation, and a degree
+    of one less than the number of scales (`degree=None`) Richardson's.
+
+    ??? cite "Reference"
+
+        K. Temme, S. Bravyi and J. M. Gambetta, "Error mitigation for short-depth quantum
+        circuits", Phys. Rev. Lett. 119, 180509 (2017).
+    """
+
+    degree: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.degree is not None and self.degree < 0:
+            raise ValueError(f"`degree` must be at least 0; got {self.degree}.")
+
+    def check(self, scales: Scales) -> None:
+        _check_scales(scales, 1 if self.degree is None else self.degree + 1)
+
+    def weights(self, scales: Scales) -> np.ndarray:
+        r"""What the values are multiplied by, shape `(k,)`. If all have variance V, the
+        extrapolated one has $V\,\sum_k w_k^2$."""
+        self.check(scales)
+        degree = len(scales) - 1 if self.degree is None else self.degree
+        return np.linalg.pinv(np.vander(np.asarray(scales), degree + 1, increasing=True))[0]
+
+    def __call__(self, scales: Scales, values: Float[Array, "k m"]) -> Float[Array, " m"]:
+        return jnp.dot(jnp.asarray(self.weights(scales), values.dtype), values, precision="highest")
+
+
+Polynomial.__init__.__doc__ = """**Arguments:**
+
+- `degree`: of the polynomial; as high as the scales determine if left out.
+
+**Raises:** `ValueError` for a negative degree.
+"""
+
+
+class Exponential(AbstractExtrapolation):
+    r"""$a + b\,e^{-cs}$ at $s=0$, with the given asymptote a: a line through the logarithms of the
+    distances from it. Exact where the noise is global depolarising noise and a the value of the
+    fully mixed state.
+
+    Where the distances do not all have the same sign there is no such curve, and a straight line
+    through the values is used.
+
+    ??? cite "Reference"
+
+        S. Endo, S. C. Benjamin and Y. Li, "Practical quantum error mitigation for near-future
+        applications", Phys. Rev. X 8, 031027 (2018).
+    """
+
+    asymptote: float = 0.0
+
+    def check(self, scales: Scales) -> None:
+        _check_scales(scales, 2)
+
+    def __call__(self, scales: Scales, values: Float[Array, "k m"]) -> Float[Array, " m"]:
+        line = Polynomial(1)
+        distances = values - self.asymptote
+        sign = jnp.sign(distances[0])
+        fits = jnp.all(distances * sign > 0, axis=0)
+        # The safe value is put in first: a logarithm of zero has no finite gradient.
+        safe = jnp.where(fits, distances * sign, 1)
+        curve = self.asymptote + sign * jnp.exp(line(scales, jnp.log(safe)))
+        return jnp.where(fits, curve, line(scales, values))
+
+
+Exponential.__init__.__doc__ = """**Arguments:**
+
+- `asymptote`: the value under infinitely strong noise; 0 for Pauli observables under
+    depolarising noise.
+"""
+
+
+def _check_scales(scales: Scales, least: int) -> None:
+    if len(set(scales)) != len(scales) or len(scales) < least:
+        raise ValueError(
+            f"`scales` must be at least {least} different numbers for this extrapolation; got "
+            f"{scales}."
+        )
