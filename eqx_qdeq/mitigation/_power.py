@@ -50,7 +50,7 @@ def channel_power(channel: AbstractChannel, power: float | int) -> AbstractChann
     if isinstance(channel, Depolarising):
         kept = _positive(1 - depolarising_parameter(channel.probability, channel.n_wires))
         probability = probability_from_parameter(1 - kept**power, channel.n_wires)
-        return Depolarising(probability, channel.n_wires)
+        return Depolarising(probability=probability, n_wires=channel.n_wires)
     if isinstance(channel, PauliChannel):
         x, y, z = channel.x, channel.y, channel.z
         pairs = (y + z, x + z, x + y)
@@ -60,7 +60,7 @@ def channel_power(channel: AbstractChannel, power: float | int) -> AbstractChann
     if isinstance(channel, ThermalRelaxation):
         return ThermalRelaxation(channel.t1, channel.t2, channel.time * power)
     if isinstance(channel, CoherentRotation):
-        return CoherentRotation(channel.paulis, channel.angle * power)
+        return dataclasses.replace(channel, angle=channel.angle * power)
     if isinstance(channel, KrausChannel):
         return _kraus_power(channel, power)
     raise TypeError(

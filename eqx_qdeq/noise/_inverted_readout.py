@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..measurements import AbstractMeasurement, PauliStrings
-from ._readout import ReadoutError
+from ._readout import Rates, ReadoutError
 
 
 class InvertedReadout(AbstractMeasurement):
@@ -52,10 +52,7 @@ class InvertedReadout(AbstractMeasurement):
     def __init__(self, measurement: AbstractMeasurement, error: ReadoutError):
         self.measurement = measurement
         # Numbers: what a calibration found is not trained.
-        self.p01, self.p10 = (
-            float(rate) if np.ndim(rate) == 0 else tuple(float(r) for r in np.asarray(rate))
-            for rate in (error.p01, error.p10)
-        )
+        self.p01, self.p10 = _numbers(error.p01), _numbers(error.p10)
         if np.any(np.add(self.p01, self.p10) > 1 - 1e-6):
             raise ValueError(
                 f"`error` cannot be inverted: p01 + p10 must be below 1 on each wire; got "
@@ -152,6 +149,11 @@ InvertedReadout.__init__.__doc__ = """**Arguments:**
 
 **Raises:** `ValueError` if it cannot be inverted.
 """
+
+
+def _numbers(rates: Rates) -> float | tuple[float, ...]:
+    array = np.asarray(rates)
+    return float(array) if array.ndim == 0 else tuple(map(float, array))
 
 
 def _dot(matrix: np.ndarray, values: Array) -> Array:
