@@ -4,7 +4,13 @@ A circuit becomes a layer, a layer with an injection becomes a cell, a cell with
 an equilibrium, and an equilibrium is an ordinary Equinox module.
 """
 
-from . import circuits as circuits, mitigation as mitigation, noise as noise, shots as shots
+from . import (
+    circuits as circuits,
+    hardware as hardware,
+    mitigation as mitigation,
+    noise as noise,
+    shots as shots,
+)
 from ._compiled import AbstractCompiledLayer as AbstractCompiledLayer
 from ._engines import LayerPlan as LayerPlan
 from .circuits import Circuit as Circuit

@@ -1,0 +1,119 @@
+"""Our circuits, encodings and observables in Qiskit. Wire w is Qiskit's qubit w."""
+
+from typing import Any
+
+import numpy as np
+
+from ..circuits import Circuit
+from ..encodings import AngleEncoding, DataReuploading
+from ..layers import QuantumLayer
+from ..measurements import Hermitian, PauliStrings, PauliZ
+from ..noise._readout_values import _as_strings
+
+# The methods of Qiskit's QuantumCircuit that apply our gates.
+_METHODS = {
+    **{name: name.lower() for name in "X Y Z H S T Sdg Tdg SX Rx Ry Rz".split()},
+    **{name: name.lower() for name in "CX CY CZ CRx CRy CRz SWAP".split()},
+    "I": "id",
+}
+
+
+def need_qiskit() -> Any:
+    """The package.
+
+    **Raises:** `ImportError` without it.
+    """
+    try:
+        import qiskit
+    except ImportError as error:
+        raise ImportError(
+            'evaluation by an estimator needs Qiskit: pip install "eqx-qdeq[qiskit]".'
+        ) from error
+    return qiskit
+
+
+def to_qiskit(circuit: Circuit, angles: Any = None) -> Any:
+    """A `qiskit.QuantumCircuit` of a circuit.
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+    - `angles`: numbers in radians, or Qiskit's parameters, shape `(n_params,)`; a
+        `ParameterVector` named `"theta"` if left out.
+
+    **Returns:** the `QuantumCircuit`, wire w on qubit w.
+
+    **Raises:** `ImportError` without Qiskit, `ValueError` for another number of angles, or a gate
+    that Qiskit has no name for.
+    """
+    qiskit = need_qiskit()
+    if angles is None:
+        angles = qiskit.circuit.ParameterVector("theta", circuit.n_params)
+    if len(angles) != circuit.n_params:
+        raise ValueError(
+            f"`angles` must have one entry for each of the {circuit.n_params} parameters; got "
+            f"{len(angles)}."
+        )
+    out = qiskit.QuantumCircuit(circuit.n_qubits)
+    for g in range(len(circuit)):
+        append_gate(out, circuit, g, angles)
+    return out
+
+
+def append_gate(out: Any, circuit: Circuit, g: int, angles: Any) -> None:
+    """Appends gate g at these angles."""
+    gate = circuit.gates[g]
+    if not isinstance(gate, str) or gate not in _METHODS:
+        raise ValueError(
+            f"gate {g}, {gate!r}, has no counterpart in Qiskit; use one of "
+            f"{', '.join(sorted(_METHODS))}."
+        )
+    slots = zip(circuit.params[g], circuit.scales[g], circuit.offsets[g], strict=True)
+    getattr(out, _METHODS[gate])(*(s * angles[p] + o for p, s, o in slots), *circuit.wires[g])
+
+
+def layer_circuit(layer: QuantumLayer, gates: Circuit, in_size: int, vector: Any = None) -> Any:
+    """The layer's circuit with an angle for each gate, and after them one for each feature where
+    features are angles; where they are not, `vector` is prepared."""
+    qiskit, n, encoding = need_qiskit(), layer.n_qubits, layer.encoding
+    out = qiskit.QuantumCircuit(n)
+    cuts: tuple[int, ...] = (0,)
+    inner = encoding
+    if isinstance(encoding, DataReuploading):
+        cuts, inner = tuple(encoding.cuts(len(gates))), encoding.encoding
+    if isinstance(inner, AngleEncoding):
+        angles = qiskit.circuit.ParameterVector("angles", gates.n_params + in_size)
+        layout = inner.resolve(in_size, n)
+    else:
+        angles = qiskit.circuit.ParameterVector("angles", gates.n_params)
+        layout = ()
+        # Wire 0 is our most significant bit, and Qiskit's least significant one.
+        out.prepare_state(qiskit.quantum_info.Statevector(vector), list(reversed(range(n))))
+    for g in range(len(gates) + 1):
+        for _ in range(cuts.count(g)):
+            for i, (axis, wire) in enumerate(layout):
+                getattr(out, f"r{axis.lower()}")(angles[gates.n_params + i], wire)
+        if g < len(gates):
+            append_gate(out, gates, g, angles)
+    return out
+
+
+def observables(layer: QuantumLayer) -> tuple[list[Any], np.ndarray]:
+    """Pauli operators, and the matrix from their values to those of the measurement."""
+    need_qiskit()
+    from qiskit.quantum_info import SparsePauliOp
+
+    if not isinstance(layer.measurement, PauliZ | PauliStrings | Hermitian):
+        raise ValueError(
+            "estimators measure PauliZ, PauliStrings and Hermitian; got "
+            f"{type(layer.measurement).__name__}. Write the observables as one of those."
+        )
+    n = layer.n_qubits
+    strings, matrix = _as_strings(layer.measurement, n)
+    operators = [
+        SparsePauliOp.from_sparse_list(
+            [("".join(p for _, p in string), [w for w, _ in string], 1.0)], num_qubits=n
+        )
+        for string in strings
+    ]
+    return operators, matrix
