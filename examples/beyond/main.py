@@ -9,6 +9,7 @@ A run whose file is there is not run again; one that was interrupted goes on fro
 
 import dataclasses
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -117,6 +118,14 @@ def ship(recipe: training.Recipe, results: Path, scratch: Path) -> None:
     print(f"written: {path.name}, seed {best['seed']}, {best['test_accuracy']:.2%}")
 
 
+def write(path: Path, run: dict[str, Any]) -> None:
+    """All or nothing: what is there counts as done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".tmp")
+    part.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
 def table(results: Path) -> str:
     """The runs in a folder as a Markdown table, one row per recipe."""
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -162,8 +171,7 @@ def main(options: Options) -> None:
                 if options.baseline
                 else train(options, recipe, seed)
             )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(run, indent=1) + "\n", encoding="utf-8")
+            write(path, run)
             print(f"{path.name}: {run['test_accuracy']:.2%}", flush=True)
         if options.ship:
             ship(recipe, results, options.scratch)
