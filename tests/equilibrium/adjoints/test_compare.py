@@ -44,7 +44,7 @@ def test_against_the_series(tol):
     assert "cosine" in text[0] and text[1].startswith("implicit ")
 
 
-def test_own_adjoints_and_a_readout_with_labels():
+def test_own_adjoints_and_a_readout_with_labels(once):
     deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
     x = jax.random.normal(jax.random.key(1), (8, 16))
     labels = jnp.arange(8) % 4

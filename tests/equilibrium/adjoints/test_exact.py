@@ -72,6 +72,8 @@ def _loss(cell, x, adjoint, tol, solver=qdeq.Newton):
 @pytest.mark.parametrize("cell", _CELLS)
 def test_gradients_agree_with_finite_differences_and_each_other(cell, tol, x64):
     """Of a batch, with respect to parameters and inputs."""
+    if not x64 and cell not in ("tanh", "amplitudes"):
+        pytest.skip("in single precision two cells will do: there are no finite differences")
     parameters, static = eqx.partition(_CELLS[cell], eqx.is_inexact_array)
     flat, unravel = ravel_pytree((parameters, _batch(cell)))
 
