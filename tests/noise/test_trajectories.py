@@ -9,6 +9,8 @@ import pytest
 from eqx_qdeq import Circuit, Hermitian, noise, PauliStrings, PauliZ, Probabilities
 from eqx_qdeq.noise._readout_values import values_with_readout
 
+pytestmark = pytest.mark.usefixtures("once")
+
 CIRCUIT = Circuit(
     ["Rx", "Ry", "CX", "CRx", "Rz", "CX"],
     [[0], [1], [0, 2], [2, 1], [0], [1, 0]],

@@ -9,6 +9,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.shots import ExactGradient, ParameterShift
 from tests.shots._cells import exact_gradient, make_cell, sampled_gradients
 
+pytestmark = pytest.mark.usefixtures("once")
+
 
 @pytest.mark.parametrize(
     "kind, gradient, backward",

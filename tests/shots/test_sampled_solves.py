@@ -11,6 +11,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.shots import ParameterShift, SPSA
 from tests.shots._cells import exact_gradient, make_cell, sampled_gradients, TIGHT, WEIGHTS
 
+pytestmark = pytest.mark.usefixtures("once")
+
 
 def test_solves_in_a_batch_with_counts(getkey):
     measurement = qdeq.PauliStrings(["Z0", "X0"])

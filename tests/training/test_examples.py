@@ -13,6 +13,8 @@ import tyro
 
 from eqx_qdeq.training import recipes, run_recipe
 
+pytestmark = pytest.mark.usefixtures("once")
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.usefixtures("once")
+
 FOLDER = Path(__file__).parents[2] / "examples" / "long_range"
 MODULES = ("tasks", "report")
 

@@ -15,6 +15,8 @@ import pytest
 
 from eqx_qdeq import classifier_from_config
 
+pytestmark = pytest.mark.usefixtures("once")
+
 FOLDER = Path(__file__).parents[2] / "examples" / "paper"
 NAMES = ("grid", "report", "train", "main")
 
