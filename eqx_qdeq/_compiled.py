@@ -77,6 +77,19 @@ class PropagatedLayer(AbstractCompiledLayer):
         return to_complex(parts.reshape(2, -1))
 
 
+def form_values(
+    forms: Float[Array, "m p p"],
+    encoding: AbstractStateEncoding,
+    x: Float[Array, " d"],
+    n_qubits: int,
+) -> Float[Array, " m"]:
+    """The quadratic forms u(x)ᵀ A_q u(x), of which the first entries are used if u has fewer."""
+    encoding.check(x.shape[0], n_qubits)
+    u = encoding.amplitudes(x, n_qubits)
+    forms = forms[:, : u.shape[0], : u.shape[0]]
+    return jnp.sum(jnp.dot(forms, u, precision=_HIGHEST) * u, axis=1)
+
+
 class HeisenbergLayer(AbstractCompiledLayer):
     r"""Observables pulled back through the circuit: $f_q(x) = u(x)^\top A_q\,u(x)$ with the real
     symmetric $A_q = M^\top O_q M$."""
@@ -87,10 +100,7 @@ class HeisenbergLayer(AbstractCompiledLayer):
     n_qubits: int = eqx.field(static=True)
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        self.encoding.check(x.shape[0], self.n_qubits)
-        u = self.encoding.amplitudes(x, self.n_qubits)
-        forms = self.forms[:, : u.shape[0], : u.shape[0]]
-        return jnp.sum(jnp.dot(forms, u, precision=_HIGHEST) * u, axis=1)
+        return form_values(self.forms, self.encoding, x, self.n_qubits)
 
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
         parts = propagate(self.propagator, self.encoding, x, self.n_qubits)

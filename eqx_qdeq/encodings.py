@@ -6,6 +6,7 @@ with the circuit and is described by the rotations' angles instead.
 """
 
 import abc
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -154,6 +155,18 @@ def pauli_rotations(axis: str, angles: Float[Array, " n"]) -> Complex[Array, "n 
     return jnp.cos(half) * jnp.eye(2, dtype=dtype) + jnp.sin(half) * sigma
 
 
+def product_state(gates: Sequence[Complex[Array, "n 2 2"]]) -> Complex[Array, " dim"]:
+    """|0…0⟩ after rounds of gates on single wires, one on each wire."""
+    first, *rest = gates
+    wires = first[:, :, 0]  # (n, 2): each wire's own state
+    for gate in rest:
+        wires = jnp.sum(gate * wires[:, None, :], axis=-1)
+    state = wires[0]
+    for wire in wires[1:]:
+        state = (state[:, None] * wire).reshape(-1)
+    return state
+
+
 class AngleEncoding(AbstractStateEncoding):
     r"""The features are rotation angles (radians), on |0…0⟩:
     $|\psi(x)\rangle = \prod_i R_{a_i}(s\,x_i)_{w_i}\,|0\dots0\rangle$, feature 0 first.
@@ -229,14 +242,7 @@ class AngleEncoding(AbstractStateEncoding):
         return out
 
     def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
-        first, *rest = self.rotations(x, n_qubits)
-        wires = first[:, :, 0]  # (n, 2): each wire's own state
-        for rotation in rest:
-            wires = jnp.sum(rotation * wires[:, None, :], axis=-1)
-        state = wires[0]
-        for wire in range(1, n_qubits):
-            state = (state[:, None] * wires[wire]).reshape(-1)
-        return state
+        return product_state(self.rotations(x, n_qubits))
 
     def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
         state = self.state(x, n_qubits)

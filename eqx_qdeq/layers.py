@@ -1,5 +1,8 @@
 """QuantumLayer: encoding + circuit + measurement, as an Equinox module from (d,) to (m,)."""
 
+import dataclasses
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -278,6 +281,16 @@ class QuantumLayer(eqx.Module):
         if self.trajectory_key is None:
             return None
         return jax.random.wrap_key_data(self.trajectory_key)
+
+
+def with_fields(layer: QuantumLayer, **changes: Any) -> QuantumLayer:
+    """The layer with some fields changed. `equinox.tree_at` changes no static fields, and the
+    constructor would draw new angles."""
+    new = object.__new__(QuantumLayer)
+    for field in dataclasses.fields(layer):
+        value = changes.get(field.name, getattr(layer, field.name))
+        object.__setattr__(new, field.name, value)
+    return new
 
 
 QuantumLayer.__init__.__doc__ = """**Arguments:**

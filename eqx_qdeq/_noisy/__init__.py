@@ -7,7 +7,6 @@ from ._compile import (
 )
 from ._density import FormsLayer as FormsLayer, no_pure_state as no_pure_state
 from ._encoder import (
-    apply_to_paulis as apply_to_paulis,
     make_encoder as make_encoder,
     NoisyEncoder as NoisyEncoder,
 )

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Complex, Float
 
-from .._compiled import AbstractCompiledLayer
+from .._compiled import AbstractCompiledLayer, form_values
 from ..encodings import DataReuploading
 from ..measurements import AbstractMeasurement
 from ..noise._evolve import (
@@ -16,8 +16,9 @@ from ..noise._evolve import (
     values_of_paulis,
 )
 from ..noise._noisy_circuit import NoisyCircuit
+from ..noise._paulis import on_each_wire
 from ..noise._readout import ReadoutError
-from ._encoder import apply_to_paulis, NoisyEncoder, outer, rotation_transfers
+from ._encoder import NoisyEncoder, outer, rotation_transfers
 
 
 def no_pure_state() -> NoReturn:
@@ -81,11 +82,8 @@ class FormsLayer(AbstractCompiledLayer):
         return self._values(self.forms, x)
 
     def _values(self, forms: Array, x: Array) -> Array:
-        encoding, n = self.program.encoder.encoding, self.program.n_qubits
-        encoding.check(x.shape[0], n)
-        u = encoding.amplitudes(x, n)
-        forms = forms[:, : u.shape[0], : u.shape[0]]
-        return jnp.sum(jnp.dot(forms, u, precision="highest") * u, axis=1)
+        encoder = self.program.encoder
+        return form_values(forms, encoder.encoding, x, encoder.n_qubits)
 
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
         no_pure_state()
@@ -166,7 +164,7 @@ class ReuploadingDensityLayer(AbstractCompiledLayer):
         vector = first.push(outer(zero).reshape((4,) * n))
         for section in sections:
             for matrices in rotation_transfers(self.encoding.encoding, x, n, self.rotation):
-                vector = apply_to_paulis(matrices, vector)
+                vector = on_each_wire(matrices, vector)
             vector = section.push(vector)
         return vector
 

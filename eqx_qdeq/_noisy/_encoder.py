@@ -9,7 +9,7 @@ from ..encodings import AbstractStateEncoding, AngleEncoding
 from ..noise import NoiseModel
 from ..noise._model import Channels
 from ..noise._noisy_circuit import NoisyCircuit, preparing_circuit, transfer_of_channels
-from ..noise._paulis import dot, paulis_of_parts, transfer_of_operators
+from ..noise._paulis import paulis_of_parts, transfer_of_operators
 
 
 class NoisyEncoder(eqx.Module):
@@ -103,12 +103,3 @@ def _followed(
         return matrices
     noisy = jnp.matmul(noise.astype(matrices.dtype), matrices, precision="highest")
     return jnp.where(which[:, None, None], noisy, matrices)
-
-
-def apply_to_paulis(
-    matrices: Float[Array, "n 4 4"], vector: Float[Array, "..."]
-) -> Float[Array, "..."]:
-    """One transfer matrix on every wire of a density matrix."""
-    for wire in range(vector.ndim):
-        vector = jnp.moveaxis(dot(matrices[wire], vector, (1, wire)), 0, wire)
-    return vector

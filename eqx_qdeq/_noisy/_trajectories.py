@@ -10,7 +10,13 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from .._compiled import AbstractCompiledLayer
 from ..circuits import Circuit
-from ..encodings import AbstractEncoding, AbstractStateEncoding, AngleEncoding, DataReuploading
+from ..encodings import (
+    AbstractEncoding,
+    AbstractStateEncoding,
+    AngleEncoding,
+    DataReuploading,
+    product_state,
+)
 from ..measurements import AbstractMeasurement
 from ..noise import NoiseModel
 from ..noise._model import Channels
@@ -117,13 +123,7 @@ def run_trajectory(
     (section,) = drawn.sections
     if isinstance(encoding, AngleEncoding):
         gates, more = _noisy_rotations(drawn.key, encoding, noise, x, n)
-        wires = gates[0][:, :, 0]
-        for matrices in gates[1:]:
-            wires = jnp.sum(matrices * wires[:, None, :], axis=-1)
-        state = wires[0]
-        for wire in range(1, n):
-            state = (state[:, None] * wires[wire]).reshape(-1)
-        return section(from_complex(state)), log_weight + more
+        return section(from_complex(product_state(gates))), log_weight + more
     u = encoding.amplitudes(x, n)
     parts = jnp.pad(u, (0, 2 * 2**n - u.shape[0])).reshape(2, -1)
     return section(drawn.preparing(parts)), log_weight + drawn.preparing.log_weight
@@ -151,11 +151,3 @@ def draw_on_wires(
     log_weight, operators = sample_channels(key, channels, 1, len(places))
     out = jnp.broadcast_to(jnp.eye(2, dtype=operators.dtype), (where.size, 2, 2))
     return out.at[places].set(operators).reshape(*where.shape, 2, 2), log_weight
-
-
-def mean_over(
-    function: Callable[..., Array], n_qubits: int, n_trajectories: int, *drawn: Array
-) -> Array:
-    """The mean of `function` over trajectories."""
-    values = over_trajectories(lambda args: function(*args), n_qubits, n_trajectories, drawn)
-    return jnp.mean(values, axis=0)

@@ -9,7 +9,6 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from .._noisy import (
-    apply_to_paulis,
     draw,
     draw_on_wires,
     Drawn,
@@ -24,7 +23,7 @@ from ..measurements import AbstractMeasurement
 from ..noise import NoiseModel
 from ..noise._evolve import probabilities_of_paulis, pulled_back
 from ..noise._noisy_circuit import noisy_circuit, NoisyCircuit, transfer_of_channels
-from ..noise._paulis import transfer_of_operators
+from ..noise._paulis import on_each_wire, transfer_of_operators
 from ..noise._trajectories import over_trajectories, sample_circuit, state_values, Trajectory
 from ..simulate import apply_wirewise, from_complex, to_complex
 from ._angle_feedback import Halves, split_at_feedback
@@ -42,7 +41,7 @@ class _DensityFeedback(AbstractBoundCell):
         return self._values(self.cell.coefficients, w)
 
     def _turned(self, w: Array) -> Array:
-        return apply_to_paulis(self.cell.rotations(w), self.before)
+        return on_each_wire(self.cell.rotations(w), self.before)
 
     def _values(self, coefficients: Array, w: Array) -> Array:
         flat = coefficients.reshape(-1, coefficients.shape[-1])

@@ -11,7 +11,7 @@ from ..layers import QuantumLayer
 from ..measurements import AbstractMeasurement
 from ._bound import AbstractBoundCell, AbstractCompiledCell
 from ._injection import AbstractLinearInjection
-from ._rational import Forms, ratio_of_forms
+from ._rational import curvature_with_norm, Forms, ratio_of_forms, scaled_offset, with_norm
 
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -53,18 +53,10 @@ class _CompiledNoisyRational(AbstractCompiledCell):
         return jnp.zeros(self.matrix.shape[1], x.dtype)
 
     def bind(self, x: Float[Array, " d_in"]) -> _NoisyRational:
-        v = self.injection.offset(x, self.matrix.shape[1])
-        v = jnp.pad(v, (0, len(self.matrix) - len(v)))
-        # As in the noiseless cell: f does not change when x and R w are scaled alike.
-        scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
-        v = lax.optimization_barrier(v * scale)
+        v, scale = scaled_offset(self.injection, self.matrix, x)
         c = jnp.dot(jnp.dot(self.layer.forms, v, precision=_HIGHEST), v, precision=_HIGHEST)
         b = jnp.dot(self.slope, v, precision=_HIGHEST)
-        forms = Forms(
-            c=jnp.append(c, jnp.dot(v, v, precision=_HIGHEST)),
-            b=jnp.concatenate([b, jnp.dot(v, self.matrix, precision=_HIGHEST)[None]]),
-            curvature=self.curvature,
-        )
+        forms = with_norm(c, b, self.curvature, v, self.matrix)
         return _NoisyRational(self, v, scale, forms)
 
 
@@ -82,11 +74,10 @@ def compile_noisy_rational(
     assert isinstance(compiled, FormsLayer)
     slope = jnp.einsum("dm,qde->qme", matrix, compiled.forms, precision=_HIGHEST)
     curvature = jnp.dot(slope, matrix, precision=_HIGHEST)
-    gram = jnp.dot(matrix.T, matrix, precision=_HIGHEST)
     return _CompiledNoisyRational(
         layer=compiled,
         injection=injection,
         matrix=matrix,
         slope=slope,
-        curvature=jnp.concatenate([curvature, gram[None]]).transpose(1, 0, 2),
+        curvature=curvature_with_norm(curvature, matrix),
     )

@@ -38,6 +38,41 @@ class Forms(eqx.Module):
         return self.c + jnp.dot(self.b + half, u, precision=_HIGHEST)
 
 
+def scaled_offset(
+    injection: AbstractLinearInjection, matrix: Float[Array, "d m"], x: Float[Array, " d_in"]
+) -> tuple[Float[Array, " d"], Float[Array, ""]]:
+    """The sample t·b(x), padded to the rows of R, and the scale t."""
+    v = injection.offset(x, matrix.shape[1])
+    v = jnp.pad(v, (0, len(matrix) - len(v)))
+    # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
+    # features finite; t is constant for differentiation because f does not depend on it.
+    scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
+    return lax.optimization_barrier(v * scale), scale  # not to be fused into products
+
+
+def with_norm(
+    c: Float[Array, " q"],
+    b: Float[Array, "q m"],
+    curvature: Float[Array, "m p m"],
+    v: Float[Array, " d"],
+    matrix: Float[Array, "d m"],
+) -> Forms:
+    """The forms of the values and of the norm ‖v + R u‖²."""
+    return Forms(
+        c=jnp.append(c, jnp.dot(v, v, precision=_HIGHEST)),
+        b=jnp.concatenate([b, jnp.dot(v, matrix, precision=_HIGHEST)[None]]),
+        curvature=curvature,
+    )
+
+
+def curvature_with_norm(
+    curvature: Float[Array, "q m m"], matrix: Float[Array, "d m"]
+) -> Float[Array, "m p m"]:
+    """C_q and G = Rᵀ R, in the index order of `Forms`."""
+    gram = jnp.dot(matrix.T, matrix, precision=_HIGHEST)
+    return jnp.concatenate([curvature, gram[None]]).transpose(1, 0, 2)
+
+
 def _quotient(u: Array, forms: Forms, at_zero: Array) -> tuple[Array, Array, Array]:
     """f, the inverse of the denominator, and the half gradient."""
     half = forms.half_gradient(u)
@@ -118,30 +153,16 @@ class _CompiledRational(AbstractCompiledCell):
         return jnp.zeros(self.matrix.shape[1], x.dtype)
 
     def bind(self, x: Float[Array, " d_in"]) -> _Rational:
-        v = self.injection.offset(x, self.matrix.shape[1])
-        v = jnp.pad(v, (0, len(self.matrix) - len(v)))
-        # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
-        # features finite; t is constant for differentiation because f does not depend on it.
-        scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
-        v = lax.optimization_barrier(v * scale)  # not to be fused into the products below
+        v, scale = scaled_offset(self.injection, self.matrix, x)
         base = self.propagator.vector(v)
         states = base.reshape(2, -1)
         if self.slope is None:
             b = quadratic_forms(self.measurement, self.fed_back, states[..., None])[..., 0]
         else:
             b = jnp.dot(self.slope, v, precision=_HIGHEST)
-        return _Rational(
-            cell=self,
-            base=states,
-            scale=scale,
-            forms=Forms(
-                c=jnp.append(
-                    self.measurement.values_of_parts(base), jnp.dot(v, v, precision=_HIGHEST)
-                ),
-                b=jnp.concatenate([b, jnp.dot(v, self.matrix, precision=_HIGHEST)[None]]),
-                curvature=self.curvature,
-            ),
-        )
+        c = self.measurement.values_of_parts(base)
+        forms = with_norm(c, b, self.curvature, v, self.matrix)
+        return _Rational(cell=self, base=states, scale=scale, forms=forms)
 
 
 def compile_rational(
@@ -167,13 +188,12 @@ def compile_rational(
     else:
         zero_state = propagator(first)[..., 0]
     curvature = quadratic_forms(layer.measurement, fed_back, fed_back)
-    gram = jnp.dot(matrix.T, matrix, precision=_HIGHEST)
     return _CompiledRational(
         propagator=propagator,
         measurement=layer.measurement,
         injection=injection,
         fed_back=fed_back,
-        curvature=jnp.concatenate([curvature, gram[None]]).transpose(1, 0, 2),
+        curvature=curvature_with_norm(curvature, matrix),
         matrix=matrix,
         slope=slope,
         zero_state=zero_state,

@@ -8,7 +8,7 @@ from ..circuits import Circuit
 from ..encodings import AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
 from ..measurements import Hermitian, PauliStrings, PauliZ
-from ..noise._readout_values import _as_strings
+from ..noise._readout_values import as_strings
 
 # The methods of Qiskit's QuantumCircuit that apply our gates.
 _METHODS = {
@@ -109,7 +109,7 @@ def observables(layer: QuantumLayer) -> tuple[list[Any], np.ndarray]:
             f"{type(layer.measurement).__name__}. Write the observables as one of those."
         )
     n = layer.n_qubits
-    strings, matrix = _as_strings(layer.measurement, n)
+    strings, matrix = as_strings(layer.measurement, n)
     operators = [
         SparsePauliOp.from_sparse_list(
             [("".join(p for _, p in string), [w for w, _ in string], 1.0)], num_qubits=n

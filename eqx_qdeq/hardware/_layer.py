@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..equilibrium import AbstractCell, QuantumCell
 from ..equilibrium._injection import AbstractLinearInjection
 from ..layers import QuantumLayer
-from ..shots._experiment import layer_experiment, layer_run
-from ..shots._pullbacks import _all_shifts
+from ..shots._experiment import layer_experiment
+from ..shots._pullbacks import all_shifts, rules_by_angle
 from ._program import Program
 
 
@@ -62,12 +62,10 @@ class EstimatorLayer(eqx.Module):
         self.layer.encoding.check(x.shape[0], self.layer.n_qubits)
         experiment = layer_experiment(self.layer, x)
         vector = jnp.zeros(0, x.dtype) if experiment.constants is None else experiment.constants
-        rules = layer_run(self.layer).rules
-        shifts = tuple(
-            {i: rule for i, rule in enumerate(rules(b, block.size))}
-            for b, block in enumerate(experiment.angles)
+        rules = tuple(
+            experiment.run.rules(b, block.size) for b, block in enumerate(experiment.angles)
         )
-        return _measured((experiment.angles, vector), self.program, shifts)
+        return _measured((experiment.angles, vector), self.program, rules)
 
 
 EstimatorLayer.__init__.__doc__ = """**Arguments:**
@@ -124,27 +122,23 @@ EstimatorCell.__init__.__doc__ = """**Arguments:**
 
 
 @eqx.filter_custom_vjp
-def _measured(variables, program, shifts):
-    del shifts
+def _measured(variables, program, rules):
+    del rules
     blocks, vector = variables
     return program(jnp.concatenate(blocks)[None], vector[None])[0]
 
 
 @_measured.def_fwd
-def _measured_fwd(perturbed, variables, program, shifts):
+def _measured_fwd(perturbed, variables, program, rules):
     """Values and Jacobians in one job, so that however often an implicit backward solve asks for
     products, nothing is measured again."""
     (blocks, vector), (wanted, vector_wanted) = variables, perturbed
     angles = jnp.concatenate(blocks)
     points, vectors = [angles[None]], [vector[None]]
-    starts = np.cumsum([0, *(block.size for block in blocks)])
-    rules = {
-        int(start) + i: rule
-        for start, each, want in zip(starts[:-1], shifts, wanted, strict=True)
-        if want
-        for i, rule in each.items()
-    }
-    table = _all_shifts(rules) if rules else None
+    sizes = [block.size for block in blocks]
+    starts = np.cumsum([0, *sizes])
+    chosen = rules_by_angle(lambda b, _: rules[b], sizes, wanted)
+    table = all_shifts(chosen) if chosen else None
     if table is not None:
         index, moves = table[0], jnp.asarray(table[1], angles.dtype)
         points.append(jax.vmap(lambda i, s: angles.at[i].add(s))(jnp.asarray(index), moves))
@@ -173,8 +167,8 @@ def _measured_fwd(perturbed, variables, program, shifts):
 
 
 @_measured.def_bwd
-def _measured_bwd(residuals, cotangent, perturbed, variables, program, shifts):
-    del program, shifts
+def _measured_bwd(residuals, cotangent, perturbed, variables, program, rules):
+    del program, rules
     (jacobians, slopes), (blocks, _) = residuals, variables
     if cotangent is None:
         return tuple(None for _ in blocks), None

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from ..circuits._separate import one_angle_each
 from ..encodings import AmplitudeEncoding, AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
-from ..shots._experiment import one_angle_each
 from ._circuit import layer_circuit, need_qiskit, observables
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..encodings import DataReuploading
 from ..equilibrium import AbstractCell
-from ..layers import QuantumLayer
+from ..layers import QuantumLayer, with_fields
 from ._extrapolation import AbstractExtrapolation, Polynomial
 from ._fold import fold
 from ._power import scale_rates
@@ -54,20 +54,7 @@ def _scale_layer(layer: QuantumLayer, scale: float | int, method: str) -> Quantu
         raise ValueError(
             "folding would move the places at which data are uploaded again; use method='rates'."
         )
-    folded = QuantumLayer(
-        fold(layer.circuit, scale),
-        layer.encoding,
-        layer.measurement,
-        key=jax.random.key(0),
-        engine=layer.engine,
-        block_size=layer.block_size,
-        expected_batch=layer.expected_batch,
-        gradient=layer.gradient,
-        noise=layer.noise,
-        n_trajectories=layer.n_trajectories,
-    )
-    where = lambda l: (l.angles, l.trajectory_key)
-    return eqx.tree_at(where, folded, where(layer), is_leaf=lambda leaf: leaf is None)
+    return with_fields(layer, circuit=fold(layer.circuit, scale))
 
 
 class ZeroNoise(eqx.Module):

@@ -12,7 +12,7 @@ from ._paulis import (
     among_all_paulis,
     diagonal_part,
     matrices_of_paulis,
-    paulis_of_parts as paulis_of_parts,
+    paulis_of_parts,
     walsh_hadamard,
 )
 from ._readout import ReadoutError

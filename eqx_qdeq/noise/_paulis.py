@@ -20,6 +20,13 @@ PAULIS = np.array(
 dot = ft.partial(jnp.tensordot, precision="highest")
 
 
+def on_each_wire(matrices: Array, tensor: Float[Array, "..."]) -> Float[Array, "..."]:
+    """One matrix for each of the first axes, one axis for each wire."""
+    for axis in range(len(matrices)):
+        tensor = jnp.moveaxis(dot(matrices[axis], tensor, (1, axis)), 0, axis)
+    return tensor
+
+
 def _real_form(basis: np.ndarray) -> np.ndarray:
     """Complex matrices as real maps between parts, shape `(parts, 4, 2, 2, parts)`."""
     re, im = np.real(basis), np.imag(basis)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ._channel import as_array, as_rate, check_rate, Rate
-from ._paulis import dot
+from ._paulis import on_each_wire
 
 Rates = Rate | Float[Array, " n"] | tuple[float, ...]
 
@@ -76,10 +76,7 @@ class ReadoutError(eqx.Module):
         """The probabilities of what is read, from those of the outcomes, shape `(2**n,)`."""
         n = probabilities.shape[0].bit_length() - 1
         confusion = self.confusion(n).astype(probabilities.dtype)
-        tensor = probabilities.reshape((2,) * n)
-        for wire in range(n):
-            tensor = jnp.moveaxis(dot(confusion[wire], tensor, (1, wire)), 0, wire)
-        return tensor.reshape(-1)
+        return on_each_wire(confusion, probabilities.reshape((2,) * n)).reshape(-1)
 
     def pauli_map(self, n_qubits: int) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """Scale and shift of a measured Pauli operator on every wire."""
@@ -95,11 +92,11 @@ class ReadoutError(eqx.Module):
             `(4,) * n + (m,)`.
         """
         n, base = coefficients.ndim - 1, coefficients.shape[0]
-        for wire, (scale, shift) in enumerate(zip(*self.pauli_map(n), strict=True)):
+        matrices = []
+        for scale, shift in zip(*self.pauli_map(n), strict=True):
             matrix = jnp.diag(jnp.concatenate([jnp.ones(1), jnp.full(base - 1, scale)]))
-            matrix = matrix.at[0, 1:].set(shift).astype(coefficients.dtype)
-            coefficients = jnp.moveaxis(dot(matrix, coefficients, (1, wire)), 0, wire)
-        return coefficients
+            matrices.append(matrix.at[0, 1:].set(shift).astype(coefficients.dtype))
+        return on_each_wire(jnp.stack(matrices), coefficients)
 
 
 ReadoutError.__init__.__doc__ = """**Arguments:**

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..measurements import AbstractMeasurement, Hermitian, PauliStrings, PauliZ, Probabilities
-from ._paulis import pauli_matrices
+from ._paulis import on_each_wire, pauli_matrices
 from ._readout import ReadoutError
 
 # Up to this many wires the signs of diagonal observables are a constant matrix.
@@ -32,7 +32,7 @@ def values_with_readout(
     if diagonals is not None:
         read = readout.on_probabilities(state.real**2 + state.imag**2)
         return jnp.dot(jnp.asarray(diagonals, read.dtype), read, precision="highest")
-    strings, matrix = _as_strings(measurement, n)
+    strings, matrix = as_strings(measurement, n)
     found, index = _with_parts(strings)
     values = PauliStrings([" ".join(f"{p}{w}" for w, p in s) or "I" for s in found]).values(state)
     scale, shift = (a.astype(values.dtype) for a in readout.pauli_map(n))
@@ -52,15 +52,11 @@ def _read(
     probabilities: Array, readout: ReadoutError, n: int, wires: tuple[int, ...] | None
 ) -> Array:
     wires = tuple(range(n)) if wires is None else wires
-    confusion = readout.confusion(n).astype(probabilities.dtype)
-    tensor = probabilities.reshape((2,) * len(wires))
-    for axis, wire in enumerate(wires):
-        read = jnp.tensordot(confusion[wire], tensor, (1, axis), precision="highest")
-        tensor = jnp.moveaxis(read, 0, axis)
-    return tensor.reshape(-1)
+    confusion = readout.confusion(n)[np.array(wires)].astype(probabilities.dtype)
+    return on_each_wire(confusion, probabilities.reshape((2,) * len(wires))).reshape(-1)
 
 
-def _as_strings(measurement: AbstractMeasurement, n: int) -> tuple[list[_String], np.ndarray]:
+def as_strings(measurement: AbstractMeasurement, n: int) -> tuple[list[_String], np.ndarray]:
     """Pauli strings, and the matrix from their values to those of the measurement."""
     if isinstance(measurement, PauliStrings):
         return list(measurement.strings), np.eye(len(measurement))

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..circuits import Circuit
+from ..circuits._separate import one_angle_each
 from ..simulate._qujax import constant_matrix, entry_layout, gate_entries, is_constant
 from ._coherent import own_angle, turned
 from ._model import Channels, NoiseModel
@@ -85,23 +86,17 @@ def gate_stacks(
 
 def _own_angles(circuit: Circuit, angles: Array, noise: NoiseModel) -> tuple[Circuit, Array]:
     """The same gates with a parameter for each angle of each gate, and what is carried out."""
-    slots = [
-        (p, scale, offset, own_angle(gate) == s)
-        for gate, ps, scales, offsets in zip(
-            circuit.gates, circuit.params, circuit.scales, circuit.offsets, strict=True
-        )
-        for s, (p, scale, offset) in enumerate(zip(ps, scales, offsets, strict=True))
-    ]
-    if not slots:
-        return circuit, angles
-    index, scale, offset, rotates = (np.array(column) for column in zip(*slots, strict=True))
-    counts = iter(range(len(slots)))
-    own = Circuit(
-        circuit.gates,
-        circuit.wires,
-        [[next(counts) for _ in ps] for ps in circuit.params],
-        circuit.n_qubits,
+    own, index, scales, offsets = one_angle_each(circuit)
+    rotates = np.array(
+        [
+            own_angle(gate) == s
+            for gate, ps in zip(circuit.gates, circuit.params, strict=True)
+            for s in range(len(ps))
+        ],
+        bool,
     )
-    meant = angles[index] * scale.astype(angles.dtype) + offset.astype(angles.dtype)
+    if not len(index):
+        return circuit, angles
+    meant = angles[index] * scales.astype(angles.dtype) + offsets.astype(angles.dtype)
     assert noise.over_rotation is not None
     return own, turned(noise.over_rotation, meant, rotates)

@@ -5,20 +5,17 @@ left to JAX: here every gate has angles of its own.
 """
 
 import abc
-import dataclasses
-import functools as ft
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..circuits import Circuit
+from ..circuits._separate import one_angle_each
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
-from ..layers import QuantumLayer
+from ..layers import QuantumLayer, with_fields
 from ..measurements import AbstractMeasurement
 from ._bases import BasisOutcomes, Group, group_observables
 from ._rules import gate_rules, ONE, ShiftRule
@@ -119,13 +116,13 @@ class LayerRun(AbstractRun):
     def layer(self, gate_angles: Float[Array, " angles"], shared: bool) -> QuantumLayer:
         """The layer with these angles, one for each gate."""
         if shared:
-            return _with_fields(self.template, angles=gate_angles)
+            return with_fields(self.template, angles=gate_angles)
         engine = self.template.engine
         if self.template.noise is None:
             engine = "statevector"
         elif engine in ("auto", "heisenberg"):
             engine = "density"
-        return _with_fields(self.template, angles=gate_angles, engine=engine, expected_batch=1)
+        return with_fields(self.template, angles=gate_angles, engine=engine, expected_batch=1)
 
     def read(
         self,
@@ -152,23 +149,13 @@ class LayerRun(AbstractRun):
 
 def layer_run(layer: QuantumLayer) -> LayerRun:
     """What a layer runs."""
-    template = _with_fields(
+    template = with_fields(
         layer,
         circuit=one_angle_each(layer.circuit)[0],
         angles=lax.stop_gradient(gate_angles(layer)),
         encoding=in_radians(layer.encoding)[0],
     )
     return LayerRun(template=template, measurement=layer.measurement, n_qubits=layer.n_qubits)
-
-
-def _with_fields(layer: QuantumLayer, **changes: Any) -> QuantumLayer:
-    """The layer with some fields changed. `equinox.tree_at` changes no static fields, and the
-    constructor would draw new angles."""
-    new = object.__new__(QuantumLayer)
-    for field in dataclasses.fields(layer):
-        value = changes.get(field.name, getattr(layer, field.name))
-        object.__setattr__(new, field.name, value)
-    return new
 
 
 def layer_experiment(layer: QuantumLayer, x: Float[Array, " d"]) -> Experiment:
@@ -196,19 +183,3 @@ def in_radians(encoding: AbstractEncoding) -> tuple[AbstractEncoding, float | No
         assert isinstance(inner, AngleEncoding)
         return DataReuploading(inner, encoding.n_uploads, encoding.positions), scale
     return encoding, None
-
-
-@ft.lru_cache(maxsize=256)
-def one_angle_each(circuit: Circuit) -> tuple[Circuit, np.ndarray, np.ndarray, np.ndarray]:
-    """The circuit with an angle of its own for each place of each gate, and where these come
-    from: index, scale and offset."""
-    params, start = [], 0
-    for used in circuit.params:
-        params.append(tuple(range(start, start + len(used))))
-        start += len(used)
-    separate = Circuit(circuit.gates, circuit.wires, params, circuit.n_qubits)
-    flat = [
-        np.array([e for row in rows for e in row]) for rows in (circuit.scales, circuit.offsets)
-    ]
-    index = np.array([p for used in circuit.params for p in used], int)
-    return separate, index, flat[0], flat[1]

@@ -35,6 +35,13 @@ class AbstractShotGradient(eqx.Module):
         size)."""
 
 
+def check_gradient(gradient: object) -> None:
+    if not isinstance(gradient, AbstractShotGradient):
+        raise TypeError(
+            f"`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got {gradient!r}."
+        )
+
+
 class ExactGradient(AbstractShotGradient):
     """The derivative of the exact expectation values, by automatic differentiation.
 

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..layers import QuantumLayer
 from ._bases import Group, group_observables
 from ._count import ShotCount
-from ._experiment import layer_experiment, layer_run, read_all
-from ._gradients import AbstractShotGradient, ExactGradient, sampling_count
+from ._experiment import layer_experiment, read_all
+from ._gradients import AbstractShotGradient, check_gradient, ExactGradient, sampling_count
 from ._sampling import Estimate, estimate, largest_variances, moments, Sampling, Shots
 
 
@@ -46,11 +46,7 @@ class SampledLayer(eqx.Module):
 
     def __check_init__(self) -> None:
         Sampling(self.n_shots, self.per_group)
-        if not isinstance(self.gradient, AbstractShotGradient):
-            raise TypeError(
-                "`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got "
-                f"{self.gradient!r}."
-            )
+        check_gradient(self.gradient)
         self._groups()
 
     @property
@@ -141,7 +137,7 @@ class SampledLayer(eqx.Module):
         **Returns:** a [`eqx_qdeq.shots.ShotCount`][].
         """
         experiment = eqx.filter_eval_shape(layer_experiment, self.layer, jnp.zeros(in_size))
-        run = layer_run(self.layer)
+        run = experiment.run
         wanted = [gradient, *[inputs] * (len(experiment.angles) - 1)]
         blocks = {
             b: block.size

@@ -1,6 +1,6 @@
 """Vector-Jacobian products from sampled values at other angles."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -61,17 +61,13 @@ def _map(fn: Callable, arguments: tuple[Array, ...], dim: int) -> Any:
 
 def shift_pullback(cotangent, perturbed, variables, run, sampling, key):
     blocks, constants = variables
-    starts = np.cumsum([0, *(block.size for block in blocks)])
-    rules = {
-        int(start) + i: rule
-        for b, (start, block) in enumerate(zip(starts[:-1], blocks, strict=True))
-        if perturbed[0][b]
-        for i, rule in enumerate(run.rules(b, block.size))
-    }
+    sizes = [block.size for block in blocks]
+    starts = np.cumsum([0, *sizes])
+    rules = rules_by_angle(run.rules, sizes, perturbed[0])
     angles = jnp.concatenate(blocks)
     gradient = jnp.zeros_like(angles)
     if rules:
-        index, shifts, coefficients, weights = _all_shifts(rules)
+        index, shifts, coefficients, weights = all_shifts(rules)
 
         def value(i, shift, weight, k):
             moved = tuple(jnp.split(angles.at[i].add(shift), starts[1:-1]))
@@ -89,7 +85,20 @@ def shift_pullback(cotangent, perturbed, variables, run, sampling, key):
     return out, jtu.tree_map(lambda _: None, constants)
 
 
-def _all_shifts(rules: dict[int, ShiftRule]) -> tuple[np.ndarray, ...]:
+def rules_by_angle(
+    rules: Callable[[int, int], Sequence[ShiftRule]], sizes: Sequence[int], wanted: Sequence[bool]
+) -> dict[int, ShiftRule]:
+    """The rules of the wanted blocks' angles, by their place among all angles."""
+    starts = np.cumsum([0, *sizes])
+    return {
+        int(starts[b]) + i: rule
+        for b, (size, want) in enumerate(zip(sizes, wanted, strict=True))
+        if want
+        for i, rule in enumerate(rules(b, size))
+    }
+
+
+def all_shifts(rules: dict[int, ShiftRule]) -> tuple[np.ndarray, ...]:
     """Angle, shift, coefficient and weight of every circuit."""
     index = np.repeat(list(rules), [2 * rule.n_frequencies for rule in rules.values()])
     columns = [(rule.shifts, rule.coefficients, rule.weights) for rule in rules.values()]

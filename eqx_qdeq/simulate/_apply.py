@@ -88,14 +88,14 @@ def apply_block(u: Float[Array, "2 _ _"], block: Block, t: StateTensor, n_open: 
         dims = ((of_tensor, of_matrix), ((), ()))
         t.array = lax.dot_general(array, matrix, dims, precision=_HIGHEST)[..., None]
         t.labels = [*rest, *outputs]
-    elif t.array.shape[-1] == 1:
+        return
+    if t.array.shape[-1] == 1:
         # A batch of these may come from `vmap`, whose axis the product then takes in by itself.
         dims = ((of_matrix, of_tensor), ((), ()))
         t.array = lax.dot_general(matrix, t.array, dims, precision=_HIGHEST)
-        t.labels = [*outputs, *rest]
     else:
         t.array = _matrix_product(matrix, of_matrix, t.array, of_tensor)
-        t.labels = [*outputs, *rest]
+    t.labels = [*outputs, *rest]
 
 
 def _matrix_product(

@@ -41,7 +41,7 @@ def train(tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_train_and_evaluate(train, tmp_path, once):
+def test_train_and_evaluate(train, tmp_path):
     code, output, error = train("--smoke", "--model", "classical", "--out", "here")
     assert code == 0, error
     for part in ("test accuracy", "parameters", "solver steps", "residual", "training"):
@@ -85,7 +85,7 @@ def test_errors_are_one_line(arguments, message, train, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_beyond(tmp_path, capsys, once):
+def test_beyond(tmp_path, capsys):
     module = _load("beyond/main")
     options = module.Options(seeds=1, scratch=tmp_path, smoke=True)
     module.main(options)
@@ -94,7 +94,7 @@ def test_beyond(tmp_path, capsys, once):
     assert "| digits-demo |" in capsys.readouterr().out
 
 
-def test_demo(tmp_path, monkeypatch, capsys, once):
+def test_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _load("demo").main(smoke=True)
     output = capsys.readouterr().out
@@ -103,7 +103,7 @@ def test_demo(tmp_path, monkeypatch, capsys, once):
     assert (tmp_path / "demo.png").stat().st_size > 10_000
 
 
-def test_the_papers_model_on_real_images(data_root, once):
+def test_the_papers_model_on_real_images(data_root):
     """A few epochs on a few images go where a hundred on all would."""
     pytest.importorskip("torchvision", reason='reads MNIST: pip install "eqx-qdeq[vision]"')
     recipe = dataclasses.replace(recipes["paper-mnist4"], epochs=4)

@@ -161,7 +161,7 @@ def test_bad_arguments(paper):
         paper["main"].main(only="mnist4-*", epochs=3)
 
 
-def test_run_of_digits(paper, tmp_path, once):
+def test_run_of_digits(paper, tmp_path):
     """Trains and tests a model, small; what is written is JSON, and complete."""
     run = next(r for r in paper["grid"].all_runs(1, ("digits",)) if r.model == "direct1")
     found = paper["train"].execute(run, data_root=None, epochs=2, limit=100, scratch=tmp_path)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from ...shots import AbstractShotGradient, Estimate, ExactGradient, ParameterShift, ShotCount
 from ...shots._experiment import read_all
-from ...shots._gradients import sampling_count
+from ...shots._gradients import check_gradient, sampling_count
 from ...shots._sampling import estimate, Sampling, Shots
 from .._deq import DEQ, Solution, Solver
 from .._quantum_cell import QuantumCell
@@ -63,11 +63,7 @@ class SampledDEQ(eqx.Module):
                 f"`cell` must be a QuantumCell; got {type(self.cell).__name__}. Other noisy maps "
                 "can be solved with AveragedPicard().solve(fn, z0, key=...)."
             )
-        if not isinstance(self.gradient, AbstractShotGradient):
-            raise TypeError(
-                "`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got "
-                f"{self.gradient!r}."
-            )
+        check_gradient(self.gradient)
         if self.max_steps < 1:
             raise ValueError(f"`max_steps` must be at least 1; got {self.max_steps}.")
         Sampling(self.n_shots, self.per_group)
