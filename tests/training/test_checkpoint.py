@@ -20,8 +20,6 @@ from eqx_qdeq.training import CheckpointError, fit, TrainingError
 from tests.training._killed_run import main as run_to_the_end
 from tests.training._stand_in import make_data, make_model
 
-pytestmark = pytest.mark.usefixtures("once")
-
 ROOT = Path(__file__).parents[2]
 ADAM = optax.adam(0.05)
 DATA = make_data()

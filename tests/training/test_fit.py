@@ -14,8 +14,6 @@ from eqx_qdeq.training import evaluate, fit, TrainingError
 from eqx_qdeq.training._step import epoch_batches
 from tests.training._stand_in import make_data, make_model
 
-pytestmark = pytest.mark.usefixtures("once")
-
 # One object, so that the compiled steps are shared by the tests.
 ADAM = optax.adam(0.05)
 DATA = make_data()

@@ -23,8 +23,6 @@ from eqx_qdeq.training import (
     run_recipe,
 )
 
-pytestmark = pytest.mark.usefixtures("once")
-
 # As small as can be, and without a circuit: what is tested here is not the model.
 TINY = dataclasses.replace(
     recipes["digits-demo"].with_model("classical"), name="tiny", epochs=2, learning_rate=0.01
