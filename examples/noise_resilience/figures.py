@@ -67,9 +67,11 @@ def _below(figure: Figure, ax: Axes, columns: int) -> None:
 
 def accuracy(groups: Groups) -> Figure:
     """Accuracy against the rate of each noise; trained clean."""
-    kinds = ("two_qubit", "two_qubit_prepared", "damping", "readout")
-    figure = Figure(figsize=(11, 3.7), layout="constrained")
-    axes = figure.subplots(1, len(kinds), sharey=True)
+    found = [seeds for *_, seeds in ordered(groups, "sweep")]
+    wanted = ("two_qubit", "two_qubit_prepared", "damping", "readout")
+    kinds = [kind for kind in wanted if kind in found[0][0]]
+    figure = Figure(figsize=(1 + 2.5 * len(kinds), 3.7), layout="constrained")
+    axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for ax, kind in zip(axes, kinds, strict=True):
         for model, trained, seeds in ordered(groups, "sweep"):
             if trained == "clean" and model in STYLES:
@@ -86,9 +88,12 @@ def accuracy(groups: Groups) -> Figure:
 
 def training(groups: Groups) -> Figure:
     """Accuracy against the two-qubit error by the error that was trained under."""
-    models = ("qdeq", "direct1", "direct5", "coherent5", "coherent10")
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(models), sharey=True)
+    wanted = ("qdeq", "direct1", "direct5", "coherent5", "coherent10")
+    models = [m for m in wanted if ("sweep", m, "clean") in groups]
+    if not models:
+        return Figure()
+    figure = Figure(figsize=(1 + 2 * len(models), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
     styles = {"clean": ("#0072B2", "o-"), "p0.01": ("#E69F00", "^--"), "p0.03": ("#D55E00", "s:")}
     for ax, wanted in zip(axes, models, strict=True):
         for model, trained, seeds in ordered(groups, "sweep"):
@@ -163,10 +168,12 @@ def amplification(groups: Groups) -> Figure:
 def contraction(groups: Groups) -> Figure:
     """How much of ‖J‖ and of the signal is left, by kind of noise."""
     found = [(m, s) for m, _, s in ordered(groups, "law") if m in ("qdeq", "unpenalised")]
-    figure = Figure(figsize=(8.4, 3.5), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
+    if not found:
+        return Figure()
+    figure = Figure(figsize=(1 + 3.7 * len(found), 3.5), layout="constrained")
+    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
     colours = {"two_qubit": "#0072B2", "dephasing": "#E69F00", "damping": "#D55E00"}
-    for ax, (model, seeds) in zip(axes, found, strict=False):
+    for ax, (model, seeds) in zip(axes, found, strict=True):
         for kind, colour in colours.items():
             rates = [row["rate"] for row in seeds[0].get(kind, ())]
             if not rates:
@@ -208,9 +215,11 @@ def _shot_axis(ax: Axes) -> None:
 
 def shots(groups: Groups) -> Figure:
     """Accuracy against the shots of an image; trained clean."""
-    noises = ("none", "two-qubit 1 %", "two-qubit 3 %")
-    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-    axes = figure.subplots(1, len(noises), sharey=True)
+    rows = [row for *_, seeds in ordered(groups, "shots") for seed in seeds for row in seed["rows"]]
+    wanted = ("none", "two-qubit 1 %", "two-qubit 3 %")
+    noises = [noise for noise in wanted if any(row["noise"] == noise for row in rows)]
+    figure = Figure(figsize=(1 + 2.9 * len(noises), 3.9), layout="constrained")
+    axes = figure.subplots(1, len(noises), sharey=True, squeeze=False)[0]
     for ax, noise in zip(axes, noises, strict=True):
         for model, trained, seeds in ordered(groups, "shots"):
             if trained == "clean" and model in STYLES:
@@ -226,32 +235,35 @@ def shots(groups: Groups) -> Figure:
 
 def mitigation(groups: Groups) -> Figure:
     """Accuracy with and without mitigation at equal shots."""
-    panels = (
+    wanted = (
         ("qdeq", "averaged", "two-qubit 3 %"),
         ("direct1", "", "two-qubit 3 %"),
         ("qdeq", "averaged", "readout 5 %"),
         ("direct1", "", "readout 5 %"),
     )
+    panels = [p for p in wanted if ("shots", p[0], "clean") in groups
+              and values(groups["shots", p[0], "clean"], "rows", "loss", noise=p[2])]  # fmt: skip
+    if not panels:
+        return Figure()
     styles = {
         "none": ("#666666", "o-", "no mitigation"),
         "zero-noise": ("#0072B2", "^--", "zero noise, each evaluation"),
         "zero-noise after": ("#56B4E9", "v:", "zero noise, afterwards"),
         "readout": ("#D55E00", "s--", "readout inversion"),
     }
-    figure = Figure(figsize=(10.6, 3.6), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True)
-    for ax, (wanted, way, noise) in zip(axes, panels, strict=True):
-        for model, trained, seeds in ordered(groups, "shots"):
-            if model == wanted and trained == "clean":
-                for name, (colour, style, label) in styles.items():
-                    where = {"noise": noise, "way": way, "mitigation": name}
-                    numbers = sorted({row["shots"] for row in seeds[0]["rows"]})
-                    y = [values(seeds, "rows", "accuracy", shots=n, **where) for n in numbers]
-                    if any(y):
-                        x = [min(n, 32768) for n in numbers]
-                        means = [100 * np.mean(each) for each in y]
-                        ax.plot(x, means, style, color=colour, markersize=4, label=label)
-        ax.set_title(f"{MODELS[wanted]}: {noise}", fontsize=9)
+    figure = Figure(figsize=(1 + 2.4 * len(panels), 3.6), layout="constrained")
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, (model, way, noise) in zip(axes, panels, strict=True):
+        seeds = groups["shots", model, "clean"]
+        numbers = sorted({row["shots"] for row in seeds[0]["rows"]})
+        for name, (colour, style, label) in styles.items():
+            where = {"noise": noise, "way": way, "mitigation": name}
+            y = [values(seeds, "rows", "accuracy", shots=n, **where) for n in numbers]
+            if all(y):
+                x = [min(n, 32768) for n in numbers]
+                means = [100 * np.mean(each) for each in y]
+                ax.plot(x, means, style, color=colour, markersize=4, label=label)
+        ax.set_title(f"{MODELS[model]}: {noise}", fontsize=9)
         _shot_axis(ax)
     axes[0].set_ylabel("test accuracy (%)")
     handles = {

@@ -149,9 +149,6 @@ def compare(
         "off_clean": off["first_order"],
         "off_noisy": off["first_order_noisy"],
         "contracting": np.mean(contracts),
-        "bound_over_error": np.median(bound / error[contracts]),
-        "bound_amplification": np.median(1 / (1 - lipschitz[contracts])),
-        "bound_holds": np.mean(error[contracts] <= bound * (1 + 1e-3) + 1e-5),
         # At the clean equilibrium, so that only the map has changed.
         "jacobian_kept": np.median(
             np.linalg.norm(host["here"], ord=2, axis=(1, 2))
@@ -159,6 +156,9 @@ def compare(
         ),
         "kept": np.mean(kept),
     }
+    if np.any(contracts):
+        numbers["bound_amplification"] = np.median(1 / (1 - lipschitz[contracts]))
+        numbers["bound_holds"] = np.mean(error[contracts] <= bound * (1 + 1e-3) + 1e-5)
     return {k: float(f"{v:.5g}") for k, v in numbers.items()} | _summary(noisy)
 
 

@@ -156,24 +156,21 @@ def _value(value: Any) -> str:
 def _smoke(folder: Path) -> None:
     # What takes the time is compiling programs that run once.
     jax.config.update("jax_disable_most_optimizations", True)
-    for name in ("unpenalised", "direct1"):
-        run = Run("digits", name, "clean", 0)
-        data = load(run, None, 200)
-        found = train(run, data, 1)
-        model, test = restore(found), every(data.test, 2)
-        two_qubit, two = {"two_qubit": (0.0, 0.01)}, (128, 1024)
-        parts = {
-            "train": found,
-            "sweep": sweep(model, test, coherent=False, sweeps=two_qubit, devices=()),
-            "shots": sample(name, model, test, 0, shots=two, noises=("two-qubit 1 %",)),
-            "law": law(model, test.x, kinds=("two_qubit",), rates=(0.01,)),
-        }
-        if name == "unpenalised":
-            parts["floors"] = {"rows": floors(model, test, 0, two)}
-            parts["applications"] = applications(model, test.x, rates=(0.01,), depths=(1, 2))
-        for part, answer in parts.items():
-            write(folder / f"{name_of(part, run)}.json", {"run": vars(run), **answer})
-        print(f"{run.name}: accuracy {found['test']['accuracy']:.2%}", flush=True)
+    run = Run("digits", "direct1", "clean", 0)
+    data = load(run, None, 200)
+    found = train(run, data, 1)
+    model, test = restore(found), every(data.test, 2)
+    rates, noises, numbers = {"two_qubit": (0.0, 0.01)}, ("two-qubit 1 %",), (128, 1024)
+    parts = {
+        "train": found,
+        "sweep": sweep(model, test, coherent=False, sweeps=rates, devices=()),
+        "shots": sample(run.model, model, test, 0, shots=numbers, noises=noises),
+        "law": law(model, test.x, kinds=("two_qubit",), rates=(0.01,)),
+        "applications": applications(model, test.x, rates=(0.01,), depths=(1, 2)),
+    }
+    for part, answer in parts.items():
+        write(folder / f"{name_of(part, run)}.json", {"run": vars(run), **answer})
+    print(f"{run.name}: accuracy {found['test']['accuracy']:.2%}", flush=True)
     report(folder, folder / "page.md", folder / "figures")
     print((folder / "page.md").read_text(encoding="utf-8"))
 

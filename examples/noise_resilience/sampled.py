@@ -112,9 +112,8 @@ def run(
     numbers = of_logits(logits, np.asarray(split.y)) | {
         "residual": float(residual.mean()),
         "floor": float(floor.mean()),
-        "used": float(used.mean()),
     }
-    return {key: float(f"{value:.6g}") for key, value in numbers.items()}
+    return {k: float(f"{v:.6g}") for k, v in numbers.items()} | {"used": round(used.mean())}
 
 
 @eqx.filter_jit
