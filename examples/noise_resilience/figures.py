@@ -140,7 +140,7 @@ def depth(groups: Groups) -> Figure:
 
 def amplification(groups: Groups) -> Figure:
     """‖Δz‖/‖δ‖ by L."""
-    figure = Figure(figsize=(5.4, 3.8), layout="constrained")
+    figure = Figure(figsize=(5.4, 4.6), layout="constrained")
     ax = figure.subplots()
     found = sorted(bins(groups).items())
     x = [middle for middle, _ in found]
@@ -160,7 +160,7 @@ def amplification(groups: Groups) -> Figure:
     ax.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])
     ax.minorticks_off()
     ax.axhline(1, color="#999999", linewidth=0.8, zorder=0)
-    ax.legend(frameon=False, fontsize=8)
+    _below(figure, ax, 1)
     _tidy(ax)
     return figure
 

@@ -46,6 +46,8 @@ BINS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0)
 
 MNIST10_MODELS = ("qdeq", "direct1", "direct5", "coherent5")
 MNIST10_EPOCHS = 15
+MNIST10_SWEEPS = {"two_qubit": (0.0, 1e-3, 3e-3, 1e-2, 3e-2), "two_qubit_prepared": (1e-4, 1e-3)}
+"""On ten wires everything costs more: one seed of a few models, and fewer rates."""
 
 
 @dataclasses.dataclass(frozen=True)

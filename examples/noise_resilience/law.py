@@ -94,7 +94,7 @@ def equilibria(
 @eqx.filter_jit
 def displacements(
     model: Any, clean: dict[str, jax.Array], noise_model: noise.NoiseModel, x: jax.Array
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
     """What one noisy evaluation does to a clean equilibrium, what the noisy equilibrium is, and
     what is said of their relation: to first order with the clean and with the noisy Jacobian, and
     by the bound, with the largest ‖J‖ of the noisy map at five points in between."""

@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import jax
 import tyro
-from grid import all_runs, EPOCHS, Run, SEEDS
+from grid import all_runs, EPOCHS, MNIST10_EPOCHS, MNIST10_SWEEPS, Run, SEEDS
 from law import applications, law
 from models import load, restore, train
 from report import main as report
@@ -43,7 +43,10 @@ def every(split: training.Split, n: int) -> training.Split:
 
 
 def _sweep(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
-    return sweep(model, test, coherent=run.model.startswith("coherent"))
+    coherent = run.model.startswith("coherent")
+    if run.task == "mnist10":
+        return sweep(model, test, coherent=coherent, sweeps=MNIST10_SWEEPS, devices=("ibm_fez",))
+    return sweep(model, test, coherent=coherent)
 
 
 def _shots(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
@@ -62,20 +65,19 @@ def _applications(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
     return applications(model, every(test, 4).x)
 
 
+SOLVED = ("qdeq", "unpenalised")
 PARTS: dict[str, tuple[Part, Callable[[Run], bool]]] = {
     "sweep": (_sweep, lambda run: True),
-    "law": (_law, lambda run: run.training == "clean" and not run.model.startswith("coherent")),
-    "applications": (
-        _applications,
-        lambda run: run.training == "clean" and run.model in ("qdeq", "unpenalised", "direct10"),
-    ),
-    "floors": (
-        _floors,
-        lambda run: run.training == "clean" and run.model in ("qdeq", "unpenalised"),
-    ),
-    "shots": (_shots, lambda run: run.training != "p0.03"),
+    "law": (_law, lambda run: _clean(run) and not run.model.startswith("coherent")),
+    "applications": (_applications, lambda run: _clean(run) and run.model in (*SOLVED, "direct10")),
+    "floors": (_floors, lambda run: _clean(run) and run.model in SOLVED),
+    "shots": (_shots, lambda run: run.task == "mnist4" and run.training != "p0.03"),
 }
 """What is asked of trained models, and of which."""
+
+
+def _clean(run: Run) -> bool:
+    return run.task == "mnist4" and run.training == "clean"
 
 
 def main(
@@ -100,7 +102,7 @@ def main(
         with tempfile.TemporaryDirectory() as folder:
             _smoke(Path(folder))
         return
-    runs = all_runs(seeds)
+    runs = [*all_runs(seeds), *all_runs(1, "mnist10")]
     todo = [("train", run) for run in runs]
     todo += [(part, run) for part, (_, asked) in PARTS.items() for run in runs if asked(run)]
     todo = [each for each in todo if fnmatch.fnmatch(name_of(*each), only)]
@@ -118,7 +120,7 @@ def main(
         start = time.perf_counter()
         data = load(run, data_root, None)
         if part == "train":
-            found = train(run, data, EPOCHS)
+            found = train(run, data, MNIST10_EPOCHS if run.task == "mnist10" else EPOCHS)
         else:
             found = _asked(part, run, results, data.test)
         write(results / f"{name_of(part, run)}.json", found)

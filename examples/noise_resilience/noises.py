@@ -26,11 +26,13 @@ def mixed_noise(
     """Everything at once, always in the same structure."""
     model = noise.NoiseModel(
         two_wire=(
-            noise.Depolarising(depolarising, n_wires=2),
+            noise.Depolarising(probability=depolarising, n_wires=2),
             noise.AmplitudeDamping(damping),
             noise.PhaseDamping(dephasing),
         ),
-        preparation=noise.PreparationNoise(two_wire=(noise.Depolarising(preparation, n_wires=2),)),
+        preparation=noise.PreparationNoise(
+            two_wire=(noise.Depolarising(probability=preparation, n_wires=2),)
+        ),
         readout=noise.ReadoutError(readout, readout),
     )
     return _as_arrays(model)

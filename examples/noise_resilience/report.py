@@ -21,6 +21,7 @@ DOCS = HERE.parents[1] / "docs" / "experiments"
 
 TABLES = {
     "two-qubit": tables.two_qubit,
+    "differences": tables.differences,
     "details": tables.details,
     "others": tables.others,
     "devices": tables.devices,
@@ -58,8 +59,15 @@ def main(
     figures.mkdir(parents=True, exist_ok=True)
     for name, figure in all_figures(groups).items():
         figure.savefig(figures / f"{name}.svg", metadata={"Date": None})
-    write(page, {name: table(groups) for name, table in TABLES.items()})
+    write(page, all_tables(results))
     print(f"written: {page} and the figures in {figures}")
+
+
+def all_tables(results: Path) -> dict[str, str]:
+    """The tables by the names of their marks."""
+    groups = load(results)
+    found = {name: table(groups) for name, table in TABLES.items()}
+    return found | {"ten qubits": tables.ten_qubits(load(results, "mnist10"))}
 
 
 def load(results: Path, task: str | None = None) -> Groups:

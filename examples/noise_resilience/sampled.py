@@ -176,11 +176,11 @@ def _run(
 
         if way.mitigation == "zero-noise after":
             parts = [solve((i,), jax.random.fold_in(key, i)) for i in range(len(scales))]
-            z = sum(w * part[0] for w, part in zip(weights, parts, strict=True))
+            z = weights @ jnp.stack([part[0] for part in parts])
             floor = parts[0][1]
         else:
             z, floor = solve(tuple(range(len(scales))), key)
-        exact = sum(w * (fn(z) - shift) / scale for w, fn in zip(weights, bound, strict=True))
+        exact = weights @ jnp.stack([(fn(z) - shift) / scale for fn in bound])
         residual = jnp.linalg.norm(exact - z)
         used = way.steps * sum(counts)
         return base.head(z), residual, floor, jnp.asarray(used, z.dtype)

@@ -117,4 +117,4 @@ def picard_steps(fn: Any, z: jax.Array) -> jax.Array:
         return new, jnp.linalg.norm(new - z), n + 1
 
     going = lambda state: (state[1] > TOLERANCE) & (state[2] < _MOST_STEPS)
-    return jax.lax.while_loop(going, step, (z, jnp.asarray(jnp.inf, z.dtype), 0))[2]
+    return jax.lax.while_loop(going, step, (z, jnp.asarray(jnp.inf, z.dtype), jnp.asarray(0)))[2]

@@ -92,7 +92,7 @@ COLUMNS: dict[str, tuple[str, Callable[[list[float]], str]]] = {
     "signal": ("signal", lambda v: middle(v, ".3f")),
     "residual": ("residual", lambda v: middle(v, ".1e")),
     "applications": ("picard", lambda v: middle(v, ".1f")),
-    "Newton steps": ("steps", lambda v: middle(v, ".1f")),
+    "steps": ("steps", lambda v: middle(v, ".1f")),
     "radius": ("radius", lambda v: middle(v, ".2f")),
     "‖J‖": ("norm", lambda v: middle(v, ".2f")),
 }
@@ -139,6 +139,46 @@ def devices(groups: Groups) -> str:
     ]
     header = [f"{name}{also}" for name in DEVICES for also in ("", ", prepared")]
     return markdown(["model", "trained", *header], rows, words=2)
+
+
+def differences(groups: Groups, rates: Sequence[float] = (0.0, 0.01, 0.03)) -> str:
+    """The QDEQ's accuracy minus the others', seed by seed: means with their standard errors."""
+    rows = []
+    for trained, title in TRAINED.items():
+        for this in ("qdeq", "unpenalised"):
+            for other in MODELS:
+                keys = [("sweep", model, trained) for model in (this, other)]
+                if other in ("qdeq", "unpenalised") or not all(key in groups for key in keys):
+                    continue
+                a, b = (groups[key] for key in keys)
+                cells = []
+                for rate in rates:
+                    ours, theirs = (values(s, "two_qubit", "accuracy", rate=rate) for s in (a, b))
+                    gap = 100 * (np.asarray(ours) - np.asarray(theirs))
+                    error = np.std(gap, ddof=1) / np.sqrt(len(gap)) if len(gap) > 1 else np.nan
+                    cells.append(f"{np.mean(gap):+.1f} ± {error:.1f}")
+                rows.append([MODELS[this], MODELS[other], title, *cells])
+    header = ["this", "minus", "trained", *(f"{percent(rate)} %" for rate in rates)]
+    return markdown(header, rows, words=3)
+
+
+def ten_qubits(groups: Groups) -> str:
+    """Accuracy on MNIST-10, from JSONs of that task."""
+    rows = []
+    for model, _, seeds in ordered(groups, "sweep"):
+        cells = []
+        for kind in ("two_qubit", "two_qubit_prepared"):
+            also = ", prepared" if kind.endswith("prepared") else ""
+            for row in seeds[0][kind]:
+                cells.append((f"{percent(row['rate'])} %{also}", f"{100 * row['accuracy']:.1f}"))
+        for row in seeds[0]["devices"]:
+            also = ", prepared" if row["preparation"] else ""
+            cells.append((f"{row['device']}{also}", f"{100 * row['accuracy']:.1f}"))
+        rows.append((MODELS[model], cells))
+    if not rows:
+        return markdown([], [])
+    header = ["model", *(name for name, _ in rows[0][1])]
+    return markdown(header, [[title, *(cell for _, cell in cells)] for title, cells in rows])
 
 
 def _shot_numbers(groups: Groups) -> list[int]:

@@ -222,8 +222,7 @@ def test_the_page_says_what_the_results_say(study, tmp_path):
     copy = tmp_path / "noise.md"
     copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
     report = study["report"]
-    groups = report.load(FOLDER / "results")
-    report.write(copy, {name: table(groups) for name, table in report.TABLES.items()})
+    report.write(copy, report.all_tables(FOLDER / "results"))
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
 
 
