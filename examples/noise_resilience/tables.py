@@ -241,6 +241,8 @@ def law(groups: Groups, rates: Sequence[float] = (0.001, 0.01, 0.03)) -> str:
     """Errors of an evaluation and of the equilibrium."""
     rows = []
     for model, _, seeds in ordered(groups, "law"):
+        if model in ("direct2", "direct5"):
+            continue  # between those of one and of ten
         for kind in ("two_qubit", "damping", "readout"):
             for rate in rates:
                 get = lambda name, k=kind, r=rate, s=seeds: values(s, k, name, rate=r)
@@ -291,6 +293,8 @@ def contraction(groups: Groups, rates: Sequence[float] = (0.001, 0.01, 0.03)) ->
     """What noise leaves of J and of the signal."""
     rows = []
     for model, _, seeds in ordered(groups, "law"):
+        if model in ("direct2", "direct5"):
+            continue
         for kind in ("two_qubit", "dephasing", "damping"):
             for rate in rates:
                 kept = values(seeds, kind, "jacobian_kept", rate=rate)
