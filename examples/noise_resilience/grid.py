@@ -38,7 +38,7 @@ gates that prepare the encoded state, amplitude damping and phase damping of bot
 gate on two, and flips of measured bits."""
 
 DEVICES = ("ibm_sherbrooke", "ibm_torino", "ibm_fez", "google_weber")
-SHOTS = (128, 256, 512, 1024, 2048, 4096, 8192, 2**20)
+SHOTS = (128, 512, 2048, 8192, 2**20)
 """Shots per image, in all. The last number is as good as infinitely many."""
 
 BINS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0)

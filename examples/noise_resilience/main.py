@@ -25,7 +25,7 @@ from grid import all_runs, EPOCHS, MNIST10_EPOCHS, MNIST10_SWEEPS, Run, SEEDS
 from law import applications, law
 from models import load, restore, train
 from report import main as report
-from sampled import floors, sample
+from sampled import floors, NOISES, sample
 from sweep import sweep
 
 from eqx_qdeq import training
@@ -50,7 +50,9 @@ def _sweep(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
 
 
 def _shots(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
-    return sample(run.model, model, every(test, 2), run.seed)
+    # What was trained under a noise is asked about that one.
+    noises = tuple(NOISES) if run.training == "clean" else ("two-qubit 1 %",)
+    return sample(run.model, model, every(test, 2), run.seed, noises=noises)
 
 
 def _floors(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
@@ -66,12 +68,17 @@ def _applications(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
 
 
 SOLVED = ("qdeq", "unpenalised")
+SAMPLED = {
+    "clean": (*SOLVED, "direct1", "direct5", "direct10", "coherent5", "coherent10free"),
+    "p0.01": ("qdeq", "direct1", "direct5", "coherent5"),
+    "p0.03": (),
+}
 PARTS: dict[str, tuple[Part, Callable[[Run], bool]]] = {
     "sweep": (_sweep, lambda run: True),
     "law": (_law, lambda run: _clean(run) and not run.model.startswith("coherent")),
     "applications": (_applications, lambda run: _clean(run) and run.model in (*SOLVED, "direct10")),
     "floors": (_floors, lambda run: _clean(run) and run.model in SOLVED),
-    "shots": (_shots, lambda run: run.task == "mnist4" and run.training != "p0.03"),
+    "shots": (_shots, lambda run: run.task == "mnist4" and run.model in SAMPLED[run.training]),
 }
 """What is asked of trained models, and of which."""
 

@@ -185,7 +185,7 @@ def test_what_makes_sense_together(study):
         sampled.dataclasses.replace(way, mitigation=mitigation), noise
     )
     assert sensible(ten, "zero-noise after", "two-qubit 1 %")
-    assert not sensible(once, "zero-noise after", "two-qubit 1 %")  # the same as in each evaluation
+    assert not sensible(once, "zero-noise after", "two-qubit 1 %")
     assert not sensible(ten, "zero-noise", "none") and not sensible(ten, "readout", "two-qubit 1 %")
     assert sensible(once, "readout", "readout 5 %") and sensible(once, "none", "none")
 
