@@ -70,7 +70,7 @@ def _applications(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
 SOLVED = ("qdeq", "unpenalised")
 SAMPLED = {
     "clean": (*SOLVED, "direct1", "direct5", "direct10", "coherent5", "coherent10free"),
-    "p0.01": ("qdeq", "direct1", "direct5", "coherent5"),
+    "p0.01": ("qdeq", "direct1", "direct5", "coherent5", "coherent10free"),
     "p0.03": (),
 }
 PARTS: dict[str, tuple[Part, Callable[[Run], bool]]] = {
