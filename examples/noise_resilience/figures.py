@@ -88,7 +88,7 @@ def accuracy(groups: Groups) -> Figure:
 
 def training(groups: Groups) -> Figure:
     """Accuracy against the two-qubit error by the error that was trained under."""
-    wanted = ("qdeq", "direct1", "direct5", "coherent5", "coherent10")
+    wanted = ("qdeq", "direct1", "direct5", "coherent5", "coherent10free")
     models = [m for m in wanted if ("sweep", m, "clean") in groups]
     if not models:
         return Figure()
