@@ -111,7 +111,7 @@ def test_applications_are_counted(study):
 
 def test_no_noise_is_no_noise(study, build, images):
     measure = study["sweep"].measure
-    for name in ("direct1", "coherent5"):
+    for name in ("direct1", "coherent2"):
         coherent = name.startswith("coherent")
         clean = measure(build(name), None, images, coherent)
         zero = measure(build(name), study["noises"].sweep_noise("damping", 0.0), images, coherent)
