@@ -114,7 +114,7 @@ COLUMNS: dict[str, Callable[[Runs], str]] = {
     "parameters": lambda runs: shown(mean(runs, "n_parameters"), ".0f"),
     "step, MB": lambda runs: shown(mean(runs, "step_memory_mb"), ".1f"),
     "process, MB": lambda runs: shown(mean(runs, "peak_memory_mb"), ".0f"),
-    "training, s": lambda runs: shown(mean(runs, "training_seconds"), ".0f"),
+    "training, s": lambda runs: _seconds(runs),
 }
 
 
@@ -124,6 +124,16 @@ def _radius(runs: Runs) -> str:
     median = np.mean([run["spectral_radius"]["median"] for run in runs])
     largest = np.max([run["spectral_radius"]["max"] for run in runs])
     return f"{median:.2f} (≤ {largest:.2f})"
+
+
+def _seconds(runs: Runs) -> str:
+    """For each kind of device; none of runs that began on one and ended on another."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for run in runs:
+        device = run.get("trained", {}).get("device", "cpu")
+        if run.get("training_seconds") is not None and "then" not in device:
+            found["" if device == "cpu" else " (GPU)"].append(run["training_seconds"])
+    return ", ".join(f"{np.mean(found[kind]):.0f}{kind}" for kind in sorted(found))
 
 
 def section(task: str, groups: Groups) -> str:
