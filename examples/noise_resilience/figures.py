@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import matplotlib
 import numpy as np
 from grid import MODELS
 from matplotlib.axes import Axes
@@ -33,9 +32,8 @@ def all_figures(groups: Groups) -> dict[str, Figure]:
         "noise-shots": ("shots", shots),
         "noise-mitigation": ("shots", mitigation),
     }
-    with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
-        parts = {part for part, *_ in groups}
-        return {name: draw(groups) for name, (part, draw) in wanted.items() if part in parts}
+    parts = {part for part, *_ in groups}
+    return {name: draw(groups) for name, (part, draw) in wanted.items() if part in parts}
 
 
 def _tidy(ax: Axes) -> None:

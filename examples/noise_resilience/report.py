@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import matplotlib
 import tables
 import tyro
 from figures import all_figures
@@ -57,8 +58,10 @@ def main(
             f"there are no results in {results}; run examples/noise_resilience/main.py first."
         )
     figures.mkdir(parents=True, exist_ok=True)
-    for name, figure in all_figures(groups).items():
-        figure.savefig(figures / f"{name}.svg", metadata={"Date": None})
+    # The same figure is the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
+        for name, figure in all_figures(groups).items():
+            figure.savefig(figures / f"{name}.svg", metadata={"Date": None})
     write(page, all_tables(results))
     print(f"written: {page} and the figures in {figures}")
 
