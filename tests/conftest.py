@@ -46,8 +46,8 @@ def x64() -> bool:
 
 @pytest.fixture(scope="session")
 def once(x64: bool) -> None:
-    """For tests of commands, pages and statistics, which take long and in which the precision
-    changes nothing but digits: they run in float32 alone."""
+    """For tests of commands, pages, figures, counts and statistics, which take long and in which
+    the precision changes nothing but digits: they run in float32 alone."""
     if x64:
         pytest.skip("the float32 run covers it")
 

@@ -11,6 +11,8 @@ import pytest
 import eqx_qdeq as qdeq
 from eqx_qdeq import plotting
 
+pytestmark = pytest.mark.usefixtures("once")
+
 HISTORY = [
     {
         "epoch": epoch,

@@ -44,5 +44,7 @@ from ._run_recipe import (
     load_recipe_data as load_recipe_data,
     RecipeResult as RecipeResult,
     run_recipe as run_recipe,
+    run_recipe_together as run_recipe_together,
 )
 from ._save import load as load, load_metadata as load_metadata, save as save
+from ._together import fit_together as fit_together

@@ -118,6 +118,77 @@ def fit(
         step; the last good checkpoint stays.
     - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged or of another run.
     """
+    session = start(
+        model,
+        dataset,
+        optimiser=optimiser,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        clip=clip,
+        jacobian_penalty=jacobian_penalty,
+        warmup_steps=warmup_steps,
+        warmup_layers=warmup_layers,
+        shared_dropout=shared_dropout,
+        drop_last=drop_last,
+        trainable=trainable,
+        learning_rate=learning_rate,
+        callbacks=callbacks,
+        metrics_path=metrics_path,
+        checkpoint_dir=checkpoint_dir,
+        checkpoint_every=checkpoint_every,
+        resume=resume,
+        config=config,
+    )
+    session.loop.run(session.run, session.checkpoints, session.metrics, progress)
+    return session.result()
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A training that has started: where it stands, and what carries it on."""
+
+    loop: Loop
+    run: Run
+    checkpoints: Checkpoints
+    metrics: MetricsFile
+
+    def result(self) -> FitResult:
+        run, static = self.run, self.loop.static
+        return FitResult(
+            model=eqx.combine(jax.tree.map(jnp.asarray, run.best), static),
+            last_model=eqx.combine(run.state.params, static),
+            history=run.history,
+            best_epoch=run.best_epoch,
+            steps=int(run.state.step),
+            seconds=run.seconds,
+        )
+
+
+def start(
+    model: Any,
+    dataset: Dataset,
+    *,
+    optimiser: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int = 256,
+    seed: int = 0,
+    clip: float | None = None,
+    jacobian_penalty: float = 0.0,
+    warmup_steps: int = 0,
+    warmup_layers: int = 2,
+    shared_dropout: bool = True,
+    drop_last: bool = False,
+    trainable: Any = eqx.is_inexact_array,
+    learning_rate: float | Callable | None = None,
+    callbacks: Sequence[Callback] = (),
+    metrics_path: str | os.PathLike[str] | None = None,
+    checkpoint_dir: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = True,
+    config: dict[str, Any] | None = None,
+) -> Session:
+    """Checks the arguments of `fit` and takes up the run's checkpoint, or writes its first."""
     _check_least(1, epochs=epochs, batch_size=batch_size, warmup_layers=warmup_layers)
     _check_least(0, seed=seed, warmup_steps=warmup_steps)
     if checkpoint_every is not None:
@@ -172,15 +243,7 @@ def fit(
         callbacks=callbacks,
         checkpoint_every=checkpoint_every,
     )
-    loop.run(run, checkpoints, metrics, progress)
-    return FitResult(
-        model=eqx.combine(jax.tree.map(jnp.asarray, run.best), static),
-        last_model=eqx.combine(run.state.params, static),
-        history=run.history,
-        best_epoch=run.best_epoch,
-        steps=int(run.state.step),
-        seconds=run.seconds,
-    )
+    return Session(loop, run, checkpoints, metrics)
 
 
 def _check_least(least: int, **arguments: int) -> None:

@@ -62,19 +62,15 @@ class Loop:
         self, run: Run, epoch: int, checkpoints: Checkpoints, bar: Progress, pace: Pace
     ) -> int:
         """The rest of an epoch; returns the step after it."""
-        first, last = epoch * self.n_batches, (epoch + 1) * self.n_batches
-        fixed = self._fixed(epoch)
+        last = (epoch + 1) * self.n_batches
         step = int(run.state.step)
         means: dict[str, float] = {}
         while step < last:
             started = time.perf_counter()
-            stop = self._next_stop(step, last, pace.steps)
-            layers = self.warmup_layers if step < self.warmup_steps else 0
-            settings = self.settings._replace(unrolled_layers=layers)
-            now = dataclasses.replace(fixed, settings=settings)
-            run.state = run_steps((now, jnp.asarray(stop, jnp.int32)), run.state)
-            if not bool(run.state.finite):
-                self._raise_not_finite(run.state)
+            stop = self.next_stop(step, last, pace.steps)
+            fixed = self.fixed(epoch, step)
+            run.state = run_steps((fixed, jnp.asarray(stop, jnp.int32)), run.state)
+            self.check_finite(run.state)
             seconds = time.perf_counter() - started
             run.seconds += seconds
             pace.adapt(stop - step, seconds)
@@ -83,11 +79,13 @@ class Loop:
             step = stop
             if step < last and self._due(step, at_end=False):
                 checkpoints.write(run)
-        self._close_epoch(run, epoch, last - first, means)
+        self.close_epoch(run, epoch, means)
         return step
 
-    def _fixed(self, epoch: int) -> Fixed:
+    def fixed(self, epoch: int, step: int) -> Fixed:
+        """What the steps from this one on need, until the next stop."""
         batches = epoch_batches(len(self.train), self.batch_size, self.seed, epoch, self.drop_last)
+        layers = self.warmup_layers if step < self.warmup_steps else 0
         return Fixed(
             self.static,
             self.train.x,
@@ -95,10 +93,11 @@ class Loop:
             jnp.asarray(batches),
             jnp.asarray(epoch * self.n_batches, jnp.int32),
             jax.random.key(self.seed),
-            self.settings,
+            self.settings._replace(unrolled_layers=layers),
         )
 
-    def _next_stop(self, step: int, last: int, pace: int) -> int:
+    def next_stop(self, step: int, last: int, pace: int) -> int:
+        """The step at which to look up: at most `pace` steps on."""
         stops = [last, step + pace]
         if step < self.warmup_steps:
             stops.append(self.warmup_steps)
@@ -111,16 +110,17 @@ class Loop:
             return at_end
         return step % self.checkpoint_every == 0
 
-    def _close_epoch(self, run: Run, epoch: int, n_steps: int, means: dict[str, float]) -> None:
+    def close_epoch(self, run: Run, epoch: int, means: dict[str, float]) -> None:
+        """Validates, and writes down what the epoch was like."""
         started = time.perf_counter()
         model = eqx.combine(run.state.params, self.static)
         found = evaluate_chunks(model, self.validation).to_dict()
         record: dict[str, Any] = {"epoch": epoch + 1, "step": int(run.state.step)}
         record |= {f"train_{name}": value for name, value in means.items()}
         record |= {f"validation_{name}": value for name, value in found.items()}
-        record["gradient_norm"] = float(run.state.gradient_norm) / n_steps
+        record["gradient_norm"] = float(run.state.gradient_norm) / self.n_batches
         if self.settings.jacobian_penalty:
-            record["jacobian_penalty"] = float(run.state.penalty) / n_steps
+            record["jacobian_penalty"] = float(run.state.penalty) / self.n_batches
         rate = self._rate(run.state)
         if rate is not None:
             record["learning_rate"] = rate
@@ -146,7 +146,10 @@ class Loop:
             rate = float(found[0][1]) if len(found) == 1 else None
         return rate
 
-    def _raise_not_finite(self, state: State) -> None:
+    def check_finite(self, state: State) -> None:
+        """Raises if a step was undone."""
+        if bool(state.finite):
+            return
         step = int(state.step)
         rate = self._rate(state)
         known = "" if rate is None else f", learning rate {rate:.3g}"

@@ -107,5 +107,5 @@ OURS = (
     ),
     _on_edges("ours-mnist10", "mnist", depth=10, epochs=40),
     _on_edges("ours-fashion10", "fashion_mnist", depth=10, epochs=40),
-    _on_edges("ours-cifar10", "cifar10", depth=10, epochs=40),
+    _on_edges("ours-cifar10", "cifar10", depth=20, epochs=40),
 )

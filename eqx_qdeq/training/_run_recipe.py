@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ._metrics import count_parameters, evaluate, Metrics
 from ._recipe import Recipe
 from ._recipes import get_recipe
 from ._save import save
+from ._together import fit_together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,39 +124,123 @@ def run_recipe(
     [`eqx_qdeq.training.TrainingError`][] if training diverges.
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
-    config = {"recipe": recipe.to_dict(), "seed": seed, "limit": limit}
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        _check_folder(folder, config)
+    run = _RecipeRun(recipe, seed, limit, None if out is None else Path(out))
     dataset = load_recipe_data(recipe, root=root, download=download, seed=seed, limit=limit)
-    model = classifier_from_config(dict(recipe.model), key=jax.random.key(seed))
-    if folder is not None:
-        write_atomic(folder / "run.json", (to_json(config) + "\n").encode())
-    rate = recipe.rate(len(dataset.train))
     result = fit(
-        model,
+        run.start(),
         dataset,
-        optimiser=optax.adam(rate),
-        learning_rate=rate,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
         seed=seed,
-        clip=recipe.clip,
-        jacobian_penalty=recipe.jacobian_penalty,
-        warmup_steps=recipe.warmup_steps,
-        warmup_layers=recipe.warmup_layers,
         progress=progress,
-        metrics_path=None if folder is None else folder / "metrics.jsonl",
-        checkpoint_dir=folder,
-        config=config,
+        metrics_path=None if run.folder is None else run.folder / "metrics.jsonl",
+        checkpoint_dir=run.folder,
+        config=run.config,
+        **_training(recipe, dataset),
     )
-    test = evaluate(result.model, dataset.test)
-    done = RecipeResult(recipe, dataset, result, test, count_parameters(result.model))
-    if folder is not None:
-        save(folder / "model.eqx", result.model, metadata=config)
-        summary = {**test.to_dict(), "confusion": test.confusion, "parameters": done.n_parameters}
-        write_atomic(folder / "test.json", (to_json(summary) + "\n").encode())
-    return done
+    return run.finish(dataset, result)
+
+
+def run_recipe_together(
+    recipe: Recipe | str,
+    *,
+    seeds: Sequence[int],
+    root: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    limit: int | None = None,
+    outs: Sequence[str | os.PathLike[str]] | None = None,
+    progress: bool = True,
+) -> list[RecipeResult]:
+    """Trains and tests by a recipe with several seeds at once, by
+    [`eqx_qdeq.training.fit_together`][].
+
+    **Arguments:**
+
+    - `recipe`, `root`, `download`, `limit`, `progress`: as for [`eqx_qdeq.training.run_recipe`][].
+    - `seeds`: the seeds.
+    - `outs`: a folder for each, as `out` of `run_recipe` (but for `metrics.jsonl`), which also
+        goes on from there.
+
+    **Returns:**
+
+    A [`eqx_qdeq.training.RecipeResult`][] for each.
+
+    **Raises:** as `run_recipe` and `fit_together`.
+    """
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    folders = [None] * len(seeds) if outs is None else [Path(out) for out in outs]
+    if len(folders) != len(seeds):
+        raise ValueError(
+            f"`outs` must have one folder for each of {len(seeds)} seeds; has {len(folders)}."
+        )
+    runs = [
+        _RecipeRun(recipe, seed, limit, folder) for seed, folder in zip(seeds, folders, strict=True)
+    ]
+    datasets = [
+        load_recipe_data(recipe, root=root, download=download, seed=seed, limit=limit)
+        for seed in seeds
+    ]
+    results = fit_together(
+        [run.start() for run in runs],
+        datasets,
+        seeds=seeds,
+        checkpoint_dirs=outs,
+        configs=[run.config for run in runs],
+        progress=progress,
+        **_training(recipe, datasets[0]),
+    )
+    return [
+        run.finish(dataset, result)
+        for run, dataset, result in zip(runs, datasets, results, strict=True)
+    ]
+
+
+def _training(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """How a recipe trains, as arguments of `fit`."""
+    rate = recipe.rate(len(dataset.train))
+    return {
+        "optimiser": optax.adam(rate),
+        "learning_rate": rate,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "clip": recipe.clip,
+        "jacobian_penalty": recipe.jacobian_penalty,
+        "warmup_steps": recipe.warmup_steps,
+        "warmup_layers": recipe.warmup_layers,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _RecipeRun:
+    """One seed of a recipe, and the folder for what comes of it."""
+
+    recipe: Recipe
+    seed: int
+    limit: int | None
+    folder: Path | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {"recipe": self.recipe.to_dict(), "seed": self.seed, "limit": self.limit}
+
+    def start(self) -> Any:
+        """The model before training; takes the folder."""
+        if self.folder is not None:
+            _check_folder(self.folder, self.config)
+            write_atomic(self.folder / "run.json", (to_json(self.config) + "\n").encode())
+        return classifier_from_config(dict(self.recipe.model), key=jax.random.key(self.seed))
+
+    def finish(self, dataset: Dataset, result: FitResult) -> RecipeResult:
+        """Tests the model and writes it down."""
+        test = evaluate(result.model, dataset.test)
+        n_parameters = count_parameters(result.model)
+        if self.folder is not None:
+            save(self.folder / "model.eqx", result.model, metadata=self.config)
+            summary = {
+                **test.to_dict(),
+                "confusion": test.confusion,
+                "parameters": n_parameters,
+            }
+            write_atomic(self.folder / "test.json", (to_json(summary) + "\n").encode())
+        return RecipeResult(self.recipe, dataset, result, test, n_parameters)
 
 
 def _check_folder(folder: Path, config: dict[str, Any]) -> None:

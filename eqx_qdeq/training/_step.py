@@ -102,6 +102,21 @@ def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> Sta
     )
 
 
+@eqx.filter_jit(donate="all-except-first")
+def run_steps_together(fixed_and_stop: tuple[Fixed, Int[Array, ""]], states: State) -> State:
+    """As `run_steps`, for several runs at once: all arrays have a leading axis, one entry per run.
+    A run whose step was undone stands still; the others go on."""
+    fixed, stop = fixed_and_stop
+    step = eqx.filter_vmap(lambda f, s: _where(s.finite, _step(f, s), s))
+    return jax.lax.while_loop(
+        lambda s: jnp.any((s.step < stop) & s.finite), lambda s: step(fixed, s), states
+    )
+
+
+def _where(condition: Bool[Array, ""], yes: State, no: State) -> State:
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), yes, no)
+
+
 def _step(fixed: Fixed, state: State) -> State:
     settings = fixed.settings
     index = fixed.batches[state.step - fixed.first]
@@ -142,7 +157,7 @@ def _step(fixed: Fixed, state: State) -> State:
         state.has_solver,
     )
     undone = eqx.tree_at(lambda s: s.finite, state, finite)
-    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), done, undone)
+    return _where(finite, done, undone)
 
 
 def _objective(

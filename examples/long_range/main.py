@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import matplotlib
 import tyro
 from report import draw, load, table
 from tasks import TASKS
@@ -94,7 +95,9 @@ def _write(path: Path, found: dict) -> None:
 def _report(results: Path, figure: Path) -> None:
     runs = load(results)
     figure.parent.mkdir(parents=True, exist_ok=True)
-    draw(runs).savefig(figure, metadata={"Date": None})
+    # The same figure is the same file.
+    with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
+        draw(runs).savefig(figure, metadata={"Date": None})
     print(table(runs))
 
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from tasks import TASKS
@@ -86,33 +85,32 @@ def _cell(values: list[float]) -> str:
 def draw(runs: Runs) -> Figure:
     """Accuracy against the length that is tested."""
     tasks = [task for task in TASKS if any(key[0] == task for key in runs)]
-    with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
-        figure = Figure(figsize=(5 * len(tasks), 3.8), layout="constrained")
-        axes = figure.subplots(1, len(tasks), squeeze=False)[0]
-        for ax, task in zip(axes, tasks, strict=True):
-            for model, (colour, style) in STYLES.items():
-                if (task, model) in runs:
-                    found = sorted(collect(runs[task, model], "accuracy").items())
-                    ax.errorbar(
-                        [length for length, _ in found],
-                        [100 * np.mean(values) for _, values in found],
-                        [100 * np.std(values) / np.sqrt(len(values)) for _, values in found],
-                        fmt=style,
-                        color=colour,
-                        markersize=5,
-                        capsize=2,
-                        label=TITLES[model],
-                    )
-            ax.set_xscale("log")
-            some = next(value for key, value in runs.items() if key[0] == task)
-            ticks = sorted(collect(some, "accuracy"))
-            ax.set_xticks(ticks, [str(n) for n in ticks])
-            ax.minorticks_off()
-            ax.set_xlabel("nodes")
-            ax.set_ylabel("nodes that are right (%)")
-            ax.set_title(TASKS[task].title)
-            ax.axhline(50, color="#999999", linewidth=0.8, zorder=0)
-            ax.grid(color="#e5e5e5", linewidth=0.6)
-            ax.spines[["top", "right"]].set_visible(False)
-        axes[0].legend(frameon=False, fontsize=8)
+    figure = Figure(figsize=(5 * len(tasks), 3.8), layout="constrained")
+    axes = figure.subplots(1, len(tasks), squeeze=False)[0]
+    for ax, task in zip(axes, tasks, strict=True):
+        for model, (colour, style) in STYLES.items():
+            if (task, model) in runs:
+                found = sorted(collect(runs[task, model], "accuracy").items())
+                ax.errorbar(
+                    [length for length, _ in found],
+                    [100 * np.mean(values) for _, values in found],
+                    [100 * np.std(values) / np.sqrt(len(values)) for _, values in found],
+                    fmt=style,
+                    color=colour,
+                    markersize=5,
+                    capsize=2,
+                    label=TITLES[model],
+                )
+        ax.set_xscale("log")
+        some = next(value for key, value in runs.items() if key[0] == task)
+        ticks = sorted(collect(some, "accuracy"))
+        ax.set_xticks(ticks, [str(n) for n in ticks])
+        ax.minorticks_off()
+        ax.set_xlabel("nodes")
+        ax.set_ylabel("nodes that are right (%)")
+        ax.set_title(TASKS[task].title)
+        ax.axhline(50, color="#999999", linewidth=0.8, zorder=0)
+        ax.grid(color="#e5e5e5", linewidth=0.6)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(frameon=False, fontsize=8)
     return figure

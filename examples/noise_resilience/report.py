@@ -58,7 +58,7 @@ def main(
             f"there are no results in {results}; run examples/noise_resilience/main.py first."
         )
     figures.mkdir(parents=True, exist_ok=True)
-    # The salt makes the same figure the same file; it counts where the figure is written.
+    # The same figure is the same file.
     with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
         for name, figure in all_figures(groups).items():
             figure.savefig(figures / f"{name}.svg", metadata={"Date": None})

@@ -6,7 +6,8 @@
 
 Each run is a process of its own (so that its peak memory is its own) and ends as one JSON in
 examples/paper/results. Runs whose JSON is there are skipped, one that was interrupted goes on from
-its last epoch: start the command again until nothing is left. Then
+its last epoch: start the command again until nothing is left. On a GPU, add --together: it trains
+all runs of one model at once. Then
 
     python examples/paper/report.py
 
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from grid import all_runs, Run
@@ -39,6 +40,7 @@ def main(
     epochs: int | None = None,
     results: Path = HERE / "results",
     scratch: Path = Path("outputs/paper"),
+    together: Annotated[bool, Off] = False,
     list: Annotated[bool, Off] = False,
     smoke: Annotated[bool, Off] = False,
 ) -> None:
@@ -51,6 +53,7 @@ def main(
         epochs: instead of the paper's 100. The results then belong in a folder of their own.
         results: the folder of the JSONs.
         scratch: the folder of the checkpoints of runs that are not finished.
+        together: first train runs that differ only in seed or images as one computation.
         list: only print the names, and which are done.
         smoke: two epochs of a few models on scikit-learn's digits, and their report.
     """
@@ -69,13 +72,42 @@ def main(
             print(f"{'to do' if run in missing else 'done':<6} {run.name}")
         return
     print(f"{len(runs) - len(missing)} of {len(runs)} runs are done", flush=True)
+    options = [results, scratch, data_root or "", epochs or ""]
+    for group in groups(missing) if together else ():
+        _start("--train", ",".join(run.name for run in group), *options)
     for i, run in enumerate(missing):
         start = time.perf_counter()
-        options = [run.name, results, scratch, data_root or "", epochs or ""]
-        command = [sys.executable, __file__, "--one", *map(str, options)]
-        subprocess.run(command, check=True)
+        _start("--one", run.name, *options)
         took = time.perf_counter() - start
         print(f"{i + 1}/{len(missing)} {run.name}: {_read(results, run)}, {took:.0f} s", flush=True)
+
+
+def groups(runs: list[Run]) -> list[list[Run]]:
+    """Runs that can be trained together: of one model, on equally many images."""
+    found: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        if run.model != "logistic":
+            size = "small" if run.task in ("mnist4", "digits") else run.task == "cifar10"
+            found.setdefault((run.model, run.encoding, size), []).append(run)
+    return [*found.values()]
+
+
+def _start(*arguments: Any) -> None:
+    """A process of its own."""
+    subprocess.run([sys.executable, __file__, *map(str, arguments)], check=True)
+
+
+def _train(names: str, results: str, scratch: str, data_root: str, epochs: str) -> None:
+    """What the process of several runs does: it leaves their checkpoints in `scratch`."""
+    from train import train_together
+
+    wanted = names.split(",")
+    train_together(
+        [run for run in all_runs(100) if run.name in wanted],
+        data_root=Path(data_root) if data_root else None,
+        epochs=int(epochs) if epochs else None,
+        scratch=Path(scratch),
+    )
 
 
 def _one(name: str, results: str, scratch: str, data_root: str, epochs: str) -> None:
@@ -126,4 +158,5 @@ def _smoke(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _one(*sys.argv[2:]) if sys.argv[1:2] == ["--one"] else tyro.cli(main)
+    inner = {"--one": _one, "--train": _train}.get("".join(sys.argv[1:2]))
+    inner(*sys.argv[2:]) if inner else tyro.cli(main)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import resource
@@ -23,19 +24,14 @@ import eqx_qdeq as qdeq
 from eqx_qdeq import training
 
 _EXAMINED = 1000  # test samples whose Jacobian is looked at
+_TRAINED = "trained.json"  # beside a checkpoint: on what it was made
 
 
 def execute(
     run: Run, *, data_root: Path | None, epochs: int | None, limit: int | None, scratch: Path
 ) -> dict[str, Any]:
     """Everything about a run, as JSON can hold it. `scratch` gets its checkpoints."""
-    recipe = run.recipe()
-    if epochs is not None:
-        recipe = dataclasses.replace(recipe, epochs=epochs)
-    data = training.load_recipe_data(recipe, root=data_root, seed=run.seed, limit=limit)
-    if run.model == "warmup":
-        n_steps = -(-len(data.train) // recipe.batch_size)
-        recipe = dataclasses.replace(recipe, warmup_steps=WARMUP_EPOCHS * n_steps)
+    recipe, data = prepare(run, data_root, epochs, limit)
     result = logistic(data) if run.model == "logistic" else train(run, recipe, data, scratch)
     return {
         "run": {**dataclasses.asdict(run), "name": run.name, "group": run.group},
@@ -54,6 +50,20 @@ def execute(
             "versions": {p: importlib.metadata.version(p) for p in ("jax", "equinox", "numpy")},
         },
     }
+
+
+def prepare(
+    run: Run, data_root: Path | None, epochs: int | None, limit: int | None = None
+) -> tuple[training.Recipe, training.Dataset]:
+    """The run's recipe, with what it changes, and its data."""
+    recipe = run.recipe()
+    if epochs is not None:
+        recipe = dataclasses.replace(recipe, epochs=epochs)
+    data = training.load_recipe_data(recipe, root=data_root, seed=run.seed, limit=limit)
+    if run.model == "warmup":
+        n_steps = -(-len(data.train) // recipe.batch_size)
+        recipe = dataclasses.replace(recipe, warmup_steps=WARMUP_EPOCHS * n_steps)
+    return recipe, data
 
 
 def _peak_memory_mb() -> float:
@@ -80,27 +90,14 @@ def logistic(data: training.Dataset) -> dict[str, Any]:
 def train(
     run: Run, recipe: training.Recipe, data: training.Dataset, scratch: Path
 ) -> dict[str, Any]:
-    model = qdeq.classifier_from_config(dict(recipe.model), key=jax.random.key(run.seed))
-    # Frozen angles count neither in the clipping nor in Adam's moments.
-    optimiser = optax.chain(
-        freeze_last_angles(run.n_frozen),
-        optax.clip_by_global_norm(recipe.clip or jnp.inf),
-        optax.adam(recipe.learning_rate),
-    )
     fit = training.fit(
-        model,
+        build(run, recipe),
         data,
-        optimiser=optimiser,
-        learning_rate=recipe.learning_rate,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
         seed=run.seed,
-        jacobian_penalty=recipe.jacobian_penalty,
-        warmup_steps=recipe.warmup_steps,
-        warmup_layers=recipe.warmup_layers,
         progress=sys.stderr.isatty(),
         checkpoint_dir=scratch,
-        config={"run": run.name, "epochs": recipe.epochs},
+        config=identity(run, recipe),
+        **options(run, recipe),
     )
     test = training.evaluate(fit.model, data.test)
     return {
@@ -113,12 +110,72 @@ def train(
         "n_parameters": training.count_parameters(fit.model) - run.n_frozen,
         "best_epoch": fit.best_epoch,
         "training_seconds": round(fit.seconds, 2),
+        "trained": trained(scratch),
         "history": {
             name: [round(float(epoch[name]), 5) for epoch in fit.history]
             for name in ("train_loss", "validation_loss", "validation_accuracy")
         },
         "step_memory_mb": round(step_memory_mb(fit.model, data, recipe.batch_size), 2),
         **examine(fit.model, data),
+    }
+
+
+def train_together(
+    runs: list[Run], *, data_root: Path | None, epochs: int | None, scratch: Path
+) -> None:
+    """Trains runs that differ in seed or images as one computation, up to checkpoints from which
+    `execute` has nothing left to train."""
+    prepared = [prepare(run, data_root, epochs) for run in runs]
+    folders = [scratch / run.name for run in runs]
+    training.fit_together(
+        [build(run, recipe) for run, (recipe, _) in zip(runs, prepared, strict=True)],
+        [data for _, data in prepared],
+        seeds=[run.seed for run in runs],
+        progress=sys.stderr.isatty(),
+        checkpoint_dirs=folders,
+        configs=[identity(run, recipe) for run, (recipe, _) in zip(runs, prepared, strict=True)],
+        **options(runs[0], prepared[0][0]),
+    )
+    for folder in folders:
+        (folder / _TRAINED).write_text(json.dumps(_here(len(runs))), encoding="utf-8")
+
+
+def trained(scratch: Path) -> dict[str, Any]:
+    """Where a run was trained, and with how many others at once."""
+    written = scratch / _TRAINED
+    return json.loads(written.read_text(encoding="utf-8")) if written.exists() else _here(1)
+
+
+def _here(runs_at_once: int) -> dict[str, Any]:
+    return {"device": jax.devices()[0].device_kind, "runs_at_once": runs_at_once}
+
+
+def build(run: Run, recipe: training.Recipe) -> Any:
+    """The model before training."""
+    return qdeq.classifier_from_config(dict(recipe.model), key=jax.random.key(run.seed))
+
+
+def identity(run: Run, recipe: training.Recipe) -> dict[str, Any]:
+    """What the run's checkpoint is known by."""
+    return {"run": run.name, "epochs": recipe.epochs}
+
+
+def options(run: Run, recipe: training.Recipe) -> dict[str, Any]:
+    """How a run is trained, as arguments of `fit`."""
+    # Frozen angles count neither in the clipping nor in Adam's moments.
+    optimiser = optax.chain(
+        freeze_last_angles(run.n_frozen),
+        optax.clip_by_global_norm(recipe.clip or jnp.inf),
+        optax.adam(recipe.learning_rate),
+    )
+    return {
+        "optimiser": optimiser,
+        "learning_rate": recipe.learning_rate,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "jacobian_penalty": recipe.jacobian_penalty,
+        "warmup_steps": recipe.warmup_steps,
+        "warmup_layers": recipe.warmup_layers,
     }
 
 

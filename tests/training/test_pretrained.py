@@ -30,6 +30,7 @@ def test_a_trained_model_is_that_of_its_recipe(name):
     assert logits.shape == (recipe.model["n_classes"],)
 
 
+@pytest.mark.usefixtures("once")
 @pytest.mark.parametrize("name", pretrained())
 def test_a_trained_model_has_its_stated_accuracy(name):
     try:

@@ -7,6 +7,8 @@ import pytest
 
 import eqx_qdeq as qdeq
 
+pytestmark = pytest.mark.usefixtures("once")
+
 
 class _Scaled(qdeq.AbstractCell):
     """z ← ρ z + θ x, for which all is known: (1 - ρ)⁻¹ and its series."""

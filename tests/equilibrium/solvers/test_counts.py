@@ -11,6 +11,8 @@ import pytest
 from eqx_qdeq.equilibrium import _solvers as s
 from tests.equilibrium.solvers._problems import with_spectrum
 
+pytestmark = pytest.mark.usefixtures("once")
+
 _SIZE = 32
 _RADII = (0.5, 0.9, 0.97, 0.999)
 _TOL = 1e-5  # the default, reachable in both precisions at a spectral radius of 0.999

@@ -1,0 +1,109 @@
+"""Several trainings as one computation: each is what it would be alone."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+import pytest
+
+from eqx_qdeq.training import (
+    evaluate,
+    fit,
+    fit_together,
+    get_recipe,
+    run_recipe,
+    run_recipe_together,
+    TrainingError,
+)
+from tests.training._stand_in import make_data, make_model
+
+ADAM = optax.adam(0.05)
+SEEDS = (0, 3)
+DATA = make_data()
+OPTIONS = {"optimiser": ADAM, "epochs": 3, "batch_size": 16, "progress": False}
+
+
+def _models():
+    return [make_model(jax.random.key(seed)) for seed in SEEDS]
+
+
+def _assert_close(one, other, tol):
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        if eqx.is_array(a):
+            np.testing.assert_allclose(a, b, rtol=0, atol=tol)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"clip": 0.5, "jacobian_penalty": 0.3},
+        {"warmup_steps": 6, "warmup_layers": 3},
+    ],
+    ids=["penalty", "warm-up"],
+)
+def test_each_is_what_it_is_alone(options, tol):
+    found = fit_together(_models(), DATA, seeds=SEEDS, **OPTIONS, **options)
+    for model, seed, result in zip(_models(), SEEDS, found, strict=True):
+        alone = fit(model, DATA, seed=seed, **OPTIONS, **options)
+        _assert_close(result.last_model, alone.last_model, 100 * tol)
+        assert result.steps == alone.steps and result.best_epoch == alone.best_epoch
+        for one, other in zip(result.history, alone.history, strict=True):
+            assert one.keys() == other.keys()
+            assert one["train_loss"] == pytest.approx(other["train_loss"], abs=100 * tol)
+            assert one["validation_accuracy"] == other["validation_accuracy"]
+
+
+def test_data_of_their_own(tol):
+    datasets = [make_data(seed=1), make_data(seed=2)]
+    found = fit_together(_models(), datasets, seeds=SEEDS, **OPTIONS)
+    for model, data, seed, result in zip(_models(), datasets, SEEDS, found, strict=True):
+        alone = fit(model, data, seed=seed, **OPTIONS)
+        _assert_close(result.model, alone.model, 100 * tol)
+
+
+def test_checkpoints_are_those_of_fit(tmp_path, tol):
+    """Together for three epochs, then alone; and together again from where they stood."""
+    folders = [tmp_path / str(seed) for seed in SEEDS]
+    together = {"seeds": SEEDS, "checkpoint_dirs": folders, "configs": [{"n": 0}, {"n": 1}]}
+    fit_together(_models(), DATA, **together, **OPTIONS)
+    longer = OPTIONS | {"epochs": 5}
+    found = fit_together(_models(), DATA, **together, **longer)
+    for n, (model, seed, folder) in enumerate(zip(_models(), SEEDS, folders, strict=True)):
+        alone = fit(model, DATA, seed=seed, **longer)
+        resumed = fit(model, DATA, seed=seed, checkpoint_dir=folder, config={"n": n}, **longer)
+        assert len(found[n].history) == 5 and resumed.seconds == found[n].seconds
+        _assert_close(found[n].last_model, alone.last_model, 100 * tol)
+        _assert_close(resumed.last_model, found[n].last_model, 0)
+
+
+@pytest.mark.usefixtures("once")
+def test_a_recipe(tmp_path):
+    recipe = dataclasses.replace(get_recipe("digits-demo"), epochs=2)
+    outs = [tmp_path / str(seed) for seed in SEEDS]
+    options = {"limit": 60, "progress": False}
+    found = run_recipe_together(recipe, seeds=SEEDS, outs=outs, **options)
+    for seed, out, result in zip(SEEDS, outs, found, strict=True):
+        # It is finished: run_recipe only tests it again.
+        again = run_recipe(recipe, seed=seed, out=out, **options)
+        assert again.test.accuracy == result.test.accuracy
+        assert evaluate(result.fit.model, result.dataset.test).loss == result.test.loss
+        assert {"run.json", "model.eqx", "test.json"} <= {path.name for path in out.iterdir()}
+
+
+def test_what_does_not_go_together():
+    one, other = make_data(), make_data(n=40)
+    with pytest.raises(ValueError, match=r"number of training samples must be the same"):
+        fit_together(_models(), [one, other], seeds=SEEDS, **OPTIONS)
+    with pytest.raises(ValueError, match=r"`seeds` must have one entry for each of 2 models"):
+        fit_together(_models(), DATA, seeds=(0,), **OPTIONS)
+    models = [make_model(jax.random.key(0)), make_model(jax.random.key(0), hidden=5)]
+    with pytest.raises(ValueError, match="must be the same for all models"):
+        fit_together(models, DATA, seeds=SEEDS, **OPTIONS)
+
+
+def test_one_that_diverges_is_named():
+    options = OPTIONS | {"optimiser": optax.sgd(float("inf"))}
+    with pytest.raises(TrainingError, match="step 2"):
+        fit_together(_models(), DATA, seeds=SEEDS, **options)
