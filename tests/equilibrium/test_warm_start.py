@@ -9,6 +9,8 @@ import pytest
 
 import eqx_qdeq as qdeq
 
+pytestmark = pytest.mark.usefixtures("once")
+
 _DEQ = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
 _X = 2 * jax.random.normal(jax.random.key(1), (64, 16))
 
