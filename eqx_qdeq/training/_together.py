@@ -29,7 +29,8 @@ def fit_together(
     **options: Any,
 ) -> list[FitResult]:
     """Trains several models of one structure at once, each as [`eqx_qdeq.training.fit`][] would
-    train it alone, up to rounding: the steps of all are one computation, by `vmap`.
+    train it alone: the steps of all are one computation, by `vmap`. Results differ by rounding,
+    which a long training may amplify, as between two machines.
 
     That is faster where one training leaves the hardware idle, as small circuits leave a GPU. On a
     CPU it takes as long as one training after the other.
