@@ -63,13 +63,14 @@ class Loop:
     ) -> int:
         """The rest of an epoch; returns the step after it."""
         last = (epoch + 1) * self.n_batches
+        fixed = self.fixed(epoch)
         step = int(run.state.step)
         means: dict[str, float] = {}
         while step < last:
             started = time.perf_counter()
             stop = self.next_stop(step, last, pace.steps)
-            fixed = self.fixed(epoch, step)
-            run.state = run_steps((fixed, jnp.asarray(stop, jnp.int32)), run.state)
+            now = dataclasses.replace(fixed, settings=self.settings_at(step))
+            run.state = run_steps((now, jnp.asarray(stop, jnp.int32)), run.state)
             self.check_finite(run.state)
             seconds = time.perf_counter() - started
             run.seconds += seconds
@@ -82,19 +83,28 @@ class Loop:
         self.close_epoch(run, epoch, means)
         return step
 
-    def fixed(self, epoch: int, step: int) -> Fixed:
-        """What the steps from this one on need, until the next stop."""
-        batches = epoch_batches(len(self.train), self.batch_size, self.seed, epoch, self.drop_last)
-        layers = self.warmup_layers if step < self.warmup_steps else 0
+    def fixed(self, epoch: int) -> Fixed:
+        """What the steps of an epoch need, but for their settings."""
         return Fixed(
             self.static,
             self.train.x,
             self.train.y,
-            jnp.asarray(batches),
+            self.batches(epoch),
             jnp.asarray(epoch * self.n_batches, jnp.int32),
             jax.random.key(self.seed),
-            self.settings._replace(unrolled_layers=layers),
+            self.settings,
         )
+
+    def batches(self, epoch: int) -> Array:
+        """The rows of an epoch's batches."""
+        return jnp.asarray(
+            epoch_batches(len(self.train), self.batch_size, self.seed, epoch, self.drop_last)
+        )
+
+    def settings_at(self, step: int) -> Settings:
+        """Those of the steps from this one on, until the next stop."""
+        layers = self.warmup_layers if step < self.warmup_steps else 0
+        return self.settings._replace(unrolled_layers=layers)
 
     def next_stop(self, step: int, last: int, pace: int) -> int:
         """The step at which to look up: at most `pace` steps on."""

@@ -125,6 +125,7 @@ def run_recipe(
     """
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     run = _RecipeRun(recipe, seed, limit, None if out is None else Path(out))
+    run.check()
     dataset = load_recipe_data(recipe, root=root, download=download, seed=seed, limit=limit)
     result = fit(
         run.start(),
@@ -174,6 +175,8 @@ def run_recipe_together(
     runs = [
         _RecipeRun(recipe, seed, limit, folder) for seed, folder in zip(seeds, folders, strict=True)
     ]
+    for run in runs:
+        run.check()
     datasets = [
         load_recipe_data(recipe, root=root, download=download, seed=seed, limit=limit)
         for seed in seeds
@@ -221,10 +224,14 @@ class _RecipeRun:
     def config(self) -> dict[str, Any]:
         return {"recipe": self.recipe.to_dict(), "seed": self.seed, "limit": self.limit}
 
+    def check(self) -> None:
+        """Whether the run may write into its folder: before anything long is done."""
+        if self.folder is not None:
+            _check_folder(self.folder, self.config)
+
     def start(self) -> Any:
         """The model before training; takes the folder."""
         if self.folder is not None:
-            _check_folder(self.folder, self.config)
             write_atomic(self.folder / "run.json", (to_json(self.config) + "\n").encode())
         return classifier_from_config(dict(self.recipe.model), key=jax.random.key(self.seed))
 

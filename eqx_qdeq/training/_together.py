@@ -14,7 +14,7 @@ from ._dataset import Dataset
 from ._files import fingerprint
 from ._fit import FitResult, Session, start
 from ._progress import Progress
-from ._step import run_steps_together
+from ._step import Fixed, run_steps_together
 
 
 def fit_together(
@@ -81,9 +81,11 @@ def fit_together(
     first = sessions[0]
     total = epochs * first.loop.n_batches
     step = int(first.run.state.step)
+    # Stacked once: with the images it is large, and only the batches change.
+    fixed = _stack([session.loop.fixed(0) for session in sessions])
     with Progress(total, min(step, total), epochs, progress) as bar:
         while step < total:
-            step = _epoch(sessions, step, bar)
+            step = _epoch(sessions, fixed, step, bar)
     return [session.result() for session in sessions]
 
 
@@ -104,7 +106,7 @@ def _check_alike(sessions: list[Session]) -> None:
     alike("the step that the checkpoint has reached", [int(s.run.state.step) for s in sessions])
 
 
-def _epoch(sessions: list[Session], step: int, bar: Progress) -> int:
+def _epoch(sessions: list[Session], fixed: Fixed, step: int, bar: Progress) -> int:
     """The rest of an epoch of all runs, or what there is of it up to the end of the warm-up;
     returns the step after it."""
     started = time.perf_counter()
@@ -112,7 +114,16 @@ def _epoch(sessions: list[Session], step: int, bar: Progress) -> int:
     epoch = step // loop.n_batches
     last = (epoch + 1) * loop.n_batches
     stop = loop.next_stop(step, last, loop.n_batches)
-    fixed = _stack([session.loop.fixed(epoch, step) for session in sessions])
+    # Not dataclasses.replace, which would check the shapes of a single run.
+    fixed = eqx.tree_at(
+        lambda f: (f.batches, f.first, f.settings),
+        fixed,
+        (
+            jnp.stack([session.loop.batches(epoch) for session in sessions]),
+            jnp.full_like(fixed.first, epoch * loop.n_batches),
+            loop.settings_at(step),
+        ),
+    )
     states = _stack([session.run.state for session in sessions])
     states = run_steps_together((fixed, jnp.asarray(stop, jnp.int32)), states)
     for i, session in enumerate(sessions):

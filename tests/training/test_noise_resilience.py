@@ -1,8 +1,6 @@
 """examples/noise_resilience: its circuits, its law of errors, its shots, its results and report."""
 
 import json
-import sys
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -11,11 +9,12 @@ import numpy as np
 import pytest
 
 from eqx_qdeq import training
+from tests.training._scripts import EXAMPLES, scripts
 
 pytestmark = pytest.mark.usefixtures("once")
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "examples" / "noise_resilience"
+ROOT = EXAMPLES.parent
+FOLDER = EXAMPLES / "noise_resilience"
 NAMES = (
     "grid", "models", "noises", "sweep", "sampled", "law", "tables", "figures", "report", "main",
 )  # fmt: skip
@@ -23,14 +22,8 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def study():
-    """The scripts, which import each other from their own folder as `python main.py` does."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield {name: __import__(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in NAMES:
-            sys.modules.pop(name, None)
+    with scripts(FOLDER, NAMES) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

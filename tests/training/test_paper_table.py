@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -14,23 +13,18 @@ import optax
 import pytest
 
 from eqx_qdeq import classifier_from_config
+from tests.training._scripts import EXAMPLES, scripts
 
 pytestmark = pytest.mark.usefixtures("once")
 
-FOLDER = Path(__file__).parents[2] / "examples" / "paper"
+FOLDER = EXAMPLES / "paper"
 NAMES = ("grid", "report", "train", "main")
 
 
 @pytest.fixture(scope="module")
 def paper():
-    """The scripts, which import each other from their own folder as `python main.py` does."""
-    sys.path.insert(0, str(FOLDER))
-    try:
-        yield {name: __import__(name) for name in NAMES}
-    finally:
-        sys.path.remove(str(FOLDER))
-        for name in NAMES:
-            sys.modules.pop(name, None)
+    with scripts(FOLDER, NAMES) as found:
+        yield found
 
 
 def _result(paper, name, accuracy, **more):
