@@ -1,7 +1,8 @@
 """Our recipes on the paper's tasks: trains each over several seeds, and the same circuit applied
-once, and writes one JSON file per run.
+once or a fixed number of times, and writes one JSON file per run.
 
     python examples/beyond/main.py --task mnist4 --seeds 3 --data-root DATA
+    python examples/beyond/main.py --task mnist4 --seeds 3 --unrolled 5 --data-root DATA
     python examples/beyond/main.py --table
 
 A run whose file is there is not run again; one that was interrupted goes on from its checkpoint.
@@ -36,6 +37,8 @@ class Options:
     """Seeds 0, 1, …, so many."""
     once: Annotated[bool, Off] = False
     """The circuit without feedback, instead of the equilibrium."""
+    unrolled: int | None = None
+    """The circuit applied so many times with its feedback, instead of the equilibrium."""
     together: Annotated[bool, Off] = False
     """Train all seeds of a recipe as one computation: faster on a GPU."""
     baseline: Annotated[bool, Off] = False
@@ -65,6 +68,17 @@ def without_feedback(recipe: training.Recipe) -> training.Recipe:
         summary=f"{recipe.summary}; without feedback",
         model=model,
     )
+
+
+def variant(recipe: training.Recipe, options: Options) -> training.Recipe:
+    """The recipe as the options change it."""
+    if options.smoke:
+        recipe = dataclasses.replace(recipe, epochs=2)
+    if options.once:
+        return without_feedback(recipe)
+    if options.unrolled is not None:
+        return recipe.with_model("unrolled", n_layers=options.unrolled)
+    return recipe
 
 
 def train(options: Options, recipe: training.Recipe, seeds: list[int]) -> list[dict[str, Any]]:
@@ -194,11 +208,7 @@ def main(options: Options) -> None:
     results = options.scratch / "results" if options.smoke else options.results
     names = ["digits-demo"] if options.smoke else [f"ours-{task}" for task in options.task]
     for name in () if options.table else names:
-        recipe = training.get_recipe(name)
-        if options.smoke:
-            recipe = dataclasses.replace(recipe, epochs=2)
-        if options.once:
-            recipe = without_feedback(recipe)
+        recipe = variant(training.get_recipe(name), options)
         suffix = "-logistic" if options.baseline else ""
         seeds = range(1 if options.baseline else options.seeds)
         paths = {seed: results / f"{recipe.name}{suffix}-seed{seed}.json" for seed in seeds}
