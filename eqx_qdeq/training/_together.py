@@ -16,6 +16,21 @@ from ._fit import FitResult, Session, start
 from ._progress import Progress
 from ._step import Fixed, run_steps_together
 
+_SHARED = (
+    "optimiser",
+    "batch_size",
+    "clip",
+    "jacobian_penalty",
+    "warmup_steps",
+    "warmup_layers",
+    "shared_dropout",
+    "drop_last",
+    "trainable",
+    "learning_rate",
+    "resume",
+)
+"""The options of `fit` that make sense for several runs in step."""
+
 
 def fit_together(
     models: Sequence[Any],
@@ -47,15 +62,22 @@ def fit_together(
     - `configs`: what else identifies each run, as `config` of `fit`.
     - `progress`: whether to show a progress bar.
     - `options`: any of `optimiser`, `batch_size`, `clip`, `jacobian_penalty`, `warmup_steps`,
-        `warmup_layers`, `shared_dropout`, `drop_last` and `learning_rate`, as for `fit`, for all.
+        `warmup_layers`, `shared_dropout`, `drop_last`, `trainable`, `learning_rate` and `resume`,
+        as for `fit`, for all.
 
     **Returns:**
 
     A [`eqx_qdeq.training.FitResult`][] for each. `seconds` is the time of all together.
 
-    **Raises:** as `fit`; and `ValueError` for models of different structures, data of different
-    sizes, or checkpoints of different steps.
+    **Raises:** as `fit`; `ValueError` for models of different structures, data of different sizes,
+    or checkpoints of different steps; `TypeError` for other options of `fit`.
     """
+    for name in options:
+        if name not in _SHARED:
+            raise TypeError(
+                f"fit_together has no option `{name}`; it takes {', '.join(_SHARED)}. Train the "
+                "models with fit, one after the other, to use the others."
+            )
     n = len(models)
     all_data = [datasets] * n if isinstance(datasets, Dataset) else list(datasets)
     lists = {"datasets": all_data, "seeds": seeds}

@@ -98,6 +98,8 @@ def test_what_does_not_go_together():
         fit_together(_models(), [one, other], seeds=SEEDS, **OPTIONS)
     with pytest.raises(ValueError, match=r"`seeds` must have one entry for each of 2 models"):
         fit_together(_models(), DATA, seeds=(0,), **OPTIONS)
+    with pytest.raises(TypeError, match="no option `callbacks`; it takes optimiser"):
+        fit_together(_models(), DATA, seeds=SEEDS, callbacks=[print], **OPTIONS)
     models = [make_model(jax.random.key(0)), make_model(jax.random.key(0), hidden=5)]
     with pytest.raises(ValueError, match="must be the same for all models"):
         fit_together(models, DATA, seeds=SEEDS, **OPTIONS)
