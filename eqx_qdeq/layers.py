@@ -104,6 +104,7 @@ class QuantumLayer(eqx.Module):
         """The number m of measured values."""
         return self.measurement.size(self.n_qubits)
 
+    @eqx.filter_jit
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " m"]:
@@ -161,6 +162,7 @@ class QuantumLayer(eqx.Module):
         check_engine(self.engine, self.noise, self.encoding)
         return choose_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
 
+    @eqx.filter_jit
     def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
         """The values for a batch, in chunks that keep within a memory limit.
 
@@ -253,6 +255,7 @@ class QuantumLayer(eqx.Module):
             gradient=self.gradient,
         )
 
+    @eqx.filter_jit
     def compile(
         self,
         in_size: int | None = None,

@@ -115,6 +115,7 @@ class DEQ(eqx.Module):
         """
         return self.solve(x, z0=z0, probe=probe, key=key).value
 
+    @eqx.filter_jit
     def solve(
         self,
         x: PyTree[Array],
@@ -136,6 +137,7 @@ class DEQ(eqx.Module):
         solution = self.solve_bound(self.cell.bind(x), start, probe)
         return self.mask(solution, usable)
 
+    @eqx.filter_jit
     def trajectory(
         self, x: PyTree[Array], *, n_steps: int | None = None, z0: PyTree[Array] | None = None
     ) -> Trajectory:
@@ -155,6 +157,7 @@ class DEQ(eqx.Module):
         solver: Any = self.solver_for(start)
         return record_trajectory(self.cell.bind(x), solver, start, n_steps)
 
+    @eqx.filter_jit
     def diagnose(
         self,
         x: PyTree[Array],

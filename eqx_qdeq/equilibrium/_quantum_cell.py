@@ -85,6 +85,7 @@ class QuantumCell(AbstractCell):
         compiled_layer = layer.compile(evaluations=EVALUATIONS)
         return _CompiledComposition(compiled_layer, self.injection, layer.out_size)
 
+    @eqx.filter_jit
     def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
         return self.compile(x.shape[0]).bind(x)
 

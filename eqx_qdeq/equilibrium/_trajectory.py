@@ -35,6 +35,7 @@ class Trajectory(eqx.Module):
     success: Bool[Array, "*batch"]
 
 
+@eqx.filter_jit
 def record_trajectory(
     fn: Callable[[PyTree[Array]], PyTree[Array]],
     solver: optx.AbstractIterativeSolver,

@@ -62,6 +62,7 @@ class SampledLayer(eqx.Module):
     def _groups(self) -> tuple[Group, ...]:
         return group_observables(self.layer.measurement, self.layer.n_qubits)
 
+    @eqx.filter_jit
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " m"]:
@@ -84,6 +85,7 @@ class SampledLayer(eqx.Module):
         experiment = layer_experiment(self.layer, x)
         return values + self.gradient.zero(experiment, self.sampling, gradient_key)
 
+    @eqx.filter_jit
     def estimate(self, x: Float[Array, " d"], *, key: PRNGKeyArray) -> Estimate:
         """The values with their standard errors, without derivatives.
 

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -45,6 +46,7 @@ def _apply_sections(
     return out
 
 
+@eqx.filter_jit
 def apply_plan(
     plan: Plan,
     angles: Float[Array, " n_params"],

@@ -31,6 +31,23 @@ def test_in_sequential(layer, xs, tol):
     assert one(xs[0], key=jax.random.key(3)).shape == (3,)
 
 
+def test_outside_of_jit_a_call_is_one_program(layer, xs):
+    """Compiling every operation by itself takes several times as long, and running them too."""
+    deq = layer.deq
+    calls = [
+        deq,
+        deq.solve,
+        deq.diagnose,
+        lambda x: deq.trajectory(x, n_steps=3),
+        lambda x: qdeq.certify(deq.cell, x, jnp.zeros(4)),
+        lambda x: qdeq.lipschitz_bound(deq.cell, x),
+        lambda x: qdeq.find_equilibria(deq.cell, x, jax.random.key(0), n_starts=2),
+    ]
+    for call in calls:
+        program = jax.make_jaxpr(lambda xs, call=call: jax.vmap(call)(xs))(xs)
+        assert len(program.eqns) <= 4, program
+
+
 class _Model(eqx.Module):
     before: eqx.nn.Linear
     quantum: qdeq.QDEQ

@@ -8,6 +8,7 @@ import pytest
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.equilibrium._injection import upsampling_matrix
+from tests._jaxprs import equations
 
 _INJECTIONS = {
     "add": lambda key: qdeq.AddInjection(16),
@@ -217,22 +218,11 @@ def test_no_product_may_be_rounded_to_fewer_bits(encoding):
     x = jnp.ones((3, 16))
     arrays, static = eqx.partition(deq, eqx.is_inexact_array)
     loss = lambda arrays: jnp.sum(jax.vmap(eqx.combine(arrays, static))(x) ** 2)
-    products = list(_products(jax.make_jaxpr(jax.grad(loss))(arrays).jaxpr))
+    program = equations(jax.make_jaxpr(jax.grad(loss))(arrays).jaxpr)
+    products = [e for e in program if e.primitive is jax.lax.dot_general_p]
     assert products
     for product in products:
         assert set(product.params["precision"] or ()) == {jax.lax.Precision.HIGHEST}, product
-
-
-def _products(jaxpr):
-    for equation in jaxpr.eqns:
-        if equation.primitive is jax.lax.dot_general_p:
-            yield equation
-        for inner in jax.tree.leaves(
-            equation.params, is_leaf=lambda leaf: hasattr(leaf, "eqns") or hasattr(leaf, "jaxpr")
-        ):
-            inner = getattr(inner, "jaxpr", inner)
-            if hasattr(inner, "eqns"):
-                yield from _products(inner)
 
 
 def test_a_layout_of_angles_works_in_a_cell():

@@ -12,6 +12,7 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.circuits import GATES
 from eqx_qdeq.shots import ExactGradient, ParameterShift, SampledLayer, SPSA
 from eqx_qdeq.shots._rules import gate_rules, ShiftRule
+from tests._jaxprs import equations
 
 STRINGS = ["Z0", "Z0 Z1", "X2 Y1", "X0"]
 
@@ -232,7 +233,9 @@ def test_only_what_is_differentiated_is_shifted(getkey):
         )
     )
     shapes = lambda fn: [
-        v.aval.shape for e in jax.make_jaxpr(fn)(layer.angles, x).eqns for v in e.outvars
+        v.aval.shape
+        for e in equations(jax.make_jaxpr(fn)(layer.angles, x).jaxpr)
+        for v in e.outvars
     ]
     n_shifts = lambda argnum: max(s[0] for s in shapes(jax.grad(call, argnum)) if len(s) == 1)
     assert n_shifts(0) == 2 * two + 4 * four

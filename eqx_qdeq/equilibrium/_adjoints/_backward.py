@@ -43,6 +43,7 @@ class AdjointSolution(eqx.Module):
     report: BackwardReport
 
 
+@eqx.filter_jit
 def solve_adjoint(
     fn: Callable[[PyTree[Array]], PyTree[Array]],
     z: PyTree[Array],

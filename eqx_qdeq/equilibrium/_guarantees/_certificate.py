@@ -131,6 +131,7 @@ class Certificate(eqx.Module):
         return "\n".join(lines)
 
 
+@eqx.filter_jit
 def certify(
     cell: AbstractCell,
     x: PyTree[Array],

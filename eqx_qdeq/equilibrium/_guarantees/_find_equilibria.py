@@ -81,6 +81,7 @@ class Equilibria(eqx.Module):
         return "\n".join(lines)
 
 
+@eqx.filter_jit
 def find_equilibria(
     cell: AbstractCell,
     x: PyTree[Array],

@@ -1,5 +1,6 @@
 """Proven upper bounds on the Jacobian of a quantum cell."""
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -14,6 +15,7 @@ from ._lipschitz_amplitude import bound_for_norm, subspace
 from ._lipschitz_angles import angle_slope, feedback_slope
 
 
+@eqx.filter_jit
 def lipschitz_bound(
     cell: AbstractCell, x: Float[Array, " d"], *, rounds: int = 5
 ) -> Float[Array, ""]:
@@ -88,6 +90,7 @@ def _bound(cell: QuantumCell, x: Float[Array, " d"], rounds: int) -> Float[Array
     return reach.shrink(box_of_values(cell), rounds)[1]
 
 
+@eqx.filter_jit
 def lipschitz_bound_for_norm(
     cell: AbstractCell,
     in_size: int,

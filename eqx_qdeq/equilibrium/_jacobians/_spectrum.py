@@ -4,7 +4,6 @@ Both are differentiable to first order, by perturbation theory with the vectors 
 derivatives of eigenvectors, which do not exist where values repeat, are never needed.
 """
 
-import functools as ft
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,7 @@ _HIGHEST = lax.Precision.HIGHEST
 _METHODS = ("auto", "dense", "krylov")
 
 
+@eqx.filter_jit
 def spectral_norm(
     fn: Callable[[PyTree[Array]], PyTree[Array]],
     z: PyTree[Array],
@@ -73,9 +73,10 @@ def spectral_norm(
     **Raises:** `ValueError` for an unknown method or a number out of range.
     """
     options = _Options(method, krylov_size, restarts, rtol, key)
-    return _spectral_value(*_flatten(fn, z), pair=ft.partial(_singular_pair, options=options))
+    return _spectral_value(*_flatten(fn, z), pair=eqx.Partial(_singular_pair, options=options))
 
 
+@eqx.filter_jit
 def spectral_radius(
     fn: Callable[[PyTree[Array]], PyTree[Array]],
     z: PyTree[Array],
@@ -131,7 +132,7 @@ def spectral_radius(
     **Raises:** `ValueError` for an unknown method or a number out of range.
     """
     options = _Options(method, krylov_size, restarts, rtol, key)
-    return _spectral_value(*_flatten(fn, z), pair=ft.partial(_eigenpair, options=options))
+    return _spectral_value(*_flatten(fn, z), pair=eqx.Partial(_eigenpair, options=options))
 
 
 class _Options(eqx.Module):

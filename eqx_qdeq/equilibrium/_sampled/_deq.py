@@ -95,6 +95,7 @@ class SampledDEQ(eqx.Module):
             raise ValueError("a sampled equilibrium needs a `key` for its shots; got None.")
         return self.solve(x, key=key, z0=z0).value
 
+    @eqx.filter_jit
     def solve(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray, z0: Float[Array, " m"] | None = None
     ) -> Solution:
