@@ -9,12 +9,12 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests._xla_flags import quick_compilation
+
 # A figure in a test is looked at by nobody: no window, no display needed.
 os.environ.setdefault("MPLBACKEND", "Agg")
-# Nearly all of the suite's time is XLA's compilation of small programs that run once.
-os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-)
+if "XLA_FLAGS" not in os.environ:  # workers have it from the process that started them
+    os.environ["XLA_FLAGS"] = quick_compilation()
 
 import hypothesis
 import jax
