@@ -5,7 +5,8 @@ once or a fixed number of times, and writes one JSON file per run.
     python examples/beyond/main.py --task mnist4 --seeds 3 --unrolled 5 --data-root DATA
     python examples/beyond/main.py --table
 
-A run whose file is there is not run again; one that was interrupted goes on from its checkpoint.
+The last command prints what there is. A run whose file is there is not run again; one that was
+interrupted goes on from its checkpoint.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ import numpy as np
 import tyro
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from tables import differences, table
 
 from eqx_qdeq import training
 
@@ -46,7 +48,7 @@ class Options:
     cost: Annotated[bool, Off] = False
     """Only print what the shipped models reach with so many evaluations of their circuit."""
     table: Annotated[bool, Off] = False
-    """Only print the table of the runs that there are."""
+    """Only print the tables of the runs that there are."""
     ship: Annotated[bool, Off] = False
     """Put the weights of the seed with the best validation accuracy into the package."""
     data_root: Path | None = None
@@ -175,33 +177,8 @@ def write(path: Path, run: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
-def table(results: Path) -> str:
-    """The runs in a folder as a Markdown table, one row per recipe."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(results.glob("*.json")):
-        run = json.loads(path.read_text(encoding="utf-8"))
-        groups.setdefault(run["recipe"]["name"], []).append(run)
-    lines = [
-        "| recipe | parameters | test accuracy, % | solver steps | seeds | training, s |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, runs in groups.items():
-        accuracies = 100 * np.array([run["test_accuracy"] for run in runs])
-        spread = f" ± {accuracies.std(ddof=1):.2f}" if len(runs) > 1 else ""
-        seconds = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]
-        seeds = ", ".join(str(run["seed"]) for run in runs)
-        time = f"{np.mean(seconds):.0f}" if seconds else ""
-        steps = [run["solver_steps"] for run in runs if "solver_steps" in run]
-        mean_steps = f"{np.mean(steps):.1f}" if steps else ""
-        lines.append(
-            f"| {name} | {runs[0]['parameters']} | {accuracies.mean():.2f}{spread} | {mean_steps} "
-            f"| {seeds} | {time} |"
-        )
-    return "\n".join(lines)
-
-
 def main(options: Options) -> None:
-    """Runs what is missing and prints the table."""
+    """Runs what is missing and prints the tables."""
     if options.cost:
         print(cost(options))
         return
@@ -226,6 +203,8 @@ def main(options: Options) -> None:
         if options.ship:
             ship(recipe, results, options.scratch)
     print(table(results))
+    if not options.smoke:
+        print("\n" + differences(results))
 
 
 if __name__ == "__main__":

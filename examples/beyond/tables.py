@@ -1,0 +1,62 @@
+"""The tables of the runs that there are, from their JSON files alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OTHERS = {"once": "once", "unrolled5": "5 applications", "unrolled10": "10 applications"}
+
+
+def table(results: Path) -> str:
+    """The runs in a folder as a Markdown table, one row per recipe."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(results.glob("*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        groups.setdefault(run["recipe"]["name"], []).append(run)
+    lines = [
+        "| recipe | parameters | test accuracy, % | solver steps | seeds | training, s |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, runs in groups.items():
+        accuracies = 100 * np.array([run["test_accuracy"] for run in runs])
+        spread = f" ± {accuracies.std(ddof=1):.2f}" if len(runs) > 1 else ""
+        seconds = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]
+        seeds = ", ".join(str(run["seed"]) for run in runs)
+        time = f"{np.mean(seconds):.0f}" if seconds else ""
+        steps = [run["solver_steps"] for run in runs if "solver_steps" in run]
+        mean_steps = f"{np.mean(steps):.1f}" if steps else ""
+        lines.append(
+            f"| {name} | {runs[0]['parameters']} | {accuracies.mean():.2f}{spread} | {mean_steps} "
+            f"| {seeds} | {time} |"
+        )
+    return "\n".join(lines)
+
+
+def differences(results: Path) -> str:
+    """What the equilibria have more than circuits applied a fixed number of times, in points of
+    test accuracy with the standard error of the difference, as a Markdown table."""
+    lines = [
+        "| recipe | " + " | ".join(f"than {name}" for name in OTHERS.values()) + " |",
+        "| --- " * (1 + len(OTHERS)) + "|",
+    ]
+    for name in ("ours-mnist4", "ours-mnist10", "ours-fashion10", "ours-cifar10"):
+        ours = accuracies(results, name)
+        cells = []
+        for suffix in OTHERS:
+            other = accuracies(results, f"{name}-{suffix}")
+            if min(len(ours), len(other)) < 2:
+                cells.append("")
+                continue
+            error = np.sqrt(ours.var(ddof=1) / len(ours) + other.var(ddof=1) / len(other))
+            cells.append(f"{ours.mean() - other.mean():+.2f} ± {error:.2f}")
+        lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(lines)
+
+
+def accuracies(results: Path, name: str) -> np.ndarray:
+    """The test accuracies of a recipe's runs, in percent."""
+    paths = sorted(results.glob(f"{name}-seed*.json"))
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return 100 * np.array([run["test_accuracy"] for run in runs])
