@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from grid import MODELS
+from grid import MODELS, SOLVED
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from tables import bins, Groups, KINDS, ordered, pooled, ratios, Rows, TRAINED, values
@@ -165,7 +165,7 @@ def amplification(groups: Groups) -> Figure:
 
 def contraction(groups: Groups) -> Figure:
     """How much of ‖J‖ and of the signal is left, by kind of noise."""
-    found = [(m, s) for m, _, s in ordered(groups, "law") if m in ("qdeq", "unpenalised")]
+    found = [(m, s) for m, _, s in ordered(groups, "law") if m in SOLVED]
     if not found:
         return Figure()
     figure = Figure(figsize=(1 + 3.7 * len(found), 3.5), layout="constrained")
@@ -221,7 +221,7 @@ def shots(groups: Groups) -> Figure:
     for ax, noise in zip(axes, noises, strict=True):
         for model, trained, seeds in ordered(groups, "shots"):
             if trained == "clean" and model in STYLES:
-                way = "averaged" if model in ("qdeq", "unpenalised") else ""
+                way = "averaged" if model in SOLVED else ""
                 where = {"noise": noise, "way": way, "mitigation": "none"}
                 _shot_curve(ax, seeds, model, MODELS[model], **where)
         ax.set_title("no other noise" if noise == "none" else noise, fontsize=9)

@@ -21,7 +21,10 @@ once and measured once; *untied*: with angles of their own in each repetition.""
 TRAININGS = {"clean": 0.0, "p0.01": 0.01, "p0.03": 0.03}
 """The two-qubit error under which a model is trained."""
 
-AT_3_PERCENT = ("qdeq", "unpenalised", "direct1", "direct5", "coherent5")
+SOLVED = ("qdeq", "unpenalised")
+"""The models that are equilibria."""
+
+AT_3_PERCENT = (*SOLVED, "direct1", "direct5", "coherent5")
 """The models that are trained under the largest error too."""
 
 SEEDS = 3

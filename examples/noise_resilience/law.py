@@ -49,15 +49,8 @@ def binned(model: Any, x: jax.Array, rate: float) -> list[dict[str, float]]:
         found = displacements(model, clean, sweep_noise("two_qubit", rate), scale * x)
         kept = np.asarray(clean["success"] & found["noisy"]["success"])
         error, delta = (np.linalg.norm(found[name], axis=1) for name in ("error", "delta"))
-        inverse = np.linalg.inv(np.eye(found["delta"].shape[1]) - clean["jacobian"])
-        rows.append(
-            np.stack([
-                np.asarray(found["lipschitz"]),
-                error / delta,
-                np.sqrt(np.sum(inverse**2, axis=(1, 2)) / inverse.shape[1]),
-                np.linalg.norm(inverse, ord=2, axis=(1, 2)),
-            ])[:, kept]
-        )  # fmt: skip
+        amplify = amplifications(np.asarray(clean["jacobian"]))
+        rows.append(np.stack([np.asarray(found["lipschitz"]), error / delta, *amplify])[:, kept])
     lipschitz, amplified, random, worst = np.concatenate(rows, axis=1)
     found = []
     for low, high in itertools.pairwise(BINS):
@@ -71,8 +64,7 @@ def binned(model: Any, x: jax.Array, rate: float) -> list[dict[str, float]]:
                 "random": np.median(random[inside]),
                 "worst": np.median(worst[inside]),
             }
-            numbers = {name: float(f"{value:.5g}") for name, value in numbers.items()}
-            found.append({"count": int(inside.sum())} | numbers)
+            found.append({"count": int(inside.sum())} | rounded(numbers))
     return found
 
 
@@ -159,25 +151,38 @@ def compare(
     if np.any(contracts):
         numbers["bound_amplification"] = np.median(1 / (1 - lipschitz[contracts]))
         numbers["bound_holds"] = np.mean(error[contracts] <= bound * (1 + 1e-3) + 1e-5)
-    return {k: float(f"{v:.5g}") for k, v in numbers.items()} | _summary(noisy)
+    return rounded(numbers) | _summary(noisy)
 
 
 def _summary(found: dict[str, jax.Array]) -> dict[str, float]:
-    """Size of J and of the values at equilibria, and how they amplify errors of no direction: the
-    root mean square of (I - J)⁻¹ on random errors, and its largest singular value."""
+    """Size of J and of the values at equilibria, and how they amplify errors."""
     kept = np.asarray(found["success"])
     jacobian, z = (np.asarray(found[name], float)[kept] for name in ("jacobian", "z"))
-    inverse = np.linalg.inv(np.eye(z.shape[1]) - jacobian)
+    random, worst = amplifications(jacobian)
     numbers = {
         "norm": np.median(np.linalg.norm(jacobian, ord=2, axis=(1, 2))),
         "radius": np.median(np.abs(np.linalg.eigvals(jacobian)).max(axis=1)),
         "signal": np.sqrt(np.mean(np.sum((z - z.mean(0)) ** 2, axis=1))),
         "size": np.mean(np.linalg.norm(z, axis=1)),
-        "random_amplification": np.median(np.sqrt(np.sum(inverse**2, axis=(1, 2)) / z.shape[1])),
-        "worst_amplification": np.median(np.linalg.norm(inverse, ord=2, axis=(1, 2))),
+        "random_amplification": np.median(random),
+        "worst_amplification": np.median(worst),
         "solved": np.mean(kept),
     }
-    return {k: float(f"{v:.5g}") for k, v in numbers.items()}
+    return rounded(numbers)
+
+
+def amplifications(jacobian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each J of a batch, how (I - J)⁻¹ amplifies errors of no direction: its root mean square
+    on random ones, and its largest singular value."""
+    size = jacobian.shape[-1]
+    inverse = np.linalg.inv(np.eye(size) - jacobian)
+    random = np.sqrt(np.sum(inverse**2, axis=(1, 2)) / size)
+    return random, np.linalg.norm(inverse, ord=2, axis=(1, 2))
+
+
+def rounded(numbers: dict[str, Any]) -> dict[str, float]:
+    """To five digits, which is what the study's files hold."""
+    return {name: float(f"{value:.5g}") for name, value in numbers.items()}
 
 
 # --- Over the number of applications ----------------------------------------------------------

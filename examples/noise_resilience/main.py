@@ -21,7 +21,7 @@ from typing import Annotated, Any
 
 import jax
 import tyro
-from grid import all_runs, EPOCHS, MNIST10_EPOCHS, MNIST10_SWEEPS, Run, SEEDS
+from grid import all_runs, EPOCHS, MNIST10_EPOCHS, MNIST10_SWEEPS, Run, SEEDS, SOLVED
 from law import applications, law
 from models import load, restore, train
 from report import main as report
@@ -67,7 +67,6 @@ def _applications(run: Run, model: Any, test: training.Split) -> dict[str, Any]:
     return applications(model, every(test, 4).x)
 
 
-SOLVED = ("qdeq", "unpenalised")
 SAMPLED = {
     "clean": (*SOLVED, "direct1", "direct5", "direct10", "coherent5", "coherent10free"),
     "p0.01": ("qdeq", "direct1", "direct5", "coherent5", "coherent10free"),

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from grid import SHOTS
+from grid import SHOTS, SOLVED
 from models import base_of, n_layers, with_noise
 from noises import mixed_noise
 from sweep import of_logits
@@ -53,7 +53,7 @@ class Way:
 
 def ways(model: str) -> dict[str, Way]:
     """What is tried with a model, by name."""
-    if model in ("qdeq", "unpenalised"):
+    if model in SOLVED:
         found = {
             "averaged": Way("averaged", AVERAGED_STEPS),
             "plain": Way("applied", PLAIN_STEPS),

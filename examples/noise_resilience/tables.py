@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from grid import BINS, DEVICES, MODELS, TRAININGS
+from grid import BINS, DEVICES, MODELS, SOLVED, TRAININGS
 
 Rows = list[dict[str, Any]]
 Groups = dict[tuple[str, str, str], Rows]
@@ -145,10 +145,10 @@ def differences(groups: Groups, rates: Sequence[float] = (0.0, 0.01, 0.03)) -> s
     """The QDEQ's accuracy minus the others', seed by seed: means with their standard errors."""
     rows = []
     for trained, title in TRAINED.items():
-        for this in ("qdeq", "unpenalised"):
+        for this in SOLVED:
             for other in MODELS:
                 keys = [("sweep", model, trained) for model in (this, other)]
-                if other in ("qdeq", "unpenalised") or not all(key in groups for key in keys):
+                if other in SOLVED or not all(key in groups for key in keys):
                     continue
                 a, b = (groups[key] for key in keys)
                 cells = []
