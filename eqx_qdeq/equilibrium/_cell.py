@@ -52,6 +52,15 @@ class FunctionCell(AbstractCell):
     fn: Callable[[PyTree[Array], PyTree[Array]], PyTree[Array]]
     initial: Callable[[PyTree[Array]], PyTree[Array]]
 
+    def __check_init__(self) -> None:
+        for name in ("fn", "initial"):
+            given = getattr(self, name)
+            if not callable(given):
+                raise TypeError(
+                    f"`FunctionCell({name}=...)` must be a function; got {type(given).__name__}. "
+                    "For an initial guess that is always the same, write `lambda x: z0`."
+                )
+
     def init(self, x: PyTree[Array]) -> PyTree[Array]:
         return self.initial(x)
 
@@ -63,4 +72,6 @@ FunctionCell.__init__.__doc__ = """**Arguments:**
 
 - `fn`: the map `(z, x) -> z`. The result must have the structure, shapes and dtypes of z.
 - `initial`: `x -> z0`, e.g. `jnp.zeros_like` where z has the shape of x.
+
+**Raises:** `TypeError` for anything that is not a function.
 """

@@ -262,6 +262,12 @@ def test_jacobian_penalty(tol):
             ValueError,
             "`circuit` has 4 wires, but n_qubits=5",
         ),
+        (
+            # Where types are checked, as in these tests, they are first.
+            lambda c: qdeq.FunctionCell(lambda z, x: z + x, jnp.zeros(3)),
+            TypeError,
+            "initial",
+        ),
     ],
 )
 def test_mistakes_are_named(make, error, message):
