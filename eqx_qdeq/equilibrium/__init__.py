@@ -22,7 +22,7 @@ from ._compare_adjoints import (
     AdjointComparison as AdjointComparison,
     compare_adjoints as compare_adjoints,
 )
-from ._deq import DEQ as DEQ, Solution as Solution
+from ._deq import DEQ as DEQ
 from ._diagnosis import Diagnosis as Diagnosis
 from ._graph_cell import GraphCell as GraphCell
 from ._guarantees import (
@@ -57,6 +57,7 @@ from ._sampled import (
     NeumannBackward as NeumannBackward,
     SampledDEQ as SampledDEQ,
 )
+from ._solution import Solution as Solution
 from ._solvers import (
     AbstractResidualSolver as AbstractResidualSolver,
     Anderson as Anderson,

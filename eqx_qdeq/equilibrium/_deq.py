@@ -13,7 +13,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from ._adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ._cell import AbstractCell
+from ._check_map import check_map
 from ._diagnosis import Diagnosis, examine, gradient_norms
+from ._solution import Solution
 from ._solvers import default_solver
 from ._trajectory import record_trajectory, Trajectory
 from ._trees import all_finite, tree_where
@@ -24,29 +26,6 @@ Solver = (
     | optx.AbstractLeastSquaresSolver
     | optx.AbstractMinimiser
 )
-
-
-class Solution(eqx.Module):
-    """The result of a solve.
-
-    **Attributes:**
-
-    - `value`: the equilibrium, a pytree like the cell's state; always finite. Where the solve
-        failed it is the best iterate known, at worst the initial guess.
-    - `result`: an `optimistix.RESULTS` item that says how the solve ended.
-    - `stats`: a dictionary of arrays without derivatives: `"num_steps"` of the solver,
-        `"num_evals"` of the cell, `"num_jvps"` of products with its Jacobian, and the true
-        `"residual"`, the Euclidean norm ‖f(z) - z‖ at `value`.
-    """
-
-    value: PyTree[Array]
-    result: optx.RESULTS
-    stats: dict[str, Array]
-
-    @property
-    def success(self) -> Bool[Array, "..."]:
-        """Whether the tolerance was met."""
-        return self.result == optx.RESULTS.successful
 
 
 class DEQ(eqx.Module):
@@ -239,7 +218,7 @@ class DEQ(eqx.Module):
     ) -> Solution:
         """Solves z = fn(z) for a map that was bound before, e.g. to use it again afterwards."""
         z0 = jtu.tree_map(jnp.asarray, z0)
-        _check_map(fn, z0)
+        check_map(fn, z0)
         if probe is not None and not isinstance(self.adjoint, ImplicitVJPAdjoint):
             raise TypeError(
                 "`probe` reports on the backward solve of ImplicitVJPAdjoint; this DEQ's adjoint "
@@ -297,28 +276,3 @@ DEQ.__init__.__doc__ = """**Arguments:**
 
 **Raises:** `TypeError` if `cell` is not a cell, `ValueError` for `max_steps` below 1.
 """
-
-
-def _check_map(fn: Callable, z0: PyTree[Array]) -> None:
-    for leaf in jtu.tree_leaves(z0):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(
-                f"the state must be made of real floating-point arrays; got {leaf.dtype}. Split "
-                "a complex state into real and imaginary parts."
-            )
-    # A fresh function: JAX compares the one it is given with those it saw before, and comparing
-    # modules that hold tracers fails.
-    out = jax.eval_shape(lambda z: fn(z), z0)
-    here = jax.eval_shape(lambda z: z, z0)
-    if jtu.tree_structure(out) != jtu.tree_structure(here) or any(
-        a.shape != b.shape or a.dtype != b.dtype
-        for a, b in zip(jtu.tree_leaves(out), jtu.tree_leaves(here), strict=True)
-    ):
-        raise ValueError(
-            "the cell must map a state to one of the same structure, shapes and dtypes; it maps "
-            f"{_describe(here)} to {_describe(out)}."
-        )
-
-
-def _describe(tree: PyTree) -> str:
-    return str(jtu.tree_map(lambda s: f"{s.dtype}{list(s.shape)}", tree))

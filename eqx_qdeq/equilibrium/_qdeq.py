@@ -7,9 +7,10 @@ from ..circuits import Circuit, hardware_efficient, paper
 from ..encodings import AbstractEncoding, AmplitudeEncoding
 from ..layers import QuantumLayer
 from ..measurements import PauliZ
-from ._deq import DEQ, Solution
+from ._deq import DEQ
 from ._injection import AddInjection
 from ._quantum_cell import QuantumCell
+from ._solution import Solution
 
 
 class QDEQ(eqx.Module):

@@ -11,7 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._cell import AbstractCell
-from ._deq import DEQ, Solution
+from ._deq import DEQ
+from ._solution import Solution
 
 
 class GuessedCell(AbstractCell):

@@ -10,8 +10,9 @@ from ...shots import AbstractShotGradient, Estimate, ExactGradient, ParameterShi
 from ...shots._experiment import read_all
 from ...shots._gradients import check_gradient, sampling_count
 from ...shots._sampling import estimate, Sampling, Shots
-from .._deq import DEQ, Solution, Solver
+from .._deq import DEQ, Solver
 from .._quantum_cell import QuantumCell
+from .._solution import Solution
 from .._solvers import AveragedPicard, NoisySolution
 from .._trees import all_finite, constant, tree_where
 from ._backward import AbstractSampledBackward, JacobianBackward, NeumannBackward
