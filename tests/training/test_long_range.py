@@ -1,28 +1,23 @@
 """The example of long-range tasks: its data, its results, its report."""
 
 import json
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from tests.training._scripts import EXAMPLES, scripts
+
 pytestmark = pytest.mark.usefixtures("once")
 
-FOLDER = Path(__file__).parents[2] / "examples" / "long_range"
-MODULES = ("tasks", "report")
+FOLDER = EXAMPLES / "long_range"
 
 
 @pytest.fixture
-def example(monkeypatch):
-    """The example's modules. Other examples have modules of the same names."""
-    monkeypatch.syspath_prepend(str(FOLDER))
-    for name in MODULES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield [__import__(name) for name in MODULES]
-    for name in MODULES:
-        sys.modules.pop(name, None)
+def example():
+    """The example's modules."""
+    with scripts(FOLDER, ("tasks", "report")) as found:
+        yield [*found.values()]
 
 
 def test_every_node_of_a_chain_has_the_first_ones_bit(example):
