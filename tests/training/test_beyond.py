@@ -1,4 +1,4 @@
-"""examples/beyond: its committed results, and the pages that tell them."""
+"""examples/beyond: as a command, its committed results, and the pages that tell them."""
 
 import json
 from pathlib import Path
@@ -22,6 +22,17 @@ def _runs(name: str) -> list[dict]:
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("unrolled", [None, 2])
+def test_as_a_command(unrolled, tmp_path, capsys):
+    with scripts(FOLDER, ("main", "tables")) as found:
+        main = found["main"]
+        main.main(main.Options(seeds=1, unrolled=unrolled, scratch=tmp_path, smoke=True))
+    name = "digits-demo" if unrolled is None else "digits-demo-unrolled2"
+    run = json.loads((tmp_path / "results" / f"{name}-seed0.json").read_text())
+    assert 0 < run["test_accuracy"] <= 1
+    assert f"| {name} |" in capsys.readouterr().out
 
 
 def test_the_committed_page_has_the_tables_of_the_results():

@@ -85,15 +85,6 @@ def test_errors_are_one_line(arguments, message, train, tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_beyond(tmp_path, capsys):
-    module = _load("beyond/main")
-    options = module.Options(seeds=1, scratch=tmp_path, smoke=True)
-    module.main(options)
-    run = json.loads((tmp_path / "results" / "digits-demo-seed0.json").read_text())
-    assert 0 < run["test_accuracy"] <= 1
-    assert "| digits-demo |" in capsys.readouterr().out
-
-
 def test_demo(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     _load("demo").main(smoke=True)
