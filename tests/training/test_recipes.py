@@ -46,6 +46,31 @@ def test_every_recipe_fits_together(name):
     json.dumps(recipe.to_dict())
 
 
+@pytest.mark.usefixtures("once")
+@pytest.mark.parametrize("name", recipes)
+def test_every_recipe_trains_for_a_few_steps(name, tmp_path):
+    """On images of noise, of the size of its own: three steps, a validation after each, a test."""
+    recipe = dataclasses.replace(recipes[name], epochs=3)
+    if recipe.dataset != "digits":
+        side = 32 if recipe.dataset == "cifar10" else 28
+        rng = np.random.default_rng(0)
+        images = lambda n: rng.integers(0, 256, (n, side, side), np.uint8)
+        labels = lambda n: np.arange(n) % 10
+        path = tmp_path / "noise.npz"
+        np.savez(
+            path, x_train=images(100), y_train=labels(100), x_test=images(20), y_test=labels(20)
+        )
+        recipe = dataclasses.replace(recipe, dataset=str(path))
+    before = qdeq.classifier_from_config(dict(recipe.model), key=jax.random.key(0))
+    result = run_recipe(recipe, limit=100, progress=False)
+    assert [epoch["epoch"] for epoch in result.fit.history] == [1, 2, 3]
+    assert np.isfinite(result.test.loss)
+    assert result.test.fraction_converged > 0.9
+    angles = lambda model: np.asarray(model.deq.cell.layer.angles)
+    moved = np.abs(angles(result.fit.last_model) - angles(before)) > 1e-6
+    assert np.mean(moved) > 0.95
+
+
 def test_the_papers_protocol():
     recipe = recipes["paper-mnist4"]
     assert (recipe.epochs, recipe.batch_size, recipe.clip) == (100, 256, 0.25)
