@@ -48,7 +48,7 @@ def main(steps: int = 500, smoke: bool = False) -> None:
 
     guesses = jax.vmap(model)(data.test.x).argmax(axis=-1)
     print(f"test accuracy {(guesses == data.test.y).mean():.1%}")
-    solution = eqx.filter_jit(deq.solve)(data.test.x[0])
+    solution = deq.solve(data.test.x[0])
     print(
         f"one solve: {solution.stats['num_steps']} steps, residual {solution.stats['residual']:.1e}"
     )

@@ -53,12 +53,12 @@ class FunctionCell(AbstractCell):
     initial: Callable[[PyTree[Array]], PyTree[Array]]
 
     def __check_init__(self) -> None:
-        for name in ("fn", "initial"):
+        for name, form in (("fn", "lambda z, x: new_z"), ("initial", "lambda x: z0")):
             given = getattr(self, name)
             if not callable(given):
                 raise TypeError(
-                    f"`FunctionCell({name}=...)` must be a function; got {type(given).__name__}. "
-                    "For an initial guess that is always the same, write `lambda x: z0`."
+                    f"`FunctionCell({name}=...)` must be a function, e.g. `{form}`; got "
+                    f"{type(given).__name__}."
                 )
 
     def init(self, x: PyTree[Array]) -> PyTree[Array]:

@@ -9,25 +9,38 @@ import numpy as np
 OTHERS = {"once": "once", "unrolled5": "5 applications", "unrolled10": "10 applications"}
 
 
-def table(results: Path) -> str:
-    """The runs in a folder as a Markdown table, one row per recipe."""
-    groups: dict[str, list[dict[str, Any]]] = {}
+Runs = dict[str, list[dict[str, Any]]]
+
+
+def load(results: Path) -> Runs:
+    """What the JSON files in a folder hold, by the names of their recipes."""
+    found: Runs = {}
     for path in sorted(results.glob("*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
-        groups.setdefault(run["recipe"]["name"], []).append(run)
+        found.setdefault(run["recipe"]["name"], []).append(run)
+    return found
+
+
+def accuracies(runs: list[dict[str, Any]]) -> np.ndarray:
+    """Test accuracies in percent."""
+    return 100 * np.array([run["test_accuracy"] for run in runs])
+
+
+def table(results: Path) -> str:
+    """The runs in a folder as a Markdown table, one row per recipe."""
     lines = [
         "| recipe | parameters | test accuracy, % | solver steps | seeds | training, s |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, runs in groups.items():
-        accuracies = 100 * np.array([run["test_accuracy"] for run in runs])
-        spread = f" ± {accuracies.std(ddof=1):.2f}" if len(runs) > 1 else ""
+    for name, runs in load(results).items():
+        found = accuracies(runs)
+        spread = f" ± {found.std(ddof=1):.2f}" if len(runs) > 1 else ""
         seconds = [run["training_seconds"] for run in runs if run["training_seconds"] is not None]
         time = f"{np.mean(seconds):.0f}" if seconds else ""
         steps = [run["solver_steps"] for run in runs if "solver_steps" in run]
         mean_steps = f"{np.mean(steps):.1f}" if steps else ""
         lines.append(
-            f"| {name} | {runs[0]['parameters']} | {accuracies.mean():.2f}{spread} | {mean_steps} "
+            f"| {name} | {runs[0]['parameters']} | {found.mean():.2f}{spread} | {mean_steps} "
             f"| {len(runs)} | {time} |"
         )
     return "\n".join(lines)
@@ -36,15 +49,16 @@ def table(results: Path) -> str:
 def differences(results: Path) -> str:
     """What the equilibria have more than circuits applied a fixed number of times, in points of
     test accuracy with the standard error of the difference, as a Markdown table."""
+    runs = load(results)
     lines = [
         "| recipe | " + " | ".join(f"than {name}" for name in OTHERS.values()) + " |",
         "| --- " * (1 + len(OTHERS)) + "|",
     ]
     for name in ("ours-mnist4", "ours-mnist10", "ours-fashion10", "ours-cifar10"):
-        ours = accuracies(results, name)
+        ours = accuracies(runs.get(name, []))
         cells = []
         for suffix in OTHERS:
-            other = accuracies(results, f"{name}-{suffix}")
+            other = accuracies(runs.get(f"{name}-{suffix}", []))
             if min(len(ours), len(other)) < 2:
                 cells.append("")
                 continue
@@ -52,10 +66,3 @@ def differences(results: Path) -> str:
             cells.append(f"{ours.mean() - other.mean():+.2f} ± {error:.2f}")
         lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines)
-
-
-def accuracies(results: Path, name: str) -> np.ndarray:
-    """The test accuracies of a recipe's runs, in percent."""
-    paths = sorted(results.glob(f"{name}-seed*.json"))
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return 100 * np.array([run["test_accuracy"] for run in runs])

@@ -217,7 +217,7 @@ def examine(model: Any, data: training.Dataset) -> dict[str, Any]:
     if n_layers:
         forward, backward = float(n_layers), float(n_layers)
     else:
-        report = jax.jit(jax.vmap(lambda x: deq.diagnose(x, n_steps=1)))(data.train.x[:256])
+        report = jax.vmap(lambda x: deq.diagnose(x, n_steps=1))(data.train.x[:256])
         forward = float(np.mean(report.num_evals + report.num_jvps))
         backward = float(np.mean(report.backward.num_products))
     return {

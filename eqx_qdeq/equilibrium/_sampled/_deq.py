@@ -44,7 +44,7 @@ class SampledDEQ(eqx.Module):
         cell = qdeq.QuantumCell(layer, qdeq.AngleFeedback(gain=0.5))
         deq = qdeq.SampledDEQ(cell, 1000, gradient=qdeq.shots.ParameterShift())
         x, key = jnp.array([1.0, -0.5, 0.2, 0.3]), jax.random.key(1)
-        solution = eqx.filter_jit(deq.solve)(x, key=key)
+        solution = deq.solve(x, key=key)
         print(solution.stats["residual"], solution.stats["num_shots"])
         gradient = eqx.filter_grad(lambda deq: jnp.sum(deq(x, key=key)))(deq)
         ```
