@@ -6,15 +6,13 @@ in a notebook, or save it with `figure.savefig("name.png")`.
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TYPE_CHECKING
+from typing import Any, Protocol, runtime_checkable, TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from .equilibrium import Diagnosis
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
@@ -23,6 +21,18 @@ _MARKERS = "os^Dv"
 _DPI = 150
 
 History = Sequence[Mapping[str, Any]]
+
+
+@runtime_checkable
+class _Diagnosed(Protocol):
+    """What `plot_diagnosis` draws: the arrays of an [`eqx_qdeq.Diagnosis`][], which stands above
+    this module and draws itself with it."""
+
+    residuals: Any
+    num_steps: Any
+    spectral_radius: Any
+    spectral_norm: Any
+    gradient_norms: Any
 
 
 def plot_training(history: History) -> "Figure":
@@ -121,7 +131,7 @@ def plot_summary(
     return figure
 
 
-def plot_diagnosis(diagnosis: "Diagnosis") -> "Figure":
+def plot_diagnosis(diagnosis: _Diagnosed) -> "Figure":
     """Convergence, conditioning and gradients of an equilibrium, for one sample or a batch.
 
     Left, the residual of each step; in the middle, how the spectral radius and norm are
@@ -258,7 +268,7 @@ def _draw_residuals(
     _tidy(axes)
 
 
-def _draw_spectrum(axes: "Axes", diagnosis: "Diagnosis") -> None:
+def _draw_spectrum(axes: "Axes", diagnosis: _Diagnosed) -> None:
     parts = (
         ("radius", diagnosis.spectral_radius, _BLUE),
         ("norm", diagnosis.spectral_norm, _ORANGE),

@@ -10,7 +10,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from ._adjoints import (
+from ..adjoints import (
     BackwardReport,
     ImplicitAdjoint,
     ImplicitVJPAdjoint,
@@ -20,9 +20,8 @@ from ._adjoints import (
     ShineAdjoint,
     UnrolledAdjoint,
 )
+from ..solvers import Broyden, default_solver, DENSE_SIZE
 from ._deq import DEQ
-from ._solvers import Broyden, default_solver
-from ._solvers._linear import DENSE_SIZE
 
 
 class AdjointComparison(eqx.Module):

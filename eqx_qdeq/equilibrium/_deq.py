@@ -11,14 +11,13 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from ._adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
-from ._cell import AbstractCell
-from ._check_map import check_map
+from .._trees import all_finite, tree_where
+from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
+from ..cells import AbstractCell
+from ..solvers import default_solver
 from ._diagnosis import Diagnosis, examine, gradient_norms
-from ._solution import Solution
-from ._solvers import default_solver
+from ._solve import check_map, Solution
 from ._trajectory import record_trajectory, Trajectory
-from ._trees import all_finite, tree_where
 
 Solver = (
     optx.AbstractFixedPointSolver

@@ -11,11 +11,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._adjoints import BackwardReport, solve_adjoint
-from ._cell import AbstractCell
-from ._jacobians import spectral_norm, spectral_radius
+from .._trees import constant
+from ..adjoints import BackwardReport, solve_adjoint
+from ..cells import AbstractCell
+from ..jacobians import spectral_norm, spectral_radius
 from ._trajectory import Trajectory
-from ._trees import constant
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -3,14 +3,13 @@
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..cells import AddInjection, QuantumCell
 from ..circuits import Circuit, hardware_efficient, paper
 from ..encodings import AbstractEncoding, AmplitudeEncoding
 from ..layers import QuantumLayer
 from ..measurements import PauliZ
 from ._deq import DEQ
-from ._injection import AddInjection
-from ._quantum_cell import QuantumCell
-from ._solution import Solution
+from ._solve import Solution
 
 
 class QDEQ(eqx.Module):

@@ -11,9 +11,9 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._solvers import Ladder
-from ._solvers._base import check_at_least
-from ._trees import constant
+from .._checks import check_at_least
+from .._trees import constant
+from ..solvers import Ladder
 
 
 class Trajectory(eqx.Module):

@@ -10,9 +10,9 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from ._cell import AbstractCell
+from ..cells import AbstractCell
 from ._deq import DEQ
-from ._solution import Solution
+from ._solve import Solution
 
 
 class GuessedCell(AbstractCell):

@@ -9,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..equilibrium import AbstractCell, QuantumCell
-from ..equilibrium._injection import AbstractLinearInjection
+from ..cells import AbstractCell, AbstractLinearInjection, QuantumCell
 from ..layers import QuantumLayer
-from ..shots._experiment import layer_experiment
-from ..shots._pullbacks import all_shifts, rules_by_angle
+from ..shots import all_shifts, layer_experiment, rules_by_angle
 from ._program import Program
 
 

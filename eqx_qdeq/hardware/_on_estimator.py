@@ -7,13 +7,11 @@ import jax
 import optimistix as optx
 from jaxtyping import PyTree
 
-from ..equilibrium import (
-    DEQ,
-    ImplicitVJPAdjoint,
-    Picard,
-    QuantumCell,
-)
+from ..adjoints import ImplicitVJPAdjoint
+from ..cells import QuantumCell
+from ..equilibrium import DEQ
 from ..layers import QuantumLayer
+from ..solvers import Picard
 from ._layer import EstimatorCell, EstimatorLayer
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..cells import AbstractCell
 from ..encodings import DataReuploading
-from ..equilibrium import AbstractCell
 from ..layers import QuantumLayer, with_fields
 from ._extrapolation import AbstractExtrapolation, Polynomial
 from ._fold import fold

@@ -24,17 +24,36 @@ from ._devices import (
     device_model as device_model,
     DEVICES as DEVICES,
 )
-from ._evolve import density_values as density_values, noisy_forms as noisy_forms
+from ._evolve import (
+    density_values as density_values,
+    noisy_forms as noisy_forms,
+    probabilities_of_paulis,
+    pulled_back,
+    real_forms,
+    values_of_paulis,
+)
+from ._inverted_readout import InvertedReadout
 from ._model import (
+    Channels,
     GateNoise as GateNoise,
     NoiseModel as NoiseModel,
     PreparationNoise as PreparationNoise,
 )
+from ._noisy_circuit import noisy_circuit, NoisyCircuit, preparing_circuit, transfer_of_channels
 from ._pauli_channels import (
     BitFlip as BitFlip,
     Depolarising as Depolarising,
     PauliChannel as PauliChannel,
     PhaseFlip as PhaseFlip,
 )
+from ._paulis import on_each_wire, paulis_of_parts, transfer_of_operators
 from ._readout import ReadoutError as ReadoutError
-from ._trajectories import trajectory_values as trajectory_values
+from ._sampling import sample_channels
+from ._trajectories import (
+    over_trajectories,
+    sample_circuit,
+    sample_preparation,
+    state_values,
+    Trajectory,
+    trajectory_values as trajectory_values,
+)

@@ -1,6 +1,12 @@
-"""Shots: layers read out with finitely many samples, and derivatives from them."""
+"""Shots: layers and equilibria read out with finitely many samples, and derivatives from them."""
 
-from ._count import ShotCount as ShotCount
+from ._averaging import AveragedPicard as AveragedPicard, NoisySolution as NoisySolution
+from ._backward import (
+    AbstractSampledBackward as AbstractSampledBackward,
+    JacobianBackward as JacobianBackward,
+    NeumannBackward as NeumannBackward,
+)
+from ._experiment import layer_experiment
 from ._gradients import (
     AbstractShotGradient as AbstractShotGradient,
     ExactGradient as ExactGradient,
@@ -8,4 +14,6 @@ from ._gradients import (
     SPSA as SPSA,
 )
 from ._layer import SampledLayer as SampledLayer
-from ._sampling import Estimate as Estimate, sample_counts as sample_counts
+from ._pullbacks import all_shifts, rules_by_angle
+from ._sampled_deq import SampledDEQ as SampledDEQ
+from ._sampling import Estimate as Estimate, sample_counts as sample_counts, ShotCount as ShotCount

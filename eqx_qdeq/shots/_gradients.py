@@ -14,10 +14,9 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ._count import ShotCount
 from ._experiment import AbstractRun, Experiment
 from ._pullbacks import shift_pullback, spsa_pullback, zero_with_pullback
-from ._sampling import check_shots, Sampling, Shots
+from ._sampling import check_shots, Sampling, ShotCount, Shots
 
 
 class AbstractShotGradient(eqx.Module):

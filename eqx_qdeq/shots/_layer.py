@@ -8,10 +8,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..layers import QuantumLayer
 from ._bases import Group, group_observables
-from ._count import ShotCount
 from ._experiment import layer_experiment, read_all
 from ._gradients import AbstractShotGradient, check_gradient, ExactGradient, sampling_count
-from ._sampling import Estimate, estimate, largest_variances, moments, Sampling, Shots
+from ._sampling import Estimate, estimate, largest_variances, moments, Sampling, ShotCount, Shots
 
 
 class SampledLayer(eqx.Module):

@@ -160,3 +160,32 @@ def check_shots(n_shots: Shots | None) -> None:
         raise TypeError(f"`n_shots` must be an integer; got {n_shots!r}.")
     if np.any(np.asarray(n_shots) < 1):
         raise ValueError(f"`n_shots` must be at least 1; got {n_shots}.")
+
+
+# --- How many circuits and shots something takes. ---
+
+
+class ShotCount(eqx.Module):
+    """Circuits, and shots of all of them together. Counts add, and multiply by whole numbers.
+
+    A circuit is one preparation, run with one basis: shifted angles, and every group of observables
+    that commute, are circuits of their own.
+    """
+
+    circuits: int | Int[Array, "*batch"]
+    shots: int | Int[Array, "*batch"]
+
+    def __add__(self, other: "ShotCount") -> "ShotCount":
+        return ShotCount(self.circuits + other.circuits, self.shots + other.shots)
+
+    def __mul__(self, times: int | Int[Array, "*batch"]) -> "ShotCount":
+        return ShotCount(self.circuits * times, self.shots * times)
+
+    __rmul__ = __mul__
+
+
+ShotCount.__init__.__doc__ = """**Arguments:**
+
+- `circuits`: the number of circuits.
+- `shots`: the shots of all circuits together.
+"""

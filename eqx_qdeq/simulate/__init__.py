@@ -26,5 +26,7 @@ from ._qujax import qujax_state_function as qujax_state_function
 from ._run import (
     apply_plan as apply_plan,
     apply_plan_to_real as apply_plan_to_real,
+    Gradient,
+    GRADIENTS,
     plan_columns as plan_columns,
 )

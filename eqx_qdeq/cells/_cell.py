@@ -1,0 +1,123 @@
+"""Cells: the map whose fixed point is wanted."""
+
+import abc
+from collections.abc import Callable
+from typing import ClassVar
+
+import equinox as eqx
+from jaxtyping import Array, Complex, Float, PyTree
+
+from ..measurements import AbstractMeasurement
+
+
+class AbstractCell(eqx.Module):
+    r"""A map $z \mapsto f(z, x)$ on any pytree of real arrays, one sample at a time.
+
+    A subclass says where to start (`init`) and what to iterate (`bind`). Whatever does not
+    depend on z belongs in `bind`: it is done once for a solve, however many steps it takes.
+    """
+
+    # Whether f(z, x) is finite for all finite z and x. If not, `DEQ` looks at f(z0, x) before
+    # it solves, so that one bad sample cannot spoil a batch's gradient.
+    always_finite: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def init(self, x: PyTree[Array]) -> PyTree[Array]:
+        """The state from which a solve starts, for a sample `x`."""
+
+    @abc.abstractmethod
+    def bind(self, x: PyTree[Array]) -> Callable[[PyTree[Array]], PyTree[Array]]:
+        """The map $z \\mapsto f(z, x)$ for a sample `x`."""
+
+
+class FunctionCell(AbstractCell):
+    """Any function `fn(z, x) -> z` as a cell: classical, quantum or hybrid.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        linear = eqx.nn.Linear(3, 3, key=jax.random.key(0))
+        cell = qdeq.FunctionCell(
+            lambda z, x: jnp.tanh(0.3 * linear(z) + x), jnp.zeros_like
+        )
+        z = qdeq.DEQ(cell)(jnp.ones(3))
+        ```
+
+    `fn` may be an `equinox.Module`; its arrays are then parameters of the cell.
+    """
+
+    fn: Callable[[PyTree[Array], PyTree[Array]], PyTree[Array]]
+    initial: Callable[[PyTree[Array]], PyTree[Array]]
+
+    def __check_init__(self) -> None:
+        for name, form in (("fn", "lambda z, x: new_z"), ("initial", "lambda x: z0")):
+            given = getattr(self, name)
+            if not callable(given):
+                raise TypeError(
+                    f"`FunctionCell({name}=...)` must be a function, e.g. `{form}`; got "
+                    f"{type(given).__name__}."
+                )
+
+    def init(self, x: PyTree[Array]) -> PyTree[Array]:
+        return self.initial(x)
+
+    def bind(self, x: PyTree[Array]) -> Callable[[PyTree[Array]], PyTree[Array]]:
+        return lambda z: self.fn(z, x)
+
+
+FunctionCell.__init__.__doc__ = """**Arguments:**
+
+- `fn`: the map `(z, x) -> z`. The result must have the structure, shapes and dtypes of z.
+- `initial`: `x -> z0`, e.g. `jnp.zeros_like` where z has the shape of x.
+
+**Raises:** `TypeError` for anything that is not a function.
+"""
+
+
+# --- What a quantum cell becomes, stage by stage: compiled for its angles, bound to a sample. ---
+
+
+# How often a solve evaluates a cell for each sample, as far as the choice of an engine goes.
+EVALUATIONS = 10
+
+
+class AbstractBoundCell(eqx.Module):
+    """A quantum cell with its sample filled in: the map w ↦ f(w) that a solver iterates."""
+
+    @abc.abstractmethod
+    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
+        """The measured values after one application."""
+
+    @abc.abstractmethod
+    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        """The state that the application prepares, of unit norm.
+
+        **Raises:** `ValueError` under noise, which leaves no pure state.
+        """
+
+    def measure(
+        self, measurement: AbstractMeasurement, w: Float[Array, " m"]
+    ) -> Float[Array, " k"]:
+        """Other observables than the cell's own, from the same preparation."""
+        return measurement.values(self.state(w))
+
+    def probabilities(self, w: Float[Array, " m"]) -> Float[Array, " dim"]:
+        """The probabilities of the outcomes in the computational basis, shape `(2**n,)`; under
+        noise with readout error."""
+        state = self.state(w)
+        return state.real**2 + state.imag**2
+
+
+class AbstractCompiledCell(AbstractCell):
+    """A quantum cell whose angle-dependent work is done."""
+
+    always_finite: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
+        """Fills in a sample."""

@@ -1,0 +1,136 @@
+"""QuantumCell: a quantum layer whose measured values are fed back into its input.
+
+The state of the cell is the vector w of m measured values, not the d-vector that the paper
+iterates: the paper's map factors through the measurement, so both have the same fixed points,
+and here the Jacobian is a small dense matrix.
+
+A solve has three stages. *Compile* does what depends on the angles alone (once for a batch),
+*bind* what depends on the sample (once per solve); only the rest is iterated.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Complex, Float
+
+from ..encodings import AmplitudeEncoding, ComplexAmplitudeEncoding
+from ..layers import AbstractCompiledLayer, QuantumLayer
+from ..measurements import AbstractMeasurement
+from ._angle_feedback import compile_feedback, compile_noisy_feedback
+from ._cell import AbstractBoundCell, AbstractCell, AbstractCompiledCell, EVALUATIONS
+from ._injection import AbstractInjection, AbstractLinearInjection, AngleFeedback
+from ._rational import compile_noisy_rational, compile_rational
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class QuantumCell(AbstractCell):
+    r"""A quantum layer with an injection: $f(w, x) = \mathrm{layer}(v(w, x))$, from the m measured
+    values to the m measured values.
+
+    With amplitude encoding and a linear injection $v = b(x) + R\,w$ the map is a ratio of two
+    quadratic forms in w,
+
+    $$f_q(w) = \frac{c_q + 2\,b_q\cdot w + w^\top C_q\,w}{s + 2\,r\cdot w + w^\top G\,w},$$
+
+    and one iteration costs O(m³), whatever the number of wires. This form is used wherever it
+    applies.
+    """
+
+    layer: QuantumLayer
+    injection: AbstractInjection
+
+    always_finite: ClassVar[bool] = True
+
+    def __check_init__(self) -> None:
+        if not isinstance(self.injection, AbstractLinearInjection | AngleFeedback):
+            raise TypeError(
+                "`injection` must be a linear injection (AddInjection, LinearInjection, "
+                f"ConcatInjection) or AngleFeedback; got {type(self.injection).__name__}. Use "
+                "FunctionCell for other feedback."
+            )
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        """The zero vector, from which the paper starts."""
+        return jnp.zeros(self.layer.out_size, x.dtype)
+
+    def compile(self, in_size: int) -> AbstractCompiledCell:
+        """Does the work that depends on the angles alone.
+
+        **Arguments:**
+
+        - `in_size`: the number of features of a sample.
+
+        **Returns:**
+
+        A cell with the same fixed points, for use where many samples share the angles and are
+        not batched by `vmap` (e.g. in a `lax.map` over chunks).
+        """
+        layer, encoding, noise = self.layer, self.layer.encoding, self.layer.noise
+        if isinstance(self.injection, AngleFeedback):
+            compiled = compile_feedback if noise is None else compile_noisy_feedback
+            return compiled(layer, self.injection, in_size)
+        assert isinstance(self.injection, AbstractLinearInjection)
+        if isinstance(encoding, AmplitudeEncoding | ComplexAmplitudeEncoding):
+            if noise is None:
+                return compile_rational(layer, encoding, self.injection, in_size)
+            if layer.noisy_engine() == "heisenberg":
+                return compile_noisy_rational(layer, encoding, self.injection, in_size)
+        compiled_layer = layer.compile(evaluations=EVALUATIONS)
+        return _CompiledComposition(compiled_layer, self.injection, layer.out_size)
+
+    @eqx.filter_jit
+    def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
+        return self.compile(x.shape[0]).bind(x)
+
+
+QuantumCell.__init__.__doc__ = """**Arguments:**
+
+- `layer`: the quantum layer.
+- `injection`: how the measured values are fed back.
+
+**Raises:** `TypeError` for an injection that a quantum cell does not know.
+"""
+
+
+# --- Any encoding that takes a feature vector -------------------------------------------------
+
+
+class _Composition(AbstractBoundCell):
+    layer: AbstractCompiledLayer
+    offset: Float[Array, " d"]
+    matrix: Float[Array, "d m"]
+
+    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.layer(self._input(w))
+
+    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        return self.layer.state(self._input(w))
+
+    def measure(
+        self, measurement: AbstractMeasurement, w: Float[Array, " m"]
+    ) -> Float[Array, " k"]:
+        return self.layer.measure(measurement, self._input(w))
+
+    def probabilities(self, w: Float[Array, " m"]) -> Float[Array, " dim"]:
+        return self.layer.probabilities(self._input(w))
+
+    def _input(self, w: Array) -> Array:
+        return self.offset + jnp.dot(self.matrix, w, precision=_HIGHEST)
+
+
+class _CompiledComposition(AbstractCompiledCell):
+    layer: AbstractCompiledLayer
+    injection: AbstractLinearInjection
+    n_values: int = eqx.field(static=True)
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return jnp.zeros(self.n_values, x.dtype)
+
+    def bind(self, x: Float[Array, " d"]) -> _Composition:
+        offset = self.injection.offset(x, self.n_values)
+        return _Composition(
+            self.layer, offset, self.injection.matrix(x.shape[0], self.n_values, x.dtype)
+        )

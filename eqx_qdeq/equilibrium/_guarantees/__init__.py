@@ -1,9 +1,0 @@
-"""What can be said about an equilibrium: how the map contracts, what exists, what is unique."""
-
-from ._certificate import Certificate as Certificate, certify as certify
-from ._contractive import contractive as contractive, ContractiveCell as ContractiveCell
-from ._find_equilibria import Equilibria as Equilibria, find_equilibria as find_equilibria
-from ._lipschitz import (
-    lipschitz_bound as lipschitz_bound,
-    lipschitz_bound_for_norm as lipschitz_bound_for_norm,
-)

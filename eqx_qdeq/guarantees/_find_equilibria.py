@@ -1,0 +1,197 @@
+"""All equilibria that a search from many starts can find."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from .._checks import is_number
+from ..cells import AbstractCell, QuantumCell
+from ..equilibrium import DEQ, Solver
+from ..jacobians import jacobian
+from ._boxes import box_of_values
+from ._contractive import ContractiveCell
+
+# Numbers of a state that the table shows.
+_SHOWN = 6
+
+
+class Equilibria(eqx.Module):
+    r"""What [`eqx_qdeq.find_equilibria`][] found; printing it gives a table.
+
+    Under `vmap` all attributes are batched. Their shapes are fixed: there is room for as many
+    equilibria as there were starts. The first `count` entries are equilibria, the most often
+    found first; the others are NaN, 0 and false.
+
+    **Attributes:**
+
+    - `values`: the equilibria, a pytree with leaves of shape `(n_starts, ...)`.
+    - `count`: how many distinct ones.
+    - `hits`: how many starts led to each, shape `(n_starts,)`.
+    - `spectral_radius`: ρ(J) at each.
+    - `stable`: whether plain iteration converges from nearby, ρ(J) < 1.
+    - `flow_stable`: whether the flow ż = f(z) - z does, Re λ < 1 for all eigenvalues λ of J.
+    - `failed`: how many starts led nowhere.
+    """
+
+    values: PyTree[Array]
+    count: Int[Array, "..."]
+    hits: Int[Array, "... n_starts"]
+    spectral_radius: Float[Array, "... n_starts"]
+    stable: Bool[Array, "... n_starts"]
+    flow_stable: Bool[Array, "... n_starts"]
+    failed: Int[Array, "..."]
+
+    def __str__(self) -> str:
+        n_starts = self.hits.shape[-1]
+        if jnp.ndim(self.count) > 0:
+            return self._summary(n_starts)
+        count = int(self.count)
+        lines = [
+            f"{count} equilibri{'um' if count == 1 else 'a'} from {n_starts} starts "
+            f"({int(self.failed)} failed)",
+            "hits   ρ(J)   iteration  flow      value",
+        ]
+        word = lambda flag: "stable" if flag else "unstable"
+        for i in range(count):
+            flat = ravel_pytree(jax.tree.map(lambda leaf, i=i: leaf[i], self.values))[0]
+            numbers = " ".join(f"{v:.4g}" for v in np.asarray(flat[:_SHOWN]))
+            more = " …" if flat.size > _SHOWN else ""
+            lines.append(
+                f"{int(self.hits[i]):4d}  {float(self.spectral_radius[i]):6.3g}  "
+                f"{word(self.stable[i]):9s}  {word(self.flow_stable[i]):8s}  {numbers}{more}"
+            )
+        return "\n".join(lines)
+
+    def _summary(self, n_starts: int) -> str:
+        counts, samples = np.unique(np.asarray(self.count), return_counts=True)
+        stable = np.sum(np.asarray(self.stable), axis=-1)
+        lines = [
+            f"{np.size(self.count)} samples, {n_starts} starts each "
+            f"({100 * np.mean(self.failed) / n_starts:.1f} % failed)",
+            "equilibria  samples  stable ones (mean)",
+        ]
+        for count, number in zip(counts, samples, strict=True):
+            mean = np.mean(stable[np.asarray(self.count) == count])
+            lines.append(f"{count:10d}  {number:7d}  {mean:18.2f}")
+        return "\n".join(lines)
+
+
+@eqx.filter_jit
+def find_equilibria(
+    cell: AbstractCell,
+    x: PyTree[Array],
+    key: PRNGKeyArray,
+    *,
+    n_starts: int = 64,
+    solver: Solver | None = None,
+    max_steps: int = 256,
+    tolerance: float = 1e-3,
+    spread: float = 2.0,
+) -> Equilibria:
+    r"""Looks for equilibria from many starts.
+
+    The cell's own initial guess is the first start. The others are uniform in the box of possible
+    measured values for quantum cells, where all equilibria lie; for other cells, they are that
+    guess plus independent Gaussian numbers of standard deviation `spread`.
+
+    A search proves nothing about what it did not find; [`eqx_qdeq.certify`][] proves that an
+    equilibrium is the only one near, or anywhere.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq.cell
+        x = 0.5 * jax.random.normal(jax.random.key(1), (16,))
+        print(qdeq.find_equilibria(cell, x, jax.random.key(2)))
+        ```
+
+    **Arguments:**
+
+    - `cell`: any cell.
+    - `x`: one sample; batch with `jax.vmap`.
+    - `key`: for the starts.
+    - `n_starts`: how many.
+    - `solver`: as for [`eqx_qdeq.DEQ`][]. Newton's method, the default for small states, finds
+        unstable equilibria as well.
+    - `max_steps`: the solver's steps at most.
+    - `tolerance`: equilibria closer than this, in the Euclidean norm, count as one. To be well
+        above the solver's error.
+    - `spread`: of the starts, for cells that are not quantum.
+
+    **Returns:**
+
+    [`eqx_qdeq.Equilibria`][], without derivatives. Dense Jacobians are taken at `n_starts` places,
+    so the state should be small.
+
+    **Raises:** `ValueError` for a number that is not positive.
+    """
+    for name, number in (("n_starts", n_starts), ("tolerance", tolerance), ("spread", spread)):
+        if is_number(number) and not number > 0:
+            raise ValueError(f"`find_equilibria({name}=...)` must be positive; got {number}.")
+    fn, start = cell.bind(x), cell.init(x)
+    flat, unravel = ravel_pytree(start)
+    starts = _starts(cell, flat, key, n_starts - 1, spread)
+    deq = DEQ(cell, solver, max_steps=max_steps)
+
+    def solve(v: Array) -> tuple[Array, Array, Array]:
+        solution = deq.solve_bound(fn, unravel(v))
+        return ravel_pytree(solution.value)[0], solution.success, solution.stats["residual"]
+
+    solved = jax.vmap(solve)(jnp.concatenate([flat[None], starts]))
+    points, success, residual = lax.stop_gradient(solved)
+    # The best solved one stands for its neighbours.
+    order = jnp.argsort(jnp.where(success, residual, jnp.inf))
+    points, success = points[order], success[order]
+    hits = _merge(points, success, tolerance)
+    order = jnp.argsort(-hits)
+    points, hits = points[order], hits[order]
+    found = hits > 0
+
+    matrices = lax.stop_gradient(jax.vmap(lambda v: jacobian(fn, unravel(v)))(points))
+    spectra = jnp.linalg.eigvals(matrices)
+    radius = jnp.max(jnp.abs(spectra), axis=1)
+    nowhere = jnp.asarray(jnp.nan, points.dtype)
+    return Equilibria(
+        values=jax.vmap(unravel)(jnp.where(found[:, None], points, nowhere)),
+        count=jnp.sum(found),
+        hits=hits,
+        spectral_radius=jnp.where(found, radius, nowhere),
+        stable=found & (radius < 1),
+        flow_stable=found & (jnp.max(spectra.real, axis=1) < 1),
+        failed=jnp.sum(~success),
+    )
+
+
+def _starts(
+    cell: AbstractCell, first: Float[Array, " n"], key: PRNGKeyArray, count: int, spread: float
+) -> Float[Array, "count n"]:
+    shape = (count, first.size)
+    quantum = cell.cell if isinstance(cell, ContractiveCell) else cell
+    if isinstance(quantum, QuantumCell):
+        box = box_of_values(quantum)
+        share = jax.random.uniform(key, shape, first.dtype, minval=-1, maxval=1)
+        return (box.centre + share * box.half).astype(first.dtype)
+    return first + spread * jax.random.normal(key, shape, first.dtype)
+
+
+def _merge(
+    points: Float[Array, "k n"], success: Bool[Array, " k"], tolerance: float
+) -> Int[Array, " k"]:
+    """How many points each stands for: 0 for one that an earlier one stands for, or that failed."""
+    k = len(points)
+
+    def place(i: Array, hits: Array) -> Array:
+        distance = jnp.linalg.norm(points - points[i], axis=1)
+        distance = jnp.where(hits > 0, distance, jnp.inf)
+        nearest = jnp.argmin(distance)
+        owner = jnp.where(distance[nearest] <= tolerance, nearest, i)
+        return hits.at[owner].add(jnp.where(success[i], 1, 0))
+
+    return lax.fori_loop(0, k, place, jnp.zeros(k, int))

@@ -1,0 +1,212 @@
+r"""Bounds on the Jacobian of amplitude-encoded cells with linear injection.
+
+The map is $f_q(w) = u^\top A_q u$ with $u = v/\|v\|$, $v = v_0 + R w$ and real symmetric $A_q$.
+Write $f_a = \sum_q a_q f_q$ and $A_a = \sum_q a_q A_q$ for unit a, $s_a$ for the spread
+$\lambda_{\max} - \lambda_{\min}$ of $A_a$, and D for the largest $s_a$. With h a unit vector:
+
+Slope. $\nabla_v f_a = 2 (A_a - f_a) u / \|v\|$. As $\|(A_a - f_a) u\|^2 = u^\top A_a^2 u - f_a^2$
+is the variance of a random variable on an interval of length $s_a$, it is at most $s_a^2/4$
+(Popoviciu). Hence $\|\nabla_v f_a\| \leq s_a/\|v\|$ and $\|J\| \leq D\,\|R\|/\|v\|$.
+
+Curvature. With $g = (A_a - f_a) u$, which is orthogonal to u, and $h = \cos\varphi\,u +
+\sin\varphi\,h_\perp$,
+
+    ‖v‖² D²f_a[h, h] = -4 cosφ sinφ g·h⊥ + 2 sin²φ h⊥ᵀ(A_a - f_a) h⊥.
+
+Let f_a lie at the fraction t of its interval. Then ‖g‖ ≤ s_a √(t(1-t)) and ‖A_a - f_a‖ ≤ s_a M
+with M = max(t, 1-t), so the modulus is at most s_a (M + √(M² + 4t(1-t))), which grows from t = 1/2
+to its maximum 2 s_a at t = 0 and t = 1. It is attained: $\|D^2 f_a\| \leq 2 s_a/\|v\|^2$. So J has
+the Lipschitz constant $2 D \|R\|^2/\|v\|^2$.
+
+Subspace. All v lie in the span S of v₀ and the range of R. So the A_q may be replaced by their
+compressions to S, matrices of size m + 1 with a smaller spread.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from ..cells import AbstractLinearInjection, QuantumCell
+from ..layers import quadratic_forms
+from ..measurements import AbstractMeasurement
+from ..simulate import AbstractPropagator
+from ._boxes import Box, box_of_values, InputMap, largest_feedback
+from ._value_ranges import joint_spread, safe_sqrt, spreads_of_forms
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class Reach(eqx.Module):
+    """A sample's cell within the span S of its inputs."""
+
+    inputs: InputMap
+    forms: Float[Array, "m k k"]  # the observables, compressed to S
+    low: Float[Array, " m"]  # their extreme eigenvalues
+    high: Float[Array, " m"]
+    spread: Float[Array, ""]  # D
+    at_zero: Float[Array, " m"]  # f where the input vanishes, by definition
+
+    def values(self, w: Float[Array, " m"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
+        """f and its Jacobian, both 0 where the input vanishes."""
+        v = self.inputs(w)
+        square = jnp.sum(v**2)
+        safe = jnp.where(square > 0, square, 1)
+        images = jnp.dot(self.forms, v, precision=_HIGHEST)
+        f = jnp.dot(images, v, precision=_HIGHEST) / safe
+        slopes = 2 * (images - f[:, None] * v) / safe
+        return f, jnp.dot(slopes, self.inputs.matrix, precision=_HIGHEST)
+
+    def image(self, box: Box) -> Box:
+        """A box that contains f(box), and is no larger than the given one."""
+        least = self.inputs.least_norm(box)
+        reach = self.inputs.reach(box.half)
+        f, jacobian = self.values(box.centre)
+        # By the slopes everywhere, or by the slope at the centre and the curvature everywhere.
+        spreads = self.high - self.low
+        ratio = reach / jnp.where(least > 0, least, 1)
+        taylor = jnp.dot(jnp.abs(jacobian), box.half, precision=_HIGHEST) + spreads * ratio**2
+        width = jnp.where(least > 0, jnp.minimum(spreads * ratio, taylor), jnp.inf)
+        low, high = jnp.maximum(self.low, f - width), jnp.minimum(self.high, f + width)
+        # The state of a vanishing input is |0…0⟩, which need not lie in S.
+        low = jnp.where(least > 0, low, jnp.minimum(low, self.at_zero))
+        high = jnp.where(least > 0, high, jnp.maximum(high, self.at_zero))
+        return box.meet(low, high)
+
+    def bound(self, box: Box) -> Float[Array, ""]:
+        """An upper bound on ‖J‖ over a box."""
+        least, norm = self.inputs.least_norm(box), self.inputs.norm
+        safe = jnp.where(least > 0, least, 1)
+        _, jacobian = self.values(box.centre)
+        change = 2 * self.spread * norm * self.inputs.reach(box.half) / safe**2
+        bound = jnp.minimum(self.spread * norm / safe, jnp.linalg.norm(jacobian, 2) + change)
+        return jnp.where(least > 0, bound, jnp.inf)
+
+    def shrink(self, box: Box, rounds: int) -> tuple[Box, Float[Array, ""]]:
+        """A box that contains f(f(…f(box))), and an upper bound on ‖J‖ there."""
+
+        def step(_, carry):
+            box = self.image(carry[0])
+            # The boxes are nested, so every earlier bound holds too.
+            return box, jnp.minimum(carry[1], self.bound(box))
+
+        return lax.fori_loop(0, rounds, step, (box, self.bound(box)))
+
+    def curvature(self, w: Float[Array, " m"], radius: Float[Array, "..."]) -> Float[Array, "..."]:
+        """A Lipschitz constant of J on the ball of that radius about w."""
+        least = jnp.linalg.norm(self.inputs(w)) - self.inputs.norm * radius
+        safe = jnp.where(least > 0, least, 1)
+        bound = 2 * self.spread * self.inputs.norm**2 / safe**2
+        return jnp.where(least > 0, bound, jnp.inf)
+
+
+class Subspace(eqx.Module):
+    """The part of a `Reach` that depends on the parameters alone."""
+
+    propagator: AbstractPropagator
+    measurement: AbstractMeasurement
+    injection: AbstractLinearInjection
+    matrix: Float[Array, "d m"]
+    norm: Float[Array, ""]
+    basis: Float[Array, "d k"]  # of the range of R
+    moved: Float[Array, "2 dim k"]  # the basis after the circuit
+    forms: Float[Array, "m k k"]
+    at_zero: Float[Array, " m"]
+    generic: float = eqx.field(static=True)  # D of the measurement itself
+
+    def reach(self, x: Float[Array, " d_in"]) -> Reach:
+        v = self.injection.offset(x, self.matrix.shape[1])
+        # f depends on directions alone: scale huge inputs and R alike, lest squares overflow.
+        scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
+        v = v * scale
+        along = jnp.dot(v, self.basis, precision=_HIGHEST)
+        across = v - jnp.dot(self.basis, along, precision=_HIGHEST)
+        again = jnp.dot(across, self.basis, precision=_HIGHEST)
+        across = across - jnp.dot(self.basis, again, precision=_HIGHEST)
+        size = jnp.max(jnp.abs(v))
+        has_new = jnp.max(jnp.abs(across)) > 16 * jnp.finfo(v.dtype).eps * size
+        across = jnp.where(has_new, across, 0)
+        length = safe_sqrt(jnp.sum(across**2))
+        new = across / jnp.where(has_new, length, 1)
+
+        moved = self.propagator.vector(new).reshape(2, -1, 1)
+        side = quadratic_forms(self.measurement, self.moved, moved)
+        corner = quadratic_forms(self.measurement, moved, moved)
+        # Without a new direction its row is zero, and so must not have an eigenvalue of its own.
+        mean = jnp.trace(self.forms, axis1=1, axis2=2) / self.basis.shape[1]
+        corner = jnp.where(has_new, corner, mean[:, None, None])
+        forms = jnp.concatenate(
+            [
+                jnp.concatenate([self.forms, side], axis=2),
+                jnp.concatenate([jnp.swapaxes(side, 1, 2), corner], axis=2),
+            ],
+            axis=1,
+        )
+        low, high, spread = spreads_of_forms(forms)
+        matrix = scale * jnp.dot(self.basis.T, self.matrix, precision=_HIGHEST)
+        inputs = InputMap(
+            start=jnp.append(along, length),
+            matrix=jnp.pad(matrix, ((0, 1), (0, 0))),
+            norm=scale * self.norm,
+        )
+        spread = jnp.minimum(spread, self.generic)
+        return Reach(inputs, forms, low, high, spread, self.at_zero)
+
+
+def subspace(cell: QuantumCell, in_size: int) -> Subspace:
+    """Does what depends on the parameters alone."""
+    layer, injection = cell.layer, cell.injection
+    assert isinstance(injection, AbstractLinearInjection)
+    matrix = injection.matrix(in_size, layer.out_size, layer.angles.dtype)
+    propagator = layer.propagator(matrix.shape[0])
+    basis = _orthonormal_basis(matrix)
+    moved = propagator(basis)
+    first = propagator.vector(jnp.zeros(len(matrix), matrix.dtype).at[0].set(1))
+    return Subspace(
+        propagator=propagator,
+        measurement=layer.measurement,
+        injection=injection,
+        matrix=matrix,
+        norm=jnp.linalg.norm(matrix, 2),
+        basis=basis,
+        moved=moved,
+        forms=quadratic_forms(layer.measurement, moved, moved),
+        at_zero=layer.measurement.values_of_parts(first),
+        generic=joint_spread(layer.measurement, layer.n_qubits),
+    )
+
+
+def _orthonormal_basis(matrix: Float[Array, "d m"]) -> Float[Array, "d k"]:
+    """An orthonormal basis of a space that contains the range of a matrix, with the derivative
+    of a QR decomposition also where the columns are dependent or more than the rows."""
+    frozen = lax.stop_gradient(matrix)
+    basis, _ = jnp.linalg.qr(frozen)
+    mixing = jnp.dot(jnp.linalg.pinv(frozen), basis, precision=_HIGHEST)
+    mixing = lax.stop_gradient(mixing)
+    basis = basis + jnp.dot(matrix - frozen, mixing, precision=_HIGHEST)
+    # One Newton-Schulz step towards an orthonormal basis of the same span: no change in the
+    # value, and all that is needed in the derivative.
+    gram = jnp.dot(basis.T, basis, precision=_HIGHEST)
+    eye = jnp.eye(basis.shape[1], dtype=matrix.dtype)
+    return jnp.dot(basis, 1.5 * eye - 0.5 * gram, precision=_HIGHEST)
+
+
+def bound_for_norm(
+    cell: QuantumCell, in_size: int, norm: Float[Array, ""], *, forms_up_to: int
+) -> Float[Array, ""]:
+    """The bound D ‖R‖ / min‖v‖ over all samples with ‖b(x)‖ ≥ norm."""
+    layer, injection = cell.layer, cell.injection
+    assert isinstance(injection, AbstractLinearInjection)
+    matrix = injection.matrix(in_size, layer.out_size, layer.angles.dtype)
+    d = matrix.shape[0]
+    inputs = InputMap.linear(matrix)
+    box = box_of_values(cell)
+    spread = jnp.asarray(joint_spread(layer.measurement, layer.n_qubits), matrix.dtype)
+    if d <= forms_up_to:
+        columns = layer.propagator(d)(jnp.eye(d, dtype=matrix.dtype))
+        forms = quadratic_forms(layer.measurement, columns, columns)
+        low, high, compressed = spreads_of_forms(forms)
+        box, spread = box.meet(low, high), jnp.minimum(spread, compressed)
+    least = norm - largest_feedback(inputs, box)
+    positive = least > 0
+    return jnp.where(positive, spread * inputs.norm / jnp.where(positive, least, 1), jnp.inf)

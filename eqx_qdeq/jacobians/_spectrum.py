@@ -1,0 +1,283 @@
+"""The largest singular value and the largest eigenvalue of a cell's Jacobian.
+
+Both are differentiable to first order, by perturbation theory with the vectors held fixed:
+derivatives of eigenvectors, which do not exist where values repeat, are never needed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
+
+from .._trees import constant
+from ..solvers import DENSE_SIZE
+from ._jacobian import jacobian
+from ._krylov import dominant_eigenpair
+
+_HIGHEST = lax.Precision.HIGHEST
+_METHODS = ("auto", "dense", "krylov")
+
+
+@eqx.filter_jit
+def spectral_norm(
+    fn: Callable[[PyTree[Array]], PyTree[Array]],
+    z: PyTree[Array],
+    *,
+    method: str = "auto",
+    krylov_size: int = 32,
+    restarts: int = 20,
+    rtol: float | None = None,
+    key: PRNGKeyArray | None = None,
+) -> Float[Array, ""]:
+    r"""$\|J\|_2$, the largest singular value of the Jacobian $J = \partial f/\partial z$.
+
+    The factor by which f stretches small differences at most. Below 1, plain iteration converges
+    near z; below 1 everywhere, from everywhere (see [`eqx_qdeq.lipschitz_bound`][]).
+
+    With singular vectors u, v its derivative is $u^\top (\mathrm dJ)\, v$: to first order it can
+    be trained on, in forward and in reverse mode, outside the solve. It is 0 where J = 0.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq.cell
+        x = jax.random.normal(jax.random.key(1), (16,))
+        print(qdeq.spectral_norm(cell.bind(x), jnp.zeros(4)))
+        ```
+
+    **Arguments:**
+
+    - `fn`: the map `z -> f(z)`, e.g. `cell.bind(x)`; it may close over parameters.
+    - `z`: where to take J, any pytree of real arrays.
+    - `method`: `"dense"` forms J, `"krylov"` uses products with J and its transpose only
+        (Lanczos on $J^\top J$); `"auto"` is dense up to 64 numbers in z.
+    - `krylov_size`: vectors kept by `"krylov"`.
+    - `restarts`: how often `"krylov"` restarts at most, with half of the vectors.
+    - `rtol`: `"krylov"` stops at this relative residual of $J^\top J$; 3/4 of the digits of the
+        precision if left out. Its result is never above the true norm but for rounding.
+    - `key`: for the start vector of `"krylov"`; `jax.random.key(0)` if left out.
+
+    **Returns:**
+
+    A scalar.
+
+    **Raises:** `ValueError` for an unknown method or a number out of range.
+    """
+    options = _Options(method, krylov_size, restarts, rtol, key)
+    return _spectral_value(*_flatten(fn, z), pair=eqx.Partial(_singular_pair, options=options))
+
+
+@eqx.filter_jit
+def spectral_radius(
+    fn: Callable[[PyTree[Array]], PyTree[Array]],
+    z: PyTree[Array],
+    *,
+    method: str = "auto",
+    krylov_size: int = 32,
+    restarts: int = 20,
+    rtol: float | None = None,
+    key: PRNGKeyArray | None = None,
+) -> Float[Array, ""]:
+    r"""$\rho(J) = \max_i |\lambda_i|$ of the Jacobian $J = \partial f/\partial z$.
+
+    At an equilibrium this is the factor by which plain iteration shrinks an error in the long
+    run: it converges there if and (but for $\rho = 1$) only if $\rho < 1$.
+
+    With right and left eigenvectors x, y its derivative is
+
+    $$\mathrm{Re}\left(\frac{\bar\lambda}{|\lambda|}\,
+    \frac{y^\dagger (\mathrm dJ)\, x}{y^\dagger x}\right)$$
+
+    so to first order it can be trained on, in forward and in reverse mode, outside the solve. Where
+    there is no derivative, because J = 0 or the eigenvalue is defective to rounding, it is 0.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq.cell
+        x = jax.random.normal(jax.random.key(1), (16,))
+        print(qdeq.spectral_radius(cell.bind(x), jnp.zeros(4)))
+        ```
+
+    **Arguments:**
+
+    - `fn`: the map `z -> f(z)`, e.g. `cell.bind(x)`; it may close over parameters.
+    - `z`: where to take J, any pytree of real arrays.
+    - `method`: `"dense"` forms J, `"krylov"` uses products with J only (Arnoldi, and for the
+        derivative Arnoldi on the transpose); `"auto"` is dense up to 64 numbers in z.
+    - `krylov_size`: vectors kept by `"krylov"`.
+    - `restarts`: how often `"krylov"` restarts at most, with half of the vectors. Many
+        eigenvalues of nearly the same modulus need many.
+    - `rtol`: `"krylov"` stops at this relative residual; 3/4 of the digits of the precision if
+        left out.
+    - `key`: for the start vector of `"krylov"`; `jax.random.key(0)` if left out.
+
+    **Returns:**
+
+    A scalar.
+
+    **Raises:** `ValueError` for an unknown method or a number out of range.
+    """
+    options = _Options(method, krylov_size, restarts, rtol, key)
+    return _spectral_value(*_flatten(fn, z), pair=eqx.Partial(_eigenpair, options=options))
+
+
+class _Options(eqx.Module):
+    method: str = eqx.field(static=True)
+    krylov_size: int = eqx.field(static=True)
+    restarts: int = eqx.field(static=True)
+    rtol: float | None = eqx.field(static=True)
+    key: PRNGKeyArray | None
+
+    def __check_init__(self) -> None:
+        if self.method not in _METHODS:
+            raise ValueError(f"`method` must be one of {', '.join(_METHODS)}; got {self.method!r}.")
+        if self.krylov_size < 2:
+            raise ValueError(f"`krylov_size` must be at least 2 vectors; got {self.krylov_size}.")
+        if self.restarts < 0:
+            raise ValueError(f"`restarts` must be at least 0; got {self.restarts}.")
+        if self.rtol is not None and not self.rtol >= 0:
+            raise ValueError(f"`rtol` must not be negative; got {self.rtol}.")
+
+    def is_dense(self, n: int) -> bool:
+        return self.method == "dense" or (self.method == "auto" and n <= DENSE_SIZE)
+
+    def krylov(self, product: Callable, start: Array | None, like: Array, **kwargs):
+        key = jax.random.key(0) if self.key is None else self.key
+        first, rest = jax.random.split(key)
+        if start is None:
+            start = jax.random.normal(first, like.shape, like.dtype)
+        return dominant_eigenpair(
+            product,
+            start,
+            size=self.krylov_size,
+            restarts=self.restarts,
+            rtol=float(jnp.finfo(like.dtype).eps) ** 0.75 if self.rtol is None else self.rtol,
+            key=rest,
+            **kwargs,
+        )
+
+
+def _flatten(fn: Callable, z: PyTree[Array]) -> tuple[PyTree, Array]:
+    """The map on flat vectors, with what it closes over as leaves, and the flat z."""
+    flat, unravel = ravel_pytree(z)
+    # A fresh function, as closure conversion compares it with those it saw before.
+    converted = eqx.filter_closure_convert(lambda v: ravel_pytree(fn(unravel(v)))[0], flat)
+    return converted, flat
+
+
+def _products(fn: Callable, z: Float[Array, " n"], vectors: Float[Array, "k n"]) -> Array:
+    """J v for every row v."""
+    return jax.vmap(lambda v: jax.jvp(fn, (z,), (v,))[1])(vectors)
+
+
+class _Pair(eqx.Module):
+    """A value and what its derivative needs: Re(weight · leftᴴ (dJ) right)."""
+
+    value: Float[Array, ""]
+    right: Float[Array, "k n"]  # real part and, where there is one, imaginary part
+    left: Float[Array, "k n"]
+    weight: Complex[Array, ""] | Float[Array, ""]
+
+
+@eqx.filter_custom_jvp
+def _spectral_value(fn, z, *, pair):
+    return pair(fn, z, False).value
+
+
+@_spectral_value.def_jvp
+def _spectral_value_jvp(primals, tangents, *, pair):
+    fn, z = primals
+    # First order only: the vectors are constants.
+    found: Any = pair(*constant((fn, z)), True)
+    found = lax.stop_gradient(found)
+    _, tangent = eqx.filter_jvp(lambda f, v: _products(f, v, found.right), primals, tangents)
+    inner = jnp.dot(found.left, tangent.T, precision=_HIGHEST)
+    if len(inner) == 1:
+        return found.value, found.weight * inner[0, 0]
+    # (a + ib)ᴴ (c + id) = a·c + b·d + i (a·d - b·c)
+    change = lax.complex(inner[0, 0] + inner[1, 1], inner[0, 1] - inner[1, 0])
+    return found.value, (found.weight * change).real
+
+
+def _singular_pair(fn: Callable, z: Array, with_left: bool, options: _Options) -> _Pair:
+    if options.is_dense(z.size):
+        _, values, right = jnp.linalg.svd(jacobian(fn, z))
+        value, v = values[0], right[0]
+    else:
+        forward = lambda v: jax.jvp(fn, (z,), (v,))[1]
+        _, pullback = jax.vjp(fn, z)
+        found = options.krylov(lambda v: pullback(forward(v))[0], None, z, symmetric=True)
+        v = found.vector / jnp.linalg.norm(found.vector)
+        value = jnp.linalg.norm(forward(v))
+    if not with_left:
+        return _Pair(value, v[None], v[None], jnp.ones_like(value))
+    u = _products(fn, z, v[None])[0]
+    length = jnp.linalg.norm(u)
+    u = u / jnp.where(length > 0, length, 1)
+    return _Pair(value, v[None], u[None], jnp.ones_like(value))
+
+
+def _eigenpair(fn: Callable, z: Array, with_left: bool, options: _Options) -> _Pair:
+    if options.is_dense(z.size):
+        matrix = jacobian(fn, z)
+        values, vectors = jnp.linalg.eig(matrix)
+        best = jnp.argmax(jnp.abs(values))
+        value, x = values[best], vectors[:, best]
+        find_left = lambda: _left_of_matrix(matrix, value, x)
+    else:
+        found = options.krylov(lambda v: jax.jvp(fn, (z,), (v,))[1], None, z, symmetric=False)
+        value, x = found.value, found.vector
+
+        def find_left():
+            # Starting from x: the left vector's part in a repeated eigenvalue has to match.
+            _, pullback = jax.vjp(fn, z)
+            start = x.real + x.imag
+            start = jnp.where(jnp.linalg.norm(start) > 1e-3, start, x.real - x.imag)
+            return options.krylov(
+                lambda v: pullback(v)[0], start, z, symmetric=False, target=value.conj()
+            ).vector
+
+    modulus = jnp.abs(value)
+    x = x / jnp.linalg.norm(x)
+    right = jnp.stack([x.real, x.imag])
+    if not with_left:
+        return _Pair(modulus, right, right, jnp.zeros_like(value))
+    y = find_left()
+    overlap = jnp.vdot(y, x)
+    # The inverse of the overlap is the eigenvalue's condition number. Where it exceeds that of a
+    # defective eigenvalue that rounding has split, there is no derivative to speak of.
+    exists = (jnp.abs(overlap) > 10 * jnp.sqrt(jnp.finfo(z.dtype).eps)) & (modulus > 0)
+    weight = jnp.where(
+        exists, value.conj() / jnp.where(exists, modulus * overlap, 1), jnp.zeros_like(value)
+    )
+    y = jnp.where(exists, y, jnp.zeros_like(y))
+    return _Pair(modulus, right, jnp.stack([y.real, y.imag]), weight)
+
+
+def _left_of_matrix(matrix: Array, value: Array, x: Array) -> Complex[Array, " n"]:
+    """The left eigenvector that belongs to x, by one inverse iteration that starts from x.
+
+    If the eigenvalue repeats, this is the projection of x, which cannot be orthogonal to it; the
+    left vectors that an eigensolver returns may well be.
+    """
+    n, dtype = x.size, x.dtype
+    size = jnp.linalg.norm(matrix)
+    shift = value + 10 * jnp.finfo(matrix.dtype).eps * jnp.where(size > 0, size, 1)
+    y = jnp.linalg.solve(matrix.T.astype(dtype) - shift.conj() * jnp.eye(n, dtype=dtype), x)
+    y = y / jnp.max(jnp.abs(y))
+    y = y / jnp.linalg.norm(y)
+    return jnp.where(jnp.all(jnp.isfinite(y)), y, jnp.zeros_like(y))

@@ -1,0 +1,154 @@
+"""Layers whose angle-dependent work is done, one for each way to do it."""
+
+import abc
+
+import equinox as eqx
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Complex, Float
+
+from ..encodings import AbstractStateEncoding, DataReuploading
+from ..measurements import AbstractMeasurement
+from ..simulate import AbstractPropagator, apply_wirewise, from_complex, GatePropagator, to_complex
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class AbstractCompiledLayer(eqx.Module):
+    """A layer whose θ-dependent work is done: call it as often as needed, e.g. in a solve."""
+
+    @abc.abstractmethod
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        """The measured values for one feature vector."""
+
+    @abc.abstractmethod
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        """The state that is measured, for one feature vector.
+
+        **Raises:** `ValueError` under noise, which leaves no pure state.
+        """
+
+    def measure(
+        self, measurement: AbstractMeasurement, x: Float[Array, " d"]
+    ) -> Float[Array, " k"]:
+        """Other observables than the layer's own, from the same preparation."""
+        return measurement.values(self.state(x))
+
+    def probabilities(self, x: Float[Array, " d"]) -> Float[Array, " dim"]:
+        """The probabilities of the outcomes in the computational basis, shape `(2**n,)`; under
+        noise with readout error."""
+        state = self.state(x)
+        return state.real**2 + state.imag**2
+
+
+def propagate(
+    propagator: AbstractPropagator,
+    encoding: AbstractStateEncoding,
+    x: Float[Array, " d"],
+    n_qubits: int,
+) -> Float[Array, " twice"]:
+    """The state after the circuit, for one feature vector: real parts, then imaginary parts."""
+    encoding.check(x.shape[0], n_qubits)
+    # The barrier keeps XLA from fusing the normalisation into the matrix product, where it slows
+    # the product down several times.
+    return propagator.vector(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
+
+
+class PropagatedLayer(AbstractCompiledLayer):
+    """Encodes, propagates (by gates or by a matrix), measures."""
+
+    propagator: AbstractPropagator
+    encoding: AbstractStateEncoding
+    measurement: AbstractMeasurement
+    n_qubits: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        parts = propagate(self.propagator, self.encoding, x, self.n_qubits)
+        return self.measurement.values_of_parts(parts)
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        parts = propagate(self.propagator, self.encoding, x, self.n_qubits)
+        return to_complex(parts.reshape(2, -1))
+
+
+def form_values(
+    forms: Float[Array, "m p p"],
+    encoding: AbstractStateEncoding,
+    x: Float[Array, " d"],
+    n_qubits: int,
+) -> Float[Array, " m"]:
+    """The quadratic forms u(x)ᵀ A_q u(x), of which the first entries are used if u has fewer."""
+    encoding.check(x.shape[0], n_qubits)
+    u = encoding.amplitudes(x, n_qubits)
+    forms = forms[:, : u.shape[0], : u.shape[0]]
+    return jnp.sum(jnp.dot(forms, u, precision=_HIGHEST) * u, axis=1)
+
+
+class HeisenbergLayer(AbstractCompiledLayer):
+    r"""Observables pulled back through the circuit: $f_q(x) = u(x)^\top A_q\,u(x)$ with the real
+    symmetric $A_q = M^\top O_q M$."""
+
+    forms: Float[Array, "m p p"]
+    propagator: AbstractPropagator
+    encoding: AbstractStateEncoding
+    n_qubits: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return form_values(self.forms, self.encoding, x, self.n_qubits)
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        parts = propagate(self.propagator, self.encoding, x, self.n_qubits)
+        return to_complex(parts.reshape(2, -1))
+
+
+class ReuploadingLayer(AbstractCompiledLayer):
+    """Alternates the data's rotations with sections of the circuit, on state vectors."""
+
+    sections: list[GatePropagator]
+    encoding: DataReuploading
+    measurement: AbstractMeasurement
+    n_qubits: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return self.measurement.values(self.state(x))
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        self.encoding.check(x.shape[0], self.n_qubits)
+        dim = 2**self.n_qubits
+        first, *sections = self.sections
+        parts = first.vector(jnp.zeros(2 * dim, x.dtype).at[0].set(1))
+        for section in sections:
+            turned = self._rotate(x, to_complex(parts.reshape(2, -1)))
+            parts = section.vector(from_complex(turned).reshape(-1))
+        return to_complex(parts.reshape(2, -1))
+
+    def _rotate(self, x: Array, state: Array) -> Array:
+        for rotations in self.encoding.encoding.rotations(x, self.n_qubits):
+            state = apply_wirewise(rotations, state)
+        return state
+
+
+def quadratic_forms(
+    measurement: AbstractMeasurement,
+    left: Float[Array, "2 dim a"],
+    right: Float[Array, "2 dim b"],
+) -> Float[Array, "m a b"]:
+    r"""$\mathrm{Re}\,\langle l_a|O_q|r_b\rangle$ for all columns of `left` and `right`."""
+    if left.shape[-1] > right.shape[-1]:
+        # The observables are Hermitian: apply them to the side with fewer columns.
+        return jnp.swapaxes(quadratic_forms(measurement, right, left), 1, 2)
+    _, dim, a = left.shape
+    signs = measurement.diagonals(dim.bit_length() - 1)
+    if signs is None:
+        applied = jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)
+        stacked = from_complex(applied)
+    else:
+        stacked = left[:, :, None, :] * jnp.asarray(signs.T, left.dtype)[:, :, None]
+    # One matrix product, with the states' amplitudes in front as both sides have them.
+    flat = lax.dot_general(
+        stacked.reshape(2 * dim, -1),
+        right.reshape(2 * dim, -1),
+        (((0,), (0,)), ((), ())),
+        precision=_HIGHEST,
+    )
+    return flat.reshape(-1, a, right.shape[-1])

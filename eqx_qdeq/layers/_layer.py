@@ -1,0 +1,324 @@
+"""QuantumLayer: encoding + circuit + measurement, as an Equinox module from (d,) to (m,)."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
+
+from ..circuits import Circuit
+from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
+from ..measurements import AbstractMeasurement
+from ..noise import NoiseModel
+from ..simulate import AbstractPropagator, Gradient, GRADIENTS
+from ._compile import check_engine, choose_engine, compile_layer, samples_per_chunk
+from ._compiled import AbstractCompiledLayer as AbstractCompiledLayer
+from ._plan import Engine, LayerPlan, make_propagator, plan_layer
+
+
+class QuantumLayer(eqx.Module):
+    r"""A parametrised quantum circuit as a function of a feature vector:
+
+    $$f_q(x) = \langle\psi(x)|\,U(\theta)^\dagger O_q\,U(\theta)\,|\psi(x)\rangle$$
+
+    A layer takes one sample of shape `(d,)` to the m measured values; batch it with `jax.vmap`.
+    Whatever depends on the angles alone is then computed once for the whole batch.
+
+    With `noise` it is $f_q(x) = \mathrm{Tr}\,O_q\,\Lambda_\theta(\rho(x))$, with every gate and the
+    channels after it in $\Lambda_\theta$.
+
+    ??? cite "Reference"
+
+        K. Mitarai, M. Negoro, M. Kitagawa and K. Fujii, "Quantum circuit learning", Phys. Rev. A
+        98, 032309 (2018).
+    """
+
+    angles: Float[Array, " n_params"]
+    circuit: Circuit = eqx.field(static=True)
+    encoding: AbstractEncoding
+    measurement: AbstractMeasurement
+    engine: Engine = eqx.field(static=True)
+    block_size: int | None = eqx.field(static=True)
+    expected_batch: int = eqx.field(static=True)
+    gradient: Gradient = eqx.field(static=True)
+    noise: NoiseModel | None
+    n_trajectories: int = eqx.field(static=True)
+    trajectory_key: UInt32[Array, "..."] | None
+
+    def __init__(
+        self,
+        circuit: Circuit,
+        encoding: AbstractEncoding,
+        measurement: AbstractMeasurement,
+        *,
+        key: PRNGKeyArray,
+        engine: str = "auto",
+        block_size: int | None = None,
+        expected_batch: int = 256,
+        gradient: str = "stored",
+        noise: NoiseModel | None = None,
+        n_trajectories: int = 128,
+    ):
+        check_engine(engine, noise, encoding)
+        if block_size is not None and block_size < 1:
+            raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
+        if gradient not in GRADIENTS:
+            raise ValueError(f"`gradient` must be one of {', '.join(GRADIENTS)}; got {gradient!r}.")
+        if expected_batch < 1:
+            raise ValueError(f"`expected_batch` must be at least 1 sample; got {expected_batch}.")
+        if n_trajectories < 1:
+            raise ValueError(f"`n_trajectories` must be at least 1; got {n_trajectories}.")
+        if isinstance(encoding, DataReuploading):
+            encoding.cuts(len(circuit))
+        measurement.size(circuit.n_qubits)
+        dtype = jnp.result_type(float)
+        self.angles = jax.random.uniform(
+            key, (circuit.n_params,), dtype, minval=-jnp.pi, maxval=jnp.pi
+        )
+        self.circuit = circuit
+        self.encoding = encoding
+        self.measurement = measurement
+        self.engine = engine  # pyright: ignore[reportAttributeAccessIssue]
+        self.block_size = block_size
+        self.expected_batch = expected_batch
+        self.gradient = gradient  # pyright: ignore[reportAttributeAccessIssue]
+        self.noise = noise
+        self.n_trajectories = n_trajectories
+        self.trajectory_key = None
+        if engine == "trajectories":
+            # As plain numbers, which can be saved and compared like other leaves.
+            self.trajectory_key = jax.random.key_data(jax.random.fold_in(key, 1))
+
+    @property
+    def n_qubits(self) -> int:
+        """The number of wires."""
+        return self.circuit.n_qubits
+
+    @property
+    def out_size(self) -> int:
+        """The number m of measured values."""
+        return self.measurement.size(self.n_qubits)
+
+    @eqx.filter_jit
+    def __call__(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " m"]:
+        """**Arguments:**
+
+        - `x`: one sample's features, shape `(d,)`.
+        - `key`: for the errors of trajectories; the same ones are drawn in every call if it is left
+            out. Other engines ignore it.
+
+        **Returns:**
+
+        The measured values, shape `(m,)`.
+
+        **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
+        """
+        return self.compile(x.shape[0], key=key)(x)
+
+    def with_noise(
+        self,
+        noise: NoiseModel | None,
+        *,
+        engine: str = "auto",
+        n_trajectories: int | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> "QuantumLayer":
+        """The layer with the same angles and another noise, e.g. to evaluate what was trained.
+
+        **Arguments:**
+
+        - `noise`: the noise; none with `None`.
+        - `engine`, `n_trajectories`: as for the layer.
+        - `key`: for the errors of trajectories, the same ones in every call.
+
+        **Raises:** as the layer.
+        """
+        layer = QuantumLayer(
+            self.circuit,
+            self.encoding,
+            self.measurement,
+            key=jax.random.key(0) if key is None else key,
+            engine=engine,
+            block_size=self.block_size,
+            expected_batch=self.expected_batch,
+            gradient=self.gradient,
+            noise=noise,
+            n_trajectories=self.n_trajectories if n_trajectories is None else n_trajectories,
+        )
+        return eqx.tree_at(lambda l: l.angles, layer, self.angles)
+
+    def noisy_engine(self) -> str:
+        """The engine that evaluates the layer under its noise.
+
+        **Raises:** `ValueError` if the engine that was asked for cannot, or none is small enough.
+        """
+        check_engine(self.engine, self.noise, self.encoding)
+        return choose_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
+
+    @eqx.filter_jit
+    def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
+        """The values for a batch, in chunks that keep within a memory limit.
+
+        As `jax.vmap(layer)(x)`, for batches of states that do not fit. Going backwards, the
+        states of a chunk are computed again.
+
+        **Arguments:**
+
+        - `x`: the features of all samples, shape `(batch, d)`.
+        - `memory`: bytes for the states of one chunk, and those that its gradient keeps. A chunk
+            has at least one sample.
+
+        **Returns:**
+
+        The measured values, shape `(batch, m)`.
+
+        **Raises:** `ValueError` if `memory` is not positive.
+        """
+        if memory < 1:
+            raise ValueError(f"`memory` must be a positive number of bytes; got {memory}.")
+        layer = self.compile(x.shape[1])
+        return lax.map(
+            jax.checkpoint(lambda one: layer(one)), x, batch_size=samples_per_chunk(self, x, memory)
+        )
+
+    def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
+        """How the layer is evaluated: engine, blocks, operations and bytes. `print` it.
+
+        **Arguments:**
+
+        - `in_size`: the number d of features.
+        - `batch`: the number of samples that share the angles; `expected_batch` if left out.
+
+        **Returns:**
+
+        A [`eqx_qdeq.LayerPlan`][].
+
+        **Raises:** `ValueError` for data re-uploading, which has no plan for the whole circuit, and
+        under noise, where gates are not unitary.
+        """
+        self._refuse_noise("plan")
+        self._state_encoding().check(in_size, self.n_qubits)
+        return self.plan_for(in_size, self.expected_batch if batch is None else batch)
+
+    def plan_for(self, in_size: int, samples: int) -> LayerPlan:
+        """The plan for so many samples, whatever `in_size` means to the encoding."""
+        encoding = self._state_encoding()
+        return plan_layer(
+            self.circuit,
+            encoding.n_amplitudes(in_size, self.n_qubits),
+            self.out_size,
+            samples,
+            complex_input=encoding.is_complex,
+            engine=self.engine,
+            block_size=self.block_size,
+        )
+
+    def _state_encoding(self) -> AbstractStateEncoding:
+        if not isinstance(self.encoding, AbstractStateEncoding):
+            raise ValueError(
+                "data re-uploading puts the data between the gates: the circuit is not one linear "
+                "map of the encoded data, and its sections are applied as state vectors."
+            )
+        return self.encoding
+
+    def _refuse_noise(self, what: str) -> None:
+        if self.noise is not None:
+            raise ValueError(
+                f"`{what}` is about the noiseless circuit, and this layer has noise; use "
+                "`layer.with_noise(None)`."
+            )
+
+    def propagator(self, in_size: int, *, evaluations: int = 1) -> AbstractPropagator:
+        """The circuit as a real-linear map on the encoding's amplitudes.
+
+        Computes what depends on the angles alone; `in_size` is the number of features,
+        `evaluations` how often the map will be used for each sample.
+        """
+        self._refuse_noise("propagator")
+        encoding = self._state_encoding()
+        return make_propagator(
+            self.circuit,
+            self.angles,
+            encoding.n_amplitudes(in_size, self.n_qubits),
+            complex_input=encoding.is_complex,
+            engine=self.engine,
+            block_size=self.block_size,
+            n_values=self.out_size,
+            samples=self.expected_batch * evaluations,
+            gradient=self.gradient,
+        )
+
+    @eqx.filter_jit
+    def compile(
+        self,
+        in_size: int | None = None,
+        *,
+        evaluations: int = 1,
+        key: PRNGKeyArray | None = None,
+    ) -> AbstractCompiledLayer:
+        """Does the work that depends on the angles alone.
+
+        **Arguments:**
+
+        - `in_size`: the number d of features that the compiled layer will be given. Amplitude
+            encoding then skips the amplitudes that are always zero; left out, all 2ⁿ are kept.
+        - `evaluations`: how often it will be called for each sample, e.g. in a solve.
+        - `key`: for the errors of trajectories; the layer's own if left out.
+
+        **Returns:**
+
+        A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
+        instead of the layer.
+        """
+        return compile_layer(self, in_size, evaluations, key)
+
+    def own_key(self) -> PRNGKeyArray | None:
+        """The key from which trajectories are drawn if none is given."""
+        if self.trajectory_key is None:
+            return None
+        return jax.random.wrap_key_data(self.trajectory_key)
+
+
+def with_fields(layer: QuantumLayer, **changes: Any) -> QuantumLayer:
+    """The layer with some fields changed. `equinox.tree_at` changes no static fields, and the
+    constructor would draw new angles."""
+    new = object.__new__(QuantumLayer)
+    for field in dataclasses.fields(layer):
+        value = changes.get(field.name, getattr(layer, field.name))
+        object.__setattr__(new, field.name, value)
+    return new
+
+
+QuantumLayer.__init__.__doc__ = """**Arguments:**
+
+- `circuit`: the parametrised circuit.
+- `encoding`: how a feature vector becomes a state.
+- `measurement`: what is read out.
+- `key`: for the initial angles, uniform in (-π, π) radians. They are the only trainable leaf.
+- `engine`: how states are computed: `"statevector"` applies the fused gates to every sample,
+    `"operator"` computes the circuit's matrix once for the angles, `"heisenberg"` pulls the
+    observables back through the circuit once; `"auto"` takes the one with the lowest estimated
+    cost, which [`eqx_qdeq.QuantumLayer.plan`][] tells. Under noise: `"heisenberg"` (the default
+    for encodings that act first), `"density"` (a density matrix for every sample) or
+    `"trajectories"` (the mean over state vectors with random errors, for many wires).
+- `block_size`: gates are fused into blocks on at most this many wires; if left out, as many as
+    are estimated to be fastest. (At most 3 for density matrices and observables under noise.)
+- `expected_batch`: the number of samples that will share the angles, for these estimates.
+    Nothing depends on it but speed.
+- `gradient`: what reverse mode keeps where gates are applied to states: `"stored"` (the states
+    before every block), `"checkpointed"` (those before every section of a periodic circuit) or
+    `"uncomputed"` (none: blocks are undone by their adjoints; then neither forward mode nor second
+    derivatives work, so not within an equilibrium with [`eqx_qdeq.ImplicitAdjoint`][]).
+- `noise`: what goes wrong; the circuit is noiseless if left out. Its rates are leaves of the layer:
+    those that are numbers are fixed, those that are JAX arrays are trained.
+- `n_trajectories`: state vectors in a mean. Their errors are drawn from `key` and are the same ones
+    in every call, so that a solver sees a function; all samples share them.
+
+**Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding or
+the noise, or a number is not positive.
+"""

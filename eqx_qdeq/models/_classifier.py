@@ -1,0 +1,242 @@
+"""What all classifiers share: their interface, heads, and the unrolled counterpart."""
+
+import abc
+import itertools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..equilibrium import DEQ, Solution
+from ..jacobians import jacobian_penalty
+from ..measurements import PauliStrings
+
+
+class AbstractClassifier(eqx.Module):
+    """The abstract base class of the classifiers. One sample at a time; batch with `jax.vmap`."""
+
+    @abc.abstractmethod
+    def solve(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, " classes"], Solution]:
+        """The logits, and how the equilibrium was found."""
+
+    @abc.abstractmethod
+    def solve_with_penalty(
+        self,
+        x: Float[Array, " d"],
+        *,
+        key: PRNGKeyArray | None = None,
+        penalty_key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
+        """As `solve`, and the Jacobian penalty at the equilibrium, for training: what depends on
+        the sample or the angles is computed once for both."""
+
+    @abc.abstractmethod
+    def jacobian_penalty(
+        self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, ""]:
+        """‖J‖_F² over the size of the state, at `state`: see [`eqx_qdeq.jacobian_penalty`][]."""
+
+    @abc.abstractmethod
+    def unrolled(self, n_layers: int) -> "AbstractClassifier":
+        """The classifier with the same parameters that applies the cell `n_layers` times."""
+
+    @property
+    @abc.abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What [`eqx_qdeq.classifier_from_config`][] needs to build the same architecture."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " classes"]:
+        """The logits of one sample. Dropout acts only if a `key` is given; give one key to a
+        whole batch for one mask, as the paper does."""
+
+
+class PaperHead(eqx.Module):
+    """The paper's head: values repeated to d features, dropout, ReLU, linear."""
+
+    linear: eqx.nn.Linear
+    dropout: eqx.nn.Dropout
+    index: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(
+        self, n_values: int, size: int, n_classes: int, dropout: float, *, key: PRNGKeyArray
+    ):
+        self.linear = eqx.nn.Linear(size, n_classes, key=key)
+        self.dropout = eqx.nn.Dropout(dropout)
+        self.index = tuple((np.arange(size) * n_values // size).tolist())
+
+    def __call__(
+        self, values: Float[Array, " m"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " classes"]:
+        repeated = values[np.array(self.index)]
+        dropped = self.dropout(repeated, key=key, inference=key is None)
+        return self.linear(jax.nn.relu(dropped))
+
+
+class LinearHead(eqx.Module):
+    """Dropout and one linear map."""
+
+    linear: eqx.nn.Linear
+    dropout: eqx.nn.Dropout
+
+    def __init__(self, n_values: int, n_classes: int, dropout: float, *, key: PRNGKeyArray):
+        self.linear = eqx.nn.Linear(n_values, n_classes, key=key)
+        self.dropout = eqx.nn.Dropout(dropout)
+
+    def __call__(
+        self, values: Float[Array, " m"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " classes"]:
+        return self.linear(self.dropout(values, key=key, inference=key is None))
+
+
+def z_products(n_qubits: int, order: int) -> PauliStrings:
+    """All products of Z on up to `order` wires, those on fewer wires first: what one setting of
+    the measurement gives.
+
+    **Arguments:**
+
+    - `n_qubits`: the number of wires.
+    - `order`: the most wires of a product, at least 1. More than `n_qubits` add nothing.
+
+    **Raises:** `ValueError` for an order below 1.
+    """
+    if order < 1:
+        raise ValueError(f"`order` must be at least 1; got {order}.")
+    return PauliStrings(
+        [
+            " ".join(f"Z{wire}" for wire in wires)
+            for size in range(1, order + 1)
+            for wires in itertools.combinations(range(n_qubits), size)
+        ]
+    )
+
+
+def z_and_zz(n_qubits: int) -> PauliStrings:
+    """All ⟨Z_i⟩ and ⟨Z_iZ_j⟩: n + n(n-1)/2 values from the same measurements as ⟨Z⟩ alone."""
+    return z_products(n_qubits, 2)
+
+
+class UnrolledClassifier(AbstractClassifier):
+    """The paper's DIRECT model: the cell applied `n_layers` times with tied weights.
+
+    Made from an equilibrium classifier, whose parameters it shares:
+    `QDEQClassifier(...).unrolled(5)`.
+    """
+
+    base: "EquilibriumClassifier"
+    n_layers: int = eqx.field(static=True)
+
+    def __check_init__(self) -> None:
+        if self.n_layers < 1:
+            raise ValueError(f"`n_layers` must be at least 1; got {self.n_layers}.")
+
+    def __call__(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " classes"]:
+        return self.solve(x, key=key)[0]
+
+    def solve(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, " classes"], Solution]:
+        base = self.base
+        fn = base.deq.cell.bind(x)
+        z = base.deq.cell.init(x)
+        # All but the last application; that one also shows how far z is from an equilibrium.
+        z, _ = jax.lax.scan(lambda z, _: (fn(z), None), z, None, length=self.n_layers)
+        gap = jax.lax.stop_gradient(ravel_pytree(jax.tree.map(jnp.subtract, fn(z), z))[0])
+        stats = {
+            "num_steps": jnp.asarray(self.n_layers),
+            "num_evals": jnp.asarray(self.n_layers),
+            "residual": jnp.linalg.norm(gap),
+        }
+        solution = Solution(z, optx.RESULTS.successful, stats)
+        return base.logits(fn, z, key=key), solution
+
+    def solve_with_penalty(
+        self,
+        x: Float[Array, " d"],
+        *,
+        key: PRNGKeyArray | None = None,
+        penalty_key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
+        return *self.solve(x, key=key), jnp.zeros((), x.dtype)
+
+    def jacobian_penalty(
+        self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, ""]:
+        return jnp.zeros((), x.dtype)
+
+    def unrolled(self, n_layers: int) -> "UnrolledClassifier":
+        return UnrolledClassifier(self.base, n_layers)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return {
+            "model": "UnrolledClassifier",
+            "n_layers": self.n_layers,
+            "base": self.base.config,
+        }
+
+
+UnrolledClassifier.__init__.__doc__ = """**Arguments:**
+
+- `base`: the equilibrium classifier whose parameters are used.
+- `n_layers`: how often the cell is applied.
+"""
+
+
+class EquilibriumClassifier(AbstractClassifier):
+    """A classifier that reads its logits out of an equilibrium; what is left open is how."""
+
+    deq: eqx.AbstractVar[DEQ]
+
+    @abc.abstractmethod
+    def logits(
+        self, fn: Any, state: Float[Array, " m"], *, key: PRNGKeyArray | None
+    ) -> Float[Array, " classes"]:
+        """Reads the logits out of an equilibrium."""
+
+    def __call__(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, " classes"]:
+        return self.solve(x, key=key)[0]
+
+    def solve(
+        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, " classes"], Solution]:
+        _, solution, logits = self._solve(x, key)
+        return logits, solution
+
+    def solve_with_penalty(
+        self,
+        x: Float[Array, " d"],
+        *,
+        key: PRNGKeyArray | None = None,
+        penalty_key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
+        fn, solution, logits = self._solve(x, key)
+        return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
+
+    def _solve(self, x: Array, key: PRNGKeyArray | None) -> tuple[Any, Solution, Array]:
+        """The bound cell, its equilibrium, and the logits."""
+        x, usable = self.deq.guard(x)
+        fn = self.deq.cell.bind(x)
+        solution = self.deq.mask(self.deq.solve_bound(fn, self.deq.cell.init(x)), usable)
+        return fn, solution, self.logits(fn, solution.value, key=key)
+
+    def jacobian_penalty(
+        self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None
+    ) -> Float[Array, ""]:
+        return jacobian_penalty(self.deq.cell.bind(x), state, key=key)
+
+    def unrolled(self, n_layers: int) -> UnrolledClassifier:
+        return UnrolledClassifier(self, n_layers)

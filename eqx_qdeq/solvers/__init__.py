@@ -1,0 +1,12 @@
+"""Fixed-point solvers, each an `optimistix.AbstractFixedPointSolver`, and a linear one."""
+
+from ._anderson import Anderson as Anderson
+from ._base import AbstractResidualSolver as AbstractResidualSolver, Limits as Limits
+from ._broyden import Broyden as Broyden, broyden_inverse
+from ._gmres import EarlyExitGMRES as EarlyExitGMRES, gmres
+from ._ladder import default_solver as default_solver, Ladder as Ladder
+from ._linear import DENSE_SIZE, factoriser, solve_dense
+from ._newton import Newton as Newton
+from ._picard import Picard as Picard
+from ._pseudo_transient import PseudoTransient as PseudoTransient
+from ._steady_state import SteadyState as SteadyState

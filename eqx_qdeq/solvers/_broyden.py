@@ -1,0 +1,218 @@
+"""Broyden's quasi-Newton methods."""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+
+from .._checks import check_at_least, is_number
+from ._base import (
+    AbstractResidualSolver,
+    check_tolerances,
+    finite_or,
+    Limits,
+    observe,
+    Record,
+    start,
+)
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+# More updates than this of a small matrix say nothing new: of quantum cells with 4 values no more
+# were solved with 40 than with 16. Each costs its share of every step.
+_enough_updates = lambda n: max(16, 4 * n)
+
+
+class _BroydenState(eqx.Module):
+    record: Record
+    y: Float[Array, " n"]  # the iterate that the last step started from,
+    r: Float[Array, " n"]  # ... and its residual
+    best_r: Float[Array, " n"]
+    u: Float[Array, "memory n"]  # the inverse is I + Σ u_i v_iᵀ; rows not in use are zero
+    v: Float[Array, "memory n"]
+    count: Int[Array, ""]
+    retreat: Float[Array, ""]
+
+
+class Broyden(AbstractResidualSolver):
+    r"""Broyden's method: Newton's with an inverse Jacobian learnt on the way.
+
+    $$y_{k+1} = y_k + B_k\, r_k, \qquad B_k \approx (I - J)^{-1}, \qquad B_0 = I$$
+
+    so the first step is Picard's. With the step s and the change of the residual $w = r_k -
+    r_{k+1}$, which the exact inverse would map to s,
+
+    $$B_{k+1} = B_k + \frac{(s - B_k w)\, a^\top}{a^\top w}, \qquad
+    a = B_k^\top s \text{ (good)}, \quad a = w \text{ (bad)}.$$
+
+    One evaluation per step; no Jacobian. When `memory` updates are stored the inverse starts
+    again from I. (Dropping the oldest alone leaves updates that were made on top of it: the good
+    method then took three times the steps at spectral radius 0.9.)
+
+    After an iterate with a residual above `safeguard` times the first one, or that is not finite,
+    the solve goes on from the best iterate with half the step, a quarter if it happens again, and
+    so on; what the bad step taught is kept at first, and all is forgotten at the third time.
+
+    ??? cite "Reference"
+
+        C. G. Broyden, "A class of methods for solving nonlinear simultaneous equations",
+        Mathematics of Computation 19 (1965), 577-593; S. Bai, J. Z. Kolter and V. Koltun, "Deep
+        equilibrium models", NeurIPS 2019, for limited memory.
+    """
+
+    rtol: float
+    atol: float
+    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    method: Literal["good", "bad"] = eqx.field(static=True, default="good")
+    memory: int = eqx.field(static=True, default=40)
+    safeguard: float = 10.0
+    limits: Limits = Limits()
+
+    def __check_init__(self) -> None:
+        check_tolerances(self)
+        check_at_least("Broyden", "memory", self.memory, 1)
+        if self.method not in ("good", "bad"):
+            raise ValueError(
+                f'`Broyden(method=...)` must be "good" or "bad"; got {self.method!r}. "good" is '
+                "the method usually meant."
+            )
+        if is_number(self.safeguard) and not self.safeguard >= 1:
+            raise ValueError(
+                "`Broyden(safeguard=...)` must be at least 1, as it multiplies the first "
+                f"residual; got {self.safeguard}. Use `float('inf')` for no safeguard."
+            )
+
+    def record(self, state: _BroydenState) -> Record:
+        return state.record
+
+    def init(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        f_struct: PyTree[jax.ShapeDtypeStruct],
+        aux_struct: PyTree[jax.ShapeDtypeStruct],
+        tags: frozenset[object],
+    ) -> _BroydenState:
+        flat, _ = ravel_pytree(y)
+        zero = jnp.zeros_like(flat)
+        rows = min(self.memory, _enough_updates(flat.size))
+        buffer = jnp.zeros((rows, flat.size), flat.dtype)
+        return _BroydenState(
+            record=start(y, aux_struct),
+            y=flat,
+            r=zero,
+            best_r=zero,
+            u=buffer,
+            v=buffer,
+            count=jnp.array(0),
+            retreat=jnp.array(1, flat.dtype),
+        )
+
+    def step(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _BroydenState,
+        tags: frozenset[object],
+    ) -> tuple[PyTree[Array], _BroydenState, PyTree[Array]]:
+        f, aux = fn(y, args)
+        record = observe(self, state.record, y, f, aux, steps_back=True)
+        flat, unravel = ravel_pytree(y)
+        r = ravel_pytree(f)[0] - flat
+        keep = record.error <= self.safeguard * record.first_error  # false for NaN
+
+        best, _ = ravel_pytree(record.best)
+        best_r = jnp.where(record.improved, r, state.best_r)
+        base, base_r = jnp.where(keep, flat, best), jnp.where(keep, r, best_r)
+
+        # Both vectors at once: the buffers are most of what a step reads.
+        full = state.count == len(state.u)
+        s, w = flat - state.y, state.r - r
+        bw, br = _apply(state.u, state.v, jnp.stack([w, base_r]), unless=full)
+        a = _apply(state.v, state.u, s[None], unless=full)[0] if self.method == "good" else w
+        left, learnt = _secant(s, w, bw, a)
+        learnt = learnt & (state.record.num_steps > 0)
+
+        retreat = jnp.where(keep, 1, state.retreat / 2)
+        forget = retreat < 0.2
+        count = jnp.where(full, 0, state.count)
+        slot = ((jnp.arange(len(state.u)) == count) & learnt & ~forget)[:, None]
+        keep_old = ~(full | forget)
+        u = jnp.where(slot, left, jnp.where(keep_old, state.u, 0))
+        v = jnp.where(slot, a, jnp.where(keep_old, state.v, 0))
+        count = jnp.where(forget, 0, count + learnt)
+
+        br = br + jnp.where(learnt, jnp.dot(a, base_r, precision=_HIGHEST) * left, 0)
+        step = finite_or(jnp.where(forget, base_r, br), base_r)
+        state = _BroydenState(
+            record=record, y=base, r=base_r, best_r=best_r, u=u, v=v, count=count, retreat=retreat
+        )
+        return unravel(finite_or(base + retreat * step, best)), state, aux
+
+
+def broyden_inverse(
+    state: _BroydenState, x: Float[Array, " n"], *, transpose: bool = False
+) -> Float[Array, " n"]:
+    """Applies the inverse B ≈ (I - J)⁻¹ that a solve ended with, or its transpose.
+
+    **Arguments:**
+
+    - `state`: the `state` of the `optimistix.Solution` of a solve by [`eqx_qdeq.Broyden`][].
+    - `x`: a flattened state (by `jax.flatten_util.ravel_pytree`).
+
+    ??? cite "Reference"
+
+        Z. Ramzi, F. Mannel, S. Bai, J.-L. Starck, P. Ciuciu and T. Moreau, "SHINE: sharing the
+        inverse estimate from the forward pass for bi-level optimization and implicit models",
+        ICLR 2022.
+    """
+    u, v = (state.v, state.u) if transpose else (state.u, state.v)
+    return _apply(u, v, x[None])[0]
+
+
+def _apply(
+    u: Float[Array, "memory n"],
+    v: Float[Array, "memory n"],
+    x: Float[Array, "k n"],
+    unless: bool | Bool[Array, ""] = False,
+) -> Float[Array, "k n"]:
+    """x + Σ u_i (v_i · x) for each x, or x alone."""
+    along = jnp.stack([jnp.dot(v, row, precision=_HIGHEST) for row in x])
+    return x + jnp.dot(jnp.where(unless, 0, along), u, precision=_HIGHEST)
+
+
+def _secant(
+    s: Float[Array, " n"], w: Float[Array, " n"], bw: Float[Array, " n"], a: Float[Array, " n"]
+) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
+    """The update u aᵀ after which B w = s, and whether it can be made."""
+    slope = jnp.dot(a, w, precision=_HIGHEST)
+    size = jnp.sqrt(jnp.sum(a**2) * jnp.sum(w**2))
+    possible = jnp.abs(slope) > jnp.finfo(s.dtype).eps * size  # false for NaN
+    left = (s - bw) / jnp.where(possible, slope, 1)
+    possible = possible & jnp.all(jnp.isfinite(left)) & jnp.all(jnp.isfinite(a))
+    return left, possible
+
+
+Broyden.__init__.__doc__ = """**Arguments:**
+
+- `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
+- `norm`: the norm of the residual, any function from the state to a scalar.
+- `method`: Broyden's `"good"` or `"bad"` update.
+- `memory`: how many updates are stored, but never more than 16, or 4 for each entry of the
+    state where that is more. Costs `2 * memory` states of memory.
+- `safeguard`: growth of the residual, over the first one, that drops an iterate.
+- `limits`: when to give up.
+
+**Raises:** `ValueError` for a value out of range.
+"""

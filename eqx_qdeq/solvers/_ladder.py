@@ -1,0 +1,267 @@
+"""Falling back from one solver to the next."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+
+from .._checks import check_at_least
+from ._anderson import Anderson
+from ._linear import DENSE_SIZE
+from ._newton import Newton
+
+_RESULTS = optx.RESULTS
+
+
+class _Best(eqx.Module):
+    """The best iterate of all rungs so far, and what they cost."""
+
+    y: PyTree[Array]
+    aux: PyTree[Array]
+    residual: Float[Array, ""]
+    step: Int[Array, ""]
+    result: optx.RESULTS
+    num_steps: Int[Array, ""]
+    num_evals: Int[Array, ""]
+    num_jvps: Int[Array, ""]
+
+
+class _LadderState(eqx.Module):
+    best: _Best
+    done: Bool[Array, ""]
+
+
+class Ladder(optx.AbstractFixedPointSolver):
+    r"""Tries solvers one after the other, each from the best iterate so far, until one succeeds.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        cheap, robust = qdeq.Newton(1e-5, 1e-5), qdeq.PseudoTransient(1e-5, 1e-5)
+        solver = qdeq.Ladder(cheap, robust, budget=(30, 100))
+        ```
+
+    The rungs run within the ladder's first and only step, each in a loop of its own, so in a
+    `vmap` a rung costs nothing unless a sample needs it. The budgets stand in for `max_steps`,
+    and `stats["num_steps"]` counts the steps of all rungs.
+
+    Any Optimistix fixed-point solver can be a rung. For one that does not report its residual it
+    is evaluated afterwards.
+
+    ??? cite "Reference"
+
+        A. Pal, F. Holtorf, A. Larsson, T. Loman, U. Utkarsh, F. Schäfer, Q. Qu, A. Edelman and
+        C. Rackauckas, "NonlinearSolve.jl: high-performance and robust solvers for systems of
+        nonlinear equations in Julia", arXiv:2403.16341 (2024), for such "polyalgorithms".
+    """
+
+    solvers: tuple[optx.AbstractFixedPointSolver, ...]
+    budgets: tuple[int, ...] = eqx.field(static=True)
+
+    def __init__(
+        self, *solvers: optx.AbstractFixedPointSolver, budget: int | Sequence[int] = 64
+    ) -> None:
+        """**Arguments:**
+
+        - `solvers`: the rungs, usually from cheap to robust.
+        - `budget`: the steps at most, one number for each rung or for all.
+
+        **Raises:** `TypeError` or `ValueError` if these do not fit.
+        """
+        self.solvers = solvers
+        budgets = (budget,) * len(solvers) if isinstance(budget, int) else tuple(budget)
+        self.budgets = budgets
+
+    def __check_init__(self) -> None:
+        if not self.solvers:
+            raise ValueError("`Ladder(...)` needs at least one solver; got none.")
+        for solver in self.solvers:
+            if not isinstance(solver, optx.AbstractFixedPointSolver):
+                raise TypeError(
+                    "`Ladder(...)` takes fixed-point solvers; got "
+                    f"{type(solver).__name__}. Root finders and minimisers have no residual "
+                    "f(y) - y to compare."
+                )
+        if len(self.budgets) != len(self.solvers):
+            raise ValueError(
+                f"`Ladder(budget=...)` must be one number, or one for each of the "
+                f"{len(self.solvers)} solvers; got {self.budgets}."
+            )
+        for budget in self.budgets:
+            check_at_least("Ladder", "budget", budget, 1)
+
+    # The tolerance is that of the last resort.
+    @property
+    def rtol(self) -> float:
+        return self.solvers[-1].rtol
+
+    @property
+    def atol(self) -> float:
+        return self.solvers[-1].atol
+
+    @property
+    def norm(self) -> Callable[[PyTree], Scalar]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.solvers[-1].norm
+
+    def init(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        f_struct: PyTree[jax.ShapeDtypeStruct],
+        aux_struct: PyTree[jax.ShapeDtypeStruct],
+        tags: frozenset[object],
+    ) -> _LadderState:
+        zero = jnp.array(0)
+        best = _Best(
+            y=y,
+            aux=jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
+            residual=jnp.array(jnp.inf, ravel_pytree(y)[0].dtype),
+            step=zero,
+            result=_RESULTS.nonlinear_max_steps_reached,
+            num_steps=zero,
+            num_evals=zero,
+            num_jvps=zero,
+        )
+        return _LadderState(best, jnp.array(False))
+
+    def step(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _LadderState,
+        tags: frozenset[object],
+    ) -> tuple[PyTree[Array], _LadderState, PyTree[Array]]:
+        best = state.best
+        for solver, budget in zip(self.solvers, self.budgets, strict=True):
+            best = _climb(solver, budget, fn, args, options, tags, best)
+        return best.y, _LadderState(best, jnp.array(True)), best.aux
+
+    def terminate(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _LadderState,
+        tags: frozenset[object],
+    ) -> tuple[Bool[Array, ""], optx.RESULTS]:
+        result = _RESULTS.where(state.done, state.best.result, _RESULTS.successful)
+        return state.done, result
+
+    def postprocess(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        aux: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _LadderState,
+        tags: frozenset[object],
+        result: optx.RESULTS,
+    ) -> tuple[PyTree[Array], PyTree[Array], dict[str, Any]]:
+        best = state.best
+        stats = {
+            "residual": best.residual,
+            "num_steps": best.num_steps,
+            "num_evals": best.num_evals,
+            "num_jvps": best.num_jvps,
+            "best_step": best.step,
+        }
+        return best.y, best.aux, stats
+
+
+def _climb(
+    solver: optx.AbstractFixedPointSolver,
+    budget: int,
+    fn: Callable,
+    args: PyTree,
+    options: dict[str, Any],
+    tags: frozenset[object],
+    best: _Best,
+) -> _Best:
+    """Runs one rung where the ones before failed."""
+    finished = best.result == _RESULTS.successful
+    structs = jax.eval_shape(lambda: (best.y, best.aux))
+    state = solver.init(fn, best.y, args, options, structs[0], structs[1], tags)
+    arrays, static = eqx.partition(state, eqx.is_array)
+
+    def run(carry):
+        y, arrays, aux, steps, _, _ = carry
+        state = eqx.combine(arrays, static)
+        new, state, aux = solver.step(fn, y, args, options, state, tags)
+        done, result = solver.terminate(fn, y, args, options, state, tags)
+        return new, eqx.filter(state, eqx.is_array), aux, steps + 1, done, result
+
+    def unfinished(carry):
+        *_, done, result = carry
+        return ~done & (result == _RESULTS.successful)
+
+    done, result = solver.terminate(fn, best.y, args, options, state, tags)
+    carry = best.y, arrays, best.aux, jnp.array(0), finished | done, result
+    # Of the loops that reverse mode can go through, as `RecursiveCheckpointAdjoint` asks for.
+    y, arrays, aux, steps, done, result = eqxi.while_loop(
+        unfinished, run, carry, max_steps=budget, kind="checkpointed"
+    )
+    out_of_steps = ~done & (result == _RESULTS.successful)
+    result = _RESULTS.where(out_of_steps, _RESULTS.nonlinear_max_steps_reached, result)
+
+    state = eqx.combine(arrays, static)
+    y, aux, stats = solver.postprocess(fn, y, aux, args, options, state, tags, result)
+    num_evals, residual = stats.get("num_evals", steps), stats.get("residual")
+    if residual is None:
+        residual = optx.two_norm(jtu.tree_map(jnp.subtract, fn(y, args)[0], y))
+        num_evals = num_evals + 1
+    residual = jnp.asarray(residual, best.residual.dtype)
+
+    # A solver that claims success without a finite residual is not believed.
+    success = (result == _RESULTS.successful) & jnp.isfinite(residual)
+    better = ~finished & (success | (residual < best.residual))
+    choose = lambda new, old: jtu.tree_map(lambda a, b: jnp.where(better, a, b), new, old)
+    ran = jnp.where(finished, 0, 1)
+    return _Best(
+        y=choose(y, best.y),
+        aux=choose(aux, best.aux),
+        residual=choose(residual, best.residual),
+        step=choose(best.num_steps + stats.get("best_step", steps), best.step),
+        result=_RESULTS.where(finished, best.result, result),
+        num_steps=best.num_steps + ran * steps,
+        num_evals=best.num_evals + ran * num_evals,
+        num_jvps=best.num_jvps + ran * stats.get("num_jvps", 0),
+    )
+
+
+# --- Which solver to use if nobody says. ---
+
+
+def default_solver(
+    size: int, *, rtol: float = 1e-5, atol: float = 1e-5
+) -> optx.AbstractFixedPointSolver:
+    """A solver that suits a state of `size` numbers per sample.
+
+    [`eqx_qdeq.Newton`][] up to 64, where the Jacobian is a small dense matrix: a quantum cell's
+    takes 3 to 5 steps. [`eqx_qdeq.Anderson`][] above, which needs no Jacobian.
+
+    **Arguments:**
+
+    - `size`: how many numbers the state of one sample has.
+    - `rtol`, `atol`: the tolerance on ‖f(y) - y‖ is `atol + rtol * ‖f(y)‖`.
+
+    **Raises:** `ValueError` for a value out of range.
+    """
+    check_at_least("default_solver", "size", size, 0)
+    if size <= DENSE_SIZE:
+        return Newton(rtol, atol)
+    return Anderson(rtol, atol)

@@ -1,0 +1,167 @@
+"""Pseudo-transient continuation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import lineax as lx
+import optimistix as optx
+from jax import lax
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree, Scalar
+
+from .._checks import is_number
+from ._base import (
+    AbstractResidualSolver,
+    add_jvps,
+    check_tolerances,
+    finite_or,
+    Limits,
+    observe,
+    Record,
+    start,
+)
+from ._linear import solve_shifted
+
+_LARGEST_TIME_STEP = 1e10
+
+
+class _PseudoTransientState(eqx.Module):
+    record: Record
+    base: Float[Array, " n"]  # the last accepted iterate,
+    base_error: Float[Array, ""]
+    time_step: Float[Array, ""]  # ... and the time step that led away from it
+
+
+class PseudoTransient(AbstractResidualSolver):
+    r"""Pseudo-transient continuation: implicit Euler on $\dot y = f(y) - y$, in growing steps.
+
+    $$y_{k+1} = y_k + s, \qquad \big(\tfrac{1}{\delta_k} I + I - J(y_k)\big)\, s = f(y_k) - y_k,
+    \qquad \delta_{k+1} = \delta_k\, \frac{\|r_k\|}{\|r_{k+1}\|}$$
+
+    (switched evolution relaxation). Small time steps δ follow the flow from the initial guess to
+    an equilibrium that is stable for it; large ones are Newton's method. Slower than
+    [`eqx_qdeq.Newton`][] where that converges, but not misled by local minima of the residual,
+    which may grow on the way. It is slow where real eigenvalues of the Jacobian come very close to
+    1: over a hundred evaluations at 0.999.
+
+    An iterate whose residual is `growth` times the last accepted one, or not finite, is dropped:
+    back to the accepted one, with a quarter of the time step.
+
+    The linear systems are solved as in [`eqx_qdeq.Newton`][].
+
+    ??? cite "Reference"
+
+        C. T. Kelley and D. E. Keyes, "Convergence analysis of pseudo-transient continuation", SIAM
+        Journal on Numerical Analysis 35 (1998), 508-523; W. A. Mulder and B. van Leer,
+        "Experiments with implicit upwind methods for the Euler equations", Journal of
+        Computational Physics 59 (1985), 232-246.
+    """
+
+    rtol: float
+    atol: float
+    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    time_step: float = 1.0
+    growth: float = 10.0
+    linear_solver: lx.AbstractLinearSolver | None = None
+    limits: Limits = Limits()
+
+    def __check_init__(self) -> None:
+        check_tolerances(self)
+        check_flow("PseudoTransient", self.time_step, self.growth)
+
+    def record(self, state: _PseudoTransientState) -> Record:
+        return state.record
+
+    def init(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        f_struct: PyTree[jax.ShapeDtypeStruct],
+        aux_struct: PyTree[jax.ShapeDtypeStruct],
+        tags: frozenset[object],
+    ) -> _PseudoTransientState:
+        flat, _ = ravel_pytree(y)
+        return _PseudoTransientState(
+            record=start(y, aux_struct),
+            base=flat,
+            base_error=jnp.array(jnp.inf, flat.dtype),
+            time_step=jnp.asarray(self.time_step, flat.dtype),
+        )
+
+    def step(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _PseudoTransientState,
+        tags: frozenset[object],
+    ) -> tuple[PyTree[Array], _PseudoTransientState, PyTree[Array]]:
+        flat, unravel = ravel_pytree(y)
+
+        def flat_fn(x: Array) -> tuple[Array, tuple[PyTree[Array], PyTree[Array]]]:
+            f, aux = fn(unravel(x), args)
+            return ravel_pytree(f)[0], (f, aux)
+
+        flat_f, product, (f, aux) = jax.linearize(flat_fn, flat, has_aux=True)
+        r = flat_f - flat
+        record = observe(self, state.record, y, f, aux, steps_back=True)
+        # Every finite error is below the infinite `base_error` before the first step.
+        bound = self.growth * state.base_error
+        accept = jnp.isfinite(record.error) & (record.error <= bound)
+        faster = grown(state.time_step, state.base_error, record.error)
+        time_step = jnp.where(accept, faster, state.time_step / 4)
+        time_step = lax.stop_gradient(time_step.astype(flat.dtype))
+        # Where the iterate is dropped the next step is at the accepted one, with its own Jacobian.
+        needed = jnp.where(accept & ~record.converged, r, 0)
+        forcing = jnp.array(1e-2, flat.dtype)
+        s, num_jvps = solve_shifted(product, needed, 1 / time_step, self.linear_solver, forcing)
+        new = jnp.where(accept, flat + finite_or(s, r), state.base)
+        state = _PseudoTransientState(
+            record=add_jvps(record, num_jvps),
+            base=jnp.where(accept, flat, state.base),
+            base_error=jnp.where(accept, record.error, state.base_error),
+            time_step=time_step,
+        )
+        return unravel(finite_or(new, state.base)), state, aux
+
+
+def grown(
+    time_step: Float[Array, ""], last_error: Float[Array, ""], error: Float[Array, ""]
+) -> Float[Array, ""]:
+    """The time step after an accepted one: inversely proportional to the residual."""
+    known = jnp.isfinite(last_error) & (error > 0)
+    ratio = jnp.where(known, last_error, 1) / jnp.where(known, error, 1)
+    # The bound only keeps it finite; the method is Newton's long before.
+    return jnp.minimum(time_step * ratio, _LARGEST_TIME_STEP)
+
+
+def check_flow(name: str, time_step: float, growth: float) -> None:
+    if is_number(time_step) and not 0 < time_step <= _LARGEST_TIME_STEP:
+        raise ValueError(
+            f"`{name}(time_step=...)` must be above 0 and at most {_LARGEST_TIME_STEP:g}; got "
+            f"{time_step}. The flow's natural scale is 1."
+        )
+    if is_number(growth) and not growth >= 1:
+        raise ValueError(
+            f"`{name}(growth=...)` must be at least 1, as it multiplies the last residual; got "
+            f"{growth}."
+        )
+
+
+PseudoTransient.__init__.__doc__ = """**Arguments:**
+
+- `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
+- `norm`: the norm of the residual, any function from the state to a scalar.
+- `time_step`: the first time step δ.
+- `growth`: growth of the residual in one step that drops it.
+- `linear_solver`: a Lineax solver for the steps; one that suits the size if left out.
+- `limits`: when to give up.
+
+**Raises:** `ValueError` for a value out of range.
+"""

@@ -1,0 +1,252 @@
+"""The equilibrium as the steady state of a flow."""
+
+from collections.abc import Callable
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, PyTree, Scalar
+
+from .._checks import check_at_least, is_number
+from ._base import (
+    AbstractResidualSolver,
+    check_tolerances,
+    finite_or,
+    Limits,
+    observe,
+    Record,
+    start,
+)
+
+# In units of the flow's own time scale, 1.
+_LONGEST_STEP = 10.0
+
+
+class _SteadyStateState(eqx.Module):
+    record: Record
+    dt: Float[Array, ""]
+    ode_state: PyTree
+    controller_state: PyTree
+
+
+class SteadyState(AbstractResidualSolver):
+    r"""Follows the flow $\dot y = f(y) - y$ to its steady state, with a Diffrax solver.
+
+    One step is one attempted step of the ODE solver, so nothing runs longer than `max_ode_steps`
+    of them. (Diffrax's own steady-state event never returns if its tolerance is tighter than the
+    step size controller's and the number of steps is not bounded.)
+
+    Converges to equilibria that are stable for the flow, whose Jacobian has all eigenvalues' real
+    parts below 1: more than Picard's, in more evaluations than most. Use an implicit
+    `ode_solver` such as `diffrax.Kvaerno5()` if the flow is stiff, i.e. f has eigenvalues far
+    below -1.
+
+    Near the steady state an explicit ODE solver's steps are as long as stability allows, and the
+    residual hovers around the controller's tolerance. So this solver's tolerance may not be
+    tighter than the controller's: with both measured at ‖f(y)‖ = 1, `rtol + atol` must not be
+    below the controller's `rtol + atol`.
+
+    In float32 a stiff flow may end in stagnation just above a tolerance of 1e-5, because of
+    rounding; ask for 1e-4 there.
+
+    `"num_evals"` counts the stages of the ODE solver, not the evaluations within the root-finds
+    of an implicit one.
+
+    ??? cite "Reference"
+
+        P. Kidger, "On neural differential equations", PhD thesis, University of Oxford (2021),
+        for Diffrax; A. Pal, A. Edelman and C. Rackauckas, "Continuous deep equilibrium models:
+        training neural ODEs faster by integrating them to infinity", IEEE HPEC 2023.
+    """
+
+    rtol: float
+    atol: float
+    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    ode_solver: diffrax.AbstractSolver = diffrax.Tsit5()
+    controller: diffrax.AbstractStepSizeController | None = None
+    dt0: float = 0.5
+    max_ode_steps: int = eqx.field(static=True, default=1000)
+    limits: Limits = Limits(stagnation=100)
+
+    def __check_init__(self) -> None:
+        check_tolerances(self)
+        check_at_least("SteadyState", "max_ode_steps", self.max_ode_steps, 1)
+        if is_number(self.dt0) and not self.dt0 > 0:
+            raise ValueError(
+                f"`SteadyState(dt0=...)` must be above 0; got {self.dt0}. The flow's natural "
+                "scale is 1."
+            )
+        ours, controller = self.rtol + self.atol, self.controller
+        if isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+            theirs = controller.rtol + controller.atol
+            if is_number(ours) and is_number(theirs) and ours < theirs:
+                raise ValueError(
+                    f"`SteadyState` cannot reach its tolerance rtol={self.rtol}, atol={self.atol} "
+                    "with a step size controller of the looser tolerance "
+                    f"rtol={controller.rtol}, atol={controller.atol}: rtol + atol must be at "
+                    "least the controller's. Tighten the controller, or leave it out for one "
+                    "that fits."
+                )
+
+    def record(self, state: _SteadyStateState) -> Record:
+        return state.record
+
+    def init(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        f_struct: PyTree[jax.ShapeDtypeStruct],
+        aux_struct: PyTree[jax.ShapeDtypeStruct],
+        tags: frozenset[object],
+    ) -> _SteadyStateState:
+        flat, unravel = ravel_pytree(y)
+        term = _flow(fn, unravel)
+        ode_solver, controller = self._parts(flat.dtype)
+        # The flow does not depend on time: each step begins at 0.
+        t0, end = jnp.array(0, flat.dtype), jnp.array(jnp.inf, flat.dtype)
+        dt0 = jnp.asarray(self.dt0, flat.dtype)
+        t1, controller_state = controller.init(
+            term, t0, end, flat, dt0, args, ode_solver.func, ode_solver.error_order(term)
+        )
+        return _SteadyStateState(
+            record=start(y, aux_struct),
+            dt=jnp.asarray(t1, flat.dtype),
+            ode_state=_as_arrays(ode_solver.init(term, t0, t1, flat, args)),
+            controller_state=_as_arrays(controller_state),
+        )
+
+    def step(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _SteadyStateState,
+        tags: frozenset[object],
+    ) -> tuple[PyTree[Array], _SteadyStateState, PyTree[Array]]:
+        f, aux = fn(y, args)
+        flat, unravel = ravel_pytree(y)
+        ode_solver, controller = self._parts(flat.dtype)
+        cost = 1 + _stages(ode_solver)
+        record = observe(self, state.record, y, f, aux, steps_back=False, num_evals=cost)
+        out_of_steps = record.num_steps >= self.max_ode_steps
+        record = eqx.tree_at(lambda r: r.stalled, record, record.stalled | out_of_steps)
+
+        term = _flow(fn, unravel)
+        t0 = jnp.zeros_like(state.dt)
+        new, error, _, ode_state, _ = ode_solver.step(
+            term, t0, state.dt, flat, args, state.ode_state, made_jump=False
+        )
+        # NaN from a step that was too long: let the controller shorten it.
+        if error is not None:
+            error = jnp.where(jnp.isnan(error), jnp.inf, error)
+        keep, begin, end, _, controller_state, _ = controller.adapt_step_size(
+            t0,
+            state.dt,
+            flat,
+            new,
+            args,
+            error,
+            ode_solver.error_order(term),  # pyright: ignore[reportArgumentType]
+            state.controller_state,
+        )
+        choose = lambda a, b: jnp.where(keep, a, b)
+        state = _SteadyStateState(
+            record=record,
+            dt=jnp.asarray(end - begin, state.dt.dtype),
+            ode_state=jax.tree_util.tree_map(choose, _as_arrays(ode_state), state.ode_state),
+            controller_state=_as_arrays(controller_state),
+        )
+        return unravel(finite_or(choose(new, flat), flat)), state, aux
+
+    def _parts(
+        self, dtype: jnp.dtype
+    ) -> tuple[diffrax.AbstractSolver, diffrax.AbstractStepSizeController]:
+        controller = self.controller
+        if controller is None:
+            # As loose as this solver's would leave the residual just above the tolerance. But
+            # near rounding, error estimates are noise and call for ever shorter steps.
+            noise = 50 * float(jnp.finfo(dtype).eps)
+            tighter = lambda tol: max(tol / 10, min(tol, noise)) if is_number(tol) else tol / 10
+            # In the norm of the residual: Diffrax's default, the root mean square, is √n times
+            # smaller, and left the residual of 32 numbers just above the tolerance.
+            # Without a longest step, a flow without steady state soon reaches states so large
+            # that any residual is small relative to them.
+            controller = diffrax.PIDController(
+                rtol=tighter(self.rtol),
+                atol=tighter(self.atol),
+                dtmax=_LONGEST_STEP,
+                norm=self.norm,
+            )
+        return _with_tolerances(self.ode_solver, controller), controller
+
+
+def _flow(fn: Callable, unravel: Callable) -> diffrax.ODETerm:
+    return diffrax.ODETerm(lambda t, x, args: ravel_pytree(fn(unravel(x), args)[0])[0] - x)
+
+
+def _with_tolerances(
+    ode_solver: diffrax.AbstractSolver, controller: diffrax.AbstractStepSizeController
+) -> diffrax.AbstractSolver:
+    """Fills in the tolerances that an implicit solver leaves to the controller.
+
+    `diffrax.diffeqsolve` does this for its own loop.
+    """
+    if not isinstance(ode_solver, diffrax.AbstractImplicitSolver):
+        return ode_solver
+    finder = ode_solver.root_finder
+    open_fields = [
+        name
+        for name in ("rtol", "atol", "norm")
+        if not (is_number(value := getattr(finder, name)) or eqx.is_array(value))
+        and not callable(value)
+    ]
+    if not open_fields:
+        return ode_solver
+    if not isinstance(controller, diffrax.AbstractAdaptiveStepSizeController):
+        raise ValueError(
+            f"`SteadyState(ode_solver=...)`: the root finder of {type(ode_solver).__name__} takes "
+            f"its tolerances from an adaptive step size controller; got "
+            f"{type(controller).__name__}. Use a PIDController, or give the root finder "
+            "tolerances of its own."
+        )
+    pick = lambda source: [getattr(source, name) for name in open_fields]
+    return eqx.tree_at(lambda s: pick(s.root_finder), ode_solver, pick(controller))
+
+
+def _stages(ode_solver: diffrax.AbstractSolver) -> int:
+    """Evaluations of the flow per step of an explicit Runge-Kutta method; else 1."""
+    tableau = getattr(ode_solver, "tableau", None)
+    if not isinstance(tableau, diffrax.ButcherTableau):
+        return 1
+    # First same as last: the first stage is the last one of the step before.
+    return tableau.num_stages - int(tableau.fsal)
+
+
+def _as_arrays(tree: PyTree) -> PyTree:
+    """Python numbers as arrays: Diffrax returns both, and a loop's state must not change type."""
+    return jax.tree_util.tree_map(
+        lambda x: jnp.asarray(x) if isinstance(x, bool | int | float) else x, tree
+    )
+
+
+SteadyState.__init__.__doc__ = """**Arguments:**
+
+- `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
+- `norm`: the norm of the residual, any function from the state to a scalar.
+- `ode_solver`: any Diffrax solver for ordinary differential equations.
+- `controller`: any Diffrax step size controller; a `diffrax.PIDController` with a tenth of this
+    solver's tolerances (if rounding allows) and steps of at most 10, if left out.
+- `dt0`: the first time step.
+- `max_ode_steps`: attempted ODE steps at most, even where `max_steps=None`.
+- `limits`: when to give up.
+
+**Raises:** `ValueError` for a value out of range, and for a tolerance that the controller's
+makes unreachable.
+"""

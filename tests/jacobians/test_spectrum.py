@@ -1,0 +1,161 @@
+"""The largest singular value and eigenvalue, against NumPy and finite differences."""
+
+import functools as ft
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eqx_qdeq as qdeq
+from eqx_qdeq.jacobians import spectral_norm, spectral_radius
+from tests.solvers._problems import with_spectrum
+
+_BOTH = (spectral_norm, spectral_radius)
+
+
+def _numpy(function, matrix):
+    matrix = np.asarray(matrix, np.float64)
+    if function is spectral_norm:
+        return np.linalg.norm(matrix, 2)
+    return np.abs(np.linalg.eigvals(matrix)).max()
+
+
+def _matrices():
+    """Random ones, a complex pair on top, a negative value on top, symmetric, low rank."""
+    rng = np.random.default_rng(0)
+    pair = [1.2 * np.exp(0.7j), 0.5, 0.3, -0.2, 0.1]
+    negative = [-1.1, 0.9, 0.5, 0.2, 0.1, 0.0]
+    symmetric, shear = rng.standard_normal((2, 6, 6))
+    shear = np.eye(6) + np.triu(shear, 1) / 2
+    return np.stack(
+        [
+            rng.standard_normal((6, 6)),
+            rng.standard_normal((6, 6)),
+            shear @ with_spectrum(pair, 3) @ np.linalg.inv(shear),  # not normal
+            with_spectrum(negative, 4),
+            symmetric + symmetric.T,
+            np.outer(rng.standard_normal(6), rng.standard_normal(6)),
+        ]
+    )
+
+
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+@pytest.mark.parametrize("function", _BOTH)
+def test_values_and_derivatives_of_random_matrices(function, method, tol, x64):
+    """In a batch and under jit; forward and reverse mode against central differences."""
+    matrices = _matrices()
+    batch = jnp.asarray(matrices, float)
+
+    def value(matrix):
+        return function(lambda v: matrix @ v, jnp.zeros(6), method=method)
+
+    @jax.jit
+    @jax.vmap
+    def everything(matrix, direction):
+        found, gradient = jax.value_and_grad(value)(matrix)
+        return found, gradient, jax.jvp(value, (matrix,), (direction,))[1]
+
+    direction = np.random.default_rng(1).standard_normal((len(batch), 6, 6))
+    found, gradient, forward = everything(batch, jnp.asarray(direction, float))
+    expected = [_numpy(function, m) for m in matrices]
+    np.testing.assert_allclose(found, expected, rtol=100 * tol)
+    h = 1e-6
+    slopes = [
+        (_numpy(function, m + h * t) - _numpy(function, m - h * t)) / (2 * h)
+        for m, t in zip(matrices, direction, strict=True)
+    ]
+    np.testing.assert_allclose(forward, slopes, rtol=2e-3, atol=1e-6 if x64 else 1e-3)
+    reverse = np.sum(np.asarray(gradient) * direction, (1, 2))
+    np.testing.assert_allclose(reverse, forward, rtol=100 * tol, atol=100 * tol)
+
+
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+@pytest.mark.parametrize("function", _BOTH)
+def test_no_derivative_is_nan(function, method, tol):
+    """Zero, multiples of the identity, a rotation, Jordan blocks: values and finite slopes."""
+    jordan = np.eye(4) + np.eye(4, k=1)
+    rotation = np.kron(np.eye(2), [[0.6, -0.8], [0.8, 0.6]])
+    matrices = [np.zeros((4, 4)), 0.7 * np.eye(4), rotation, np.eye(4, k=1), jordan]
+    batch = jnp.asarray(np.stack(matrices), float)
+
+    @jax.jit
+    @jax.vmap
+    def both(matrix):
+        fn = lambda matrix: function(lambda v: matrix @ v, jnp.zeros(4), method=method)
+        return jax.value_and_grad(fn)(matrix)
+
+    found, gradient = both(batch)
+    assert np.all(np.isfinite(gradient))
+    # A defective eigenvalue of n equal ones moves by the n-th root of a perturbation.
+    loose = 1.0 if function is spectral_norm else 0.1
+    expected = [_numpy(function, m) for m in matrices]
+    np.testing.assert_allclose(found[:3], expected[:3], atol=100 * tol)
+    np.testing.assert_allclose(found[3:], expected[3:], atol=100 * tol if loose == 1.0 else loose)
+    np.testing.assert_array_equal(gradient[0], 0)
+    # d = 0.7 I: along I the value changes by 1, whichever vectors were chosen.
+    assert np.trace(gradient[1]) == pytest.approx(1, abs=100 * tol)
+
+
+@pytest.mark.parametrize("function", _BOTH)
+def test_large_states_need_only_products(function, tol, x64):
+    """300 numbers in a pytree; the automatic choice is Krylov's."""
+    rng = np.random.default_rng(0)
+    angles = rng.uniform(0, np.pi, 150)
+    values = 0.9 * np.sqrt(rng.uniform(0, 1, 150)) * np.exp(1j * angles)
+    values[0] = 1.1 * np.exp(0.4j)
+    matrix = with_spectrum(values, 2)
+    array = jnp.asarray(matrix, float)
+    z = {"a": jnp.zeros((10, 20)), "b": jnp.zeros(100)}
+
+    def fn(scale, z):
+        flat, unravel = jax.flatten_util.ravel_pytree(z)
+        return unravel(jnp.tanh(scale * (array @ flat)))
+
+    value = lambda scale: function(ft.partial(fn, scale), z)
+    found, slope = jax.jit(jax.value_and_grad(value))(jnp.ones(()))
+    # The value is proportional to the scale, which is 1.
+    assert found == pytest.approx(_numpy(function, matrix), rel=1e-8 if x64 else 1e-4)
+    assert slope == pytest.approx(_numpy(function, matrix), rel=1e-6 if x64 else 1e-3)
+
+
+@pytest.mark.parametrize("method", ["dense", "krylov"])
+def test_at_a_quantum_cell_they_are_those_of_its_jacobian(method, x64):
+    """The value, and its derivative by the gain, the sample and the state together; a key each."""
+    qlayer = qdeq.QDEQ(3, 8, key=jax.random.key(0))
+    rng = np.random.default_rng(0)
+    x, dx = jnp.asarray(rng.standard_normal((2, 8)), float)
+    w, dw = jnp.asarray(rng.uniform(-0.5, 0.5, (2, 3)), float)
+
+    def bound(t):
+        injection = qdeq.AddInjection(8, 1.0 + t)
+        return qdeq.QuantumCell(qlayer.deq.cell.layer, injection).bind(x + t * dx), w + t * dw
+
+    @jax.jit
+    @ft.partial(jax.vmap, in_axes=(0, None))
+    def both(key, t):
+        value = lambda t, function: function(*bound(t), method=method, key=key)
+        return [jax.value_and_grad(value)(t, function) for function in _BOTH]
+
+    jacobian = jax.jit(lambda t: qdeq.jacobian(*bound(t)))
+    h = 1e-5 if x64 else 1e-2
+    here, above, below = (jacobian(jnp.asarray(t, float)) for t in (0.0, h, -h))
+    found = both(jax.random.split(jax.random.key(1), 3), jnp.zeros(()))
+    for function, (value, slope) in zip(_BOTH, found, strict=True):
+        np.testing.assert_allclose(value, [_numpy(function, here)] * 3, rtol=1e-8 if x64 else 1e-4)
+        expected = (_numpy(function, above) - _numpy(function, below)) / (2 * h)
+        np.testing.assert_allclose(slope, [expected] * 3, rtol=1e-5 if x64 else 2e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "power"}, "`method` must be one of auto, dense, krylov; got 'power'"),
+        ({"krylov_size": 1}, "`krylov_size` must be at least 2"),
+        ({"restarts": -1}, "`restarts` must be at least 0"),
+        ({"rtol": -1.0}, "`rtol` must not be negative"),
+    ],
+)
+def test_mistakes_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        spectral_norm(lambda z: z, jnp.zeros(2), **options)
