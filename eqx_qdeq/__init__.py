@@ -65,6 +65,7 @@ from .equilibrium import (
     Solution as Solution,
     solve_sequence as solve_sequence,
     Trajectory as Trajectory,
+    Unrolled as Unrolled,
 )
 from .guarantees import (
     Certificate as Certificate,
@@ -118,10 +119,10 @@ from .solvers import (
     default_solver as default_solver,
     EarlyExitGMRES as EarlyExitGMRES,
     Ladder as Ladder,
-    Limits as Limits,
     Newton as Newton,
     Picard as Picard,
     PseudoTransient as PseudoTransient,
+    SolverLimits as SolverLimits,
     SteadyState as SteadyState,
 )
 

@@ -22,6 +22,13 @@ def check_fraction(name: str, field: str, value: float) -> None:
         )
 
 
+def check_damp(name: str, value: float) -> None:
+    if is_number(value) and not 0 <= value < 1:
+        raise ValueError(
+            f"`{name}(damp=...)` must be at least 0, which is no damping, and below 1; got {value}."
+        )
+
+
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {value!r}.")

@@ -9,7 +9,7 @@ import jax.tree_util as jtu
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
-from .._checks import check_at_least, check_fraction
+from .._checks import check_at_least, check_damp
 from .._trees import tree_where
 from ..solvers import Broyden, broyden_inverse
 from ._base import solve_first, Solved, without_derivative
@@ -20,11 +20,11 @@ class PhantomAdjoint(optx.AbstractAdjoint):
     r"""Phantom gradients: backpropagation through a few damped steps that start at the
     equilibrium.
 
-    $$z_0 = z^\star \text{ (constant)}, \qquad z_{k+1} = (1 - \lambda)\,z_k + \lambda f(z_k)$$
+    $$z_0 = z^\star \text{ (constant)}, \qquad z_{k+1} = d\,z_k + (1 - d)\,f(z_k)$$
 
     The value is $z^\star$, the derivative that of $z_K$:
 
-    $$\lambda \sum_{k<K} \big((1-\lambda) I + \lambda J\big)^k\,\frac{\partial f}{\partial\theta},$$
+    $$(1 - d) \sum_{k<K} \big(d\,I + (1 - d)\,J\big)^k\,\frac{\partial f}{\partial\theta},$$
 
     which tends to the exact one as K grows if the damped iteration converges; K steps of memory.
     Works with cells that only have vector-Jacobian products (`jax.custom_vjp`) in reverse mode.
@@ -37,23 +37,23 @@ class PhantomAdjoint(optx.AbstractAdjoint):
     """
 
     steps: int = eqx.field(static=True, default=5)
-    damping: float = 0.5
+    damp: float = 0.5
 
     def __check_init__(self) -> None:
         check_at_least("PhantomAdjoint", "steps", self.steps, 1)
-        check_fraction("PhantomAdjoint", "damping", self.damping)
+        check_damp("PhantomAdjoint", self.damp)
 
     def apply(self, primal_fn, rewrite_fn, inputs, tags):
         del tags
         solved = solve_first(primal_fn, rewrite_fn, inputs)
-        root = solved.attach(_iterate(solved, self.steps, self.damping))
+        root = solved.attach(_iterate(solved, self.steps, 1 - self.damp))
         return root, without_derivative(solved.residual)
 
 
 PhantomAdjoint.__init__.__doc__ = """**Arguments:**
 
 - `steps`: the number K of steps.
-- `damping`: the step length λ in (0, 1].
+- `damp`: the damping d in [0, 1); 0 is none.
 
 **Raises:** `ValueError` for a value out of range.
 """
@@ -81,10 +81,10 @@ class OneStepAdjoint(optx.AbstractAdjoint):
         return root, without_derivative(solved.residual)
 
 
-def _iterate(solved: Solved, steps: int, damping: float) -> Float[Array, " n"]:
+def _iterate(solved: Solved, steps: int, length: float) -> Float[Array, " n"]:
     def step(z: Float[Array, " n"], _: None) -> tuple[Float[Array, " n"], None]:
         # A sample that is not usable stays where it is finite.
-        change = jnp.where(solved.usable, damping * solved.gap(z), 0)
+        change = jnp.where(solved.usable, length * solved.gap(z), 0)
         return z + change, None
 
     # The steps are alike: one is compiled, and each keeps only its state for reverse mode.
@@ -101,7 +101,7 @@ class NeumannAdjoint(AbstractLinearisedAdjoint):
 
     An approximation of a relative error of about $\rho^K$ at spectral radius $\rho < 1$, and no
     good at all above. One linearisation at the equilibrium, K - 1 products with J: less memory than
-    [`eqx_qdeq.PhantomAdjoint`][], which has the same first derivatives with `damping=1` and does
+    [`eqx_qdeq.PhantomAdjoint`][], which has the same first derivatives with `damp=0` and does
     without Jacobian-vector products.
 
     ??? cite "Reference"
@@ -174,5 +174,5 @@ class ShineAdjoint(optx.AbstractAdjoint):
         _, _, state, *_ = solved.residual
         # What a failed solve learnt need not be finite.
         state = tree_where(solved.usable, state, jtu.tree_map(jnp.zeros_like, state))
-        root = solved.attach(broyden_inverse(state, solved.gap(solved.point)))
+        root = solved.attach(broyden_inverse(state.memory, solved.gap(solved.point)))
         return root, without_derivative(solved.residual)

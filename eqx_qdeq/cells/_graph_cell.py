@@ -31,7 +31,7 @@ class GraphCell(AbstractCell):
     One application carries information over one edge, an equilibrium over any number of them.
     The Jacobian is `(n m, n m)`: for large graphs take `Picard` or `Anderson` and an adjoint that
     needs products only. While information travels the residual need not fall: give `Picard` the
-    patience for it, `limits=Limits(stagnation=...)`, with more steps than the graph is long.
+    patience for it, `limits=SolverLimits(stagnation=...)`, with more steps than the graph is long.
 
     !!! example
 

@@ -4,27 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._trees import all_finite, tree_where
+from .._checks import check_at_least
 from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ..cells import AbstractCell
-from ..solvers import default_solver
 from ._diagnosis import Diagnosis, examine, gradient_norms
-from ._solve import check_map, Solution
+from ._solve import check_cell, guard, Map, mask, Solution, solve_map, Solver, solver_for
 from ._trajectory import record_trajectory, Trajectory
-
-Solver = (
-    optx.AbstractFixedPointSolver
-    | optx.AbstractRootFinder
-    | optx.AbstractLeastSquaresSolver
-    | optx.AbstractMinimiser
-)
 
 
 class DEQ(eqx.Module):
@@ -64,13 +54,8 @@ class DEQ(eqx.Module):
     throw: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
-        if not isinstance(self.cell, AbstractCell):
-            raise TypeError(
-                f"`cell` must be an AbstractCell; got {type(self.cell).__name__}. Wrap a function "
-                "fn(z, x) as `FunctionCell(fn, initial)`."
-            )
-        if self.max_steps < 1:
-            raise ValueError(f"`max_steps` must be at least 1; got {self.max_steps}.")
+        check_cell(self.cell)
+        check_at_least("DEQ", "max_steps", self.max_steps, 1)
 
     def __call__(
         self,
@@ -110,10 +95,56 @@ class DEQ(eqx.Module):
 
         **Raises:** with `throw=True`, an error if any sample of the batch failed.
         """
-        x, usable = self.guard(x, z0)
-        start = self.cell.init(x) if z0 is None else z0
-        solution = self.solve_bound(self.cell.bind(x), start, probe)
-        return self.mask(solution, usable)
+        return self.bind_and_solve(x, z0=z0, probe=probe)[2]
+
+    def bind_and_solve(
+        self,
+        x: PyTree[Array],
+        *,
+        z0: PyTree[Array] | None = None,
+        probe: AdjointProbe | None = None,
+    ) -> tuple[Map, PyTree[Array], Solution]:
+        """As `solve`, with what a head needs to read out more than the state, e.g. other
+        observables: the work that depends on the sample is done once for both.
+
+        !!! example
+
+            ```python
+            import jax
+            import eqx_qdeq as qdeq
+
+            deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
+            x = jax.random.normal(jax.random.key(1), (16,))
+            fn, last, solution = deq.bind_and_solve(x)
+            zz = fn.measure(qdeq.z_and_zz(4), last)  # (10,)
+            ```
+
+        **Arguments:** as for `solve`.
+
+        **Returns:** the map `z -> f(z, x)`, i.e. `cell.bind(x)`; the state to which it is applied
+        last, which for an equilibrium is the equilibrium; and a [`eqx_qdeq.Solution`][].
+        """
+        x, usable = guard(self.cell, x, z0)
+        fn = self.cell.bind(x)
+        solution = self._solve(fn, self.cell.init(x) if z0 is None else z0, probe)
+        solution = mask(solution, usable, throw=self.throw)
+        return fn, solution.value, solution
+
+    def _solve(self, fn: Map, z0: PyTree[Array], probe: AdjointProbe | None = None) -> Solution:
+        if probe is not None and not isinstance(self.adjoint, ImplicitVJPAdjoint):
+            raise TypeError(
+                "`probe` reports on the backward solve of ImplicitVJPAdjoint; this DEQ's adjoint "
+                f"is {type(self.adjoint).__name__}. Use DEQ(..., adjoint=ImplicitVJPAdjoint())."
+            )
+        return solve_map(
+            fn,
+            z0,
+            self.solver,
+            self.adjoint,
+            max_steps=self.max_steps,
+            throw=self.throw,
+            probe=probe,
+        )
 
     @eqx.filter_jit
     def trajectory(
@@ -129,10 +160,10 @@ class DEQ(eqx.Module):
 
         **Returns:** an [`eqx_qdeq.Trajectory`][].
         """
-        x, _ = self.guard(x, z0)
+        x, _ = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0
         n_steps = self.max_steps if n_steps is None else n_steps
-        solver: Any = self.solver_for(start)
+        solver: Any = solver_for(self.solver, start)
         return record_trajectory(self.cell.bind(x), solver, start, n_steps)
 
     @eqx.filter_jit
@@ -178,89 +209,8 @@ class DEQ(eqx.Module):
         gradients, solution = eqx.filter_grad(of, has_aux=True)((self.cell, x))
         norms = gradient_norms(*gradients)
         trajectory = self.trajectory(x, n_steps=n_steps, z0=z0)
-        x, _ = self.guard(x, z0)
+        x, _ = guard(self.cell, x, z0)
         return examine(self.cell.bind(x), solution, trajectory, loss, norms)
-
-    def solver_for(self, z0: PyTree[Array]) -> Solver:
-        """The solver; if none was given, one that suits the size of the state."""
-        if self.solver is not None:
-            return self.solver
-        return default_solver(sum(leaf.size for leaf in jtu.tree_leaves(z0)))
-
-    def guard(
-        self, x: PyTree[Array], z0: PyTree[Array] | None = None
-    ) -> tuple[PyTree[Array], Bool[Array, ""]]:
-        """Replaces a sample that can only give NaN, and says whether it could be kept.
-
-        The stand-in goes in *before* the cell is evaluated: masking afterwards would leave 0 · NaN
-        in the gradient of the shared parameters. It is the sample of zeros, or that of ones if the
-        cell is not finite at zero (a logarithm, say).
-        """
-        usable = all_finite((x, z0))
-        stand_in = jtu.tree_map(jnp.zeros_like, x)
-        if not self.cell.always_finite:
-            ones = jtu.tree_map(jnp.ones_like, x)
-            stand_in = tree_where(self._is_finite_at(stand_in, z0), stand_in, ones)
-            usable = usable & self._is_finite_at(x, z0)
-        return tree_where(usable, x, stand_in), usable
-
-    def _is_finite_at(self, x: PyTree[Array], z0: PyTree[Array] | None) -> Bool[Array, ""]:
-        """Whether the cell is finite at its initial guess for x."""
-        start = self.cell.init(x) if z0 is None else z0
-        return all_finite(jax.lax.stop_gradient(self.cell.bind(x)(start)))
-
-    def solve_bound(
-        self,
-        fn: Callable[[PyTree[Array]], PyTree[Array]],
-        z0: PyTree[Array],
-        probe: AdjointProbe | None = None,
-    ) -> Solution:
-        """Solves z = fn(z) for a map that was bound before, e.g. to use it again afterwards."""
-        z0 = jtu.tree_map(jnp.asarray, z0)
-        check_map(fn, z0)
-        if probe is not None and not isinstance(self.adjoint, ImplicitVJPAdjoint):
-            raise TypeError(
-                "`probe` reports on the backward solve of ImplicitVJPAdjoint; this DEQ's adjoint "
-                f"is {type(self.adjoint).__name__}. Use DEQ(..., adjoint=ImplicitVJPAdjoint())."
-            )
-        usable = all_finite(z0)
-        z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
-        raw = optx.fixed_point(
-            lambda z, _: fn(z),
-            self.solver_for(z0),
-            z0,
-            options=None if probe is None else {"probe": probe},
-            max_steps=self.max_steps,
-            adjoint=self.adjoint,
-            throw=self.throw,
-        )
-        steps = raw.stats["num_steps"]
-        value = jax.lax.stop_gradient(raw.value)
-        residual = raw.stats.get("residual")
-        if residual is None:
-            gap = ravel_pytree(jtu.tree_map(jnp.subtract, fn(value), value))[0]
-            residual = jnp.linalg.norm(gap)
-        stats = {
-            "num_steps": steps,
-            "num_evals": raw.stats.get("num_evals", steps),
-            "num_jvps": raw.stats.get("num_jvps", 0),
-            "residual": residual,
-        }
-        solution = Solution(raw.value, raw.result, jax.lax.stop_gradient(stats))
-        return self.mask(solution, usable)
-
-    def mask(self, solution: Solution, usable: Bool[Array, ""]) -> Solution:
-        """Marks a solve on stand-in input as failed and cuts its derivatives."""
-        value = tree_where(usable, solution.value, jax.lax.stop_gradient(solution.value))
-        if self.throw:
-            value = eqx.error_if(
-                value,
-                ~usable,
-                "The sample or the cell is not finite at the initial guess. Check the input for "
-                "NaN, or use throw=False to have such samples marked as failed.",
-            )
-        result = optx.RESULTS.where(usable, solution.result, optx.RESULTS.nonfinite)
-        return Solution(value, result, solution.stats)
 
 
 DEQ.__init__.__doc__ = """**Arguments:**

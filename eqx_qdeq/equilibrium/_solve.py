@@ -1,4 +1,4 @@
-"""Solution: what a solve returns."""
+"""One solve of one sample: what goes in, what comes out, and which samples count."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,21 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import optimistix as optx
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PyTree
+
+from .._trees import all_finite, tree_where
+from ..adjoints import AdjointProbe
+from ..cells import AbstractCell
+from ..solvers import default_solver
+
+Map = Callable[[PyTree[Array]], PyTree[Array]]
+Solver = (
+    optx.AbstractFixedPointSolver
+    | optx.AbstractRootFinder
+    | optx.AbstractLeastSquaresSolver
+    | optx.AbstractMinimiser
+)
 
 
 class Solution(eqx.Module):
@@ -33,10 +47,94 @@ class Solution(eqx.Module):
         return self.result == optx.RESULTS.successful
 
 
-# --- What a map must be for its fixed points to be asked for. ---
+def guard(
+    cell: AbstractCell, x: PyTree[Array], z0: PyTree[Array] | None = None
+) -> tuple[PyTree[Array], Bool[Array, ""]]:
+    """Replaces a sample that can only give NaN, and says whether it could be kept.
+
+    The stand-in goes in *before* the cell is evaluated: masking afterwards would leave 0 · NaN
+    in the gradient of the shared parameters. It is the sample of zeros, or that of ones if the
+    cell is not finite at zero (a logarithm, say).
+    """
+    usable = all_finite((x, z0))
+    stand_in = jtu.tree_map(jnp.zeros_like, x)
+    if not cell.always_finite:
+        ones = jtu.tree_map(jnp.ones_like, x)
+        stand_in = tree_where(_is_finite_at(cell, stand_in, z0), stand_in, ones)
+        usable = usable & _is_finite_at(cell, x, z0)
+    return tree_where(usable, x, stand_in), usable
 
 
-def check_map(fn: Callable, z0: PyTree[Array]) -> None:
+def _is_finite_at(
+    cell: AbstractCell, x: PyTree[Array], z0: PyTree[Array] | None
+) -> Bool[Array, ""]:
+    """Whether the cell is finite at its initial guess for x."""
+    start = cell.init(x) if z0 is None else z0
+    return all_finite(jax.lax.stop_gradient(cell.bind(x)(start)))
+
+
+def mask(solution: Solution, usable: Bool[Array, ""], *, throw: bool = False) -> Solution:
+    """Marks a solve on stand-in input as failed and cuts its derivatives."""
+    value = tree_where(usable, solution.value, jax.lax.stop_gradient(solution.value))
+    if throw:
+        value = eqx.error_if(
+            value,
+            ~usable,
+            "The sample or the cell is not finite at the initial guess. Check the input for "
+            "NaN, or use throw=False to have such samples marked as failed.",
+        )
+    result = optx.RESULTS.where(usable, solution.result, optx.RESULTS.nonfinite)
+    return Solution(value, result, solution.stats)
+
+
+def solver_for(solver: Solver | None, z0: PyTree[Array]) -> Solver:
+    """The solver; if none was given, one that suits the size of the state."""
+    if solver is not None:
+        return solver
+    return default_solver(sum(leaf.size for leaf in jtu.tree_leaves(z0)))
+
+
+def solve_map(
+    fn: Map,
+    z0: PyTree[Array],
+    solver: Solver | None,
+    adjoint: optx.AbstractAdjoint,
+    *,
+    max_steps: int,
+    throw: bool = False,
+    probe: AdjointProbe | None = None,
+) -> Solution:
+    """Solves z = fn(z), from `z0`. A guess that is not finite marks the solve as failed."""
+    z0 = jtu.tree_map(jnp.asarray, z0)
+    check_map(fn, z0)
+    usable = all_finite(z0)
+    z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
+    raw = optx.fixed_point(
+        lambda z, _: fn(z),
+        solver_for(solver, z0),
+        z0,
+        options=None if probe is None else {"probe": probe},
+        max_steps=max_steps,
+        adjoint=adjoint,
+        throw=throw,
+    )
+    steps = raw.stats["num_steps"]
+    residual = raw.stats.get("residual")
+    if residual is None:
+        value = jax.lax.stop_gradient(raw.value)
+        gap = ravel_pytree(jtu.tree_map(jnp.subtract, fn(value), value))[0]
+        residual = jnp.linalg.norm(gap)
+    stats = {
+        "num_steps": steps,
+        "num_evals": raw.stats.get("num_evals", steps),
+        "num_jvps": raw.stats.get("num_jvps", 0),
+        "residual": residual,
+    }
+    solution = Solution(raw.value, raw.result, jax.lax.stop_gradient(stats))
+    return mask(solution, usable, throw=throw)
+
+
+def check_map(fn: Map, z0: PyTree[Array]) -> None:
     """Refuses a map that does not lead from states to states."""
     for leaf in jtu.tree_leaves(z0):
         if not jnp.issubdtype(leaf.dtype, jnp.floating):
@@ -55,6 +153,14 @@ def check_map(fn: Callable, z0: PyTree[Array]) -> None:
         raise ValueError(
             "the cell must map a state to one of the same structure, shapes and dtypes; it maps "
             f"{_describe(here)} to {_describe(out)}."
+        )
+
+
+def check_cell(cell: object) -> None:
+    if not isinstance(cell, AbstractCell):
+        raise TypeError(
+            f"`cell` must be an AbstractCell; got {type(cell).__name__}. Wrap a function "
+            "fn(z, x) as `FunctionCell(fn, initial)`."
         )
 
 

@@ -1,7 +1,6 @@
 """What a solver does step by step, in arrays of fixed shape."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._checks import check_at_least
-from .._trees import constant
-from ..solvers import Ladder
+from .._trees import constant, tree_where
+from ..solvers import Drive, Ladder, Progress
 
 
 class Trajectory(eqx.Module):
@@ -66,38 +65,19 @@ def record_trajectory(
             "a root finder."
         )
     check_at_least("record_trajectory", "n_steps", n_steps, 1)
-    z0 = constant(jtu.tree_map(jnp.asarray, z0))
-    with_aux = lambda y, args: (fn(y), None)
-    f_struct, tags = jax.eval_shape(lambda z: z, z0), frozenset()
-    state = solver.init(with_aux, z0, None, {}, f_struct, None, tags)
-    arrays, static = eqx.partition(state, eqx.is_array)
+    drive = Drive(solver, lambda y, args: (fn(y), None))
 
-    def step(carry: tuple[Any, ...], _: None) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        y, arrays, done, num_steps, success = carry
-        gap = jtu.tree_map(jnp.subtract, fn(y), y)
-        old = eqx.combine(arrays, static)
-        new, state, _ = solver.step(with_aux, y, None, {}, old, tags)
-        ends, result = solver.terminate(with_aux, y, None, {}, state, tags)
-        stops = ends | (result != optx.RESULTS.successful)
-        # A solve that is over stays at the iterate at which it ended.
-        keep = lambda a, b: jtu.tree_map(lambda p, q: jnp.where(done | stops, p, q), a, b)
-        after = (
-            keep(y, new),
-            jtu.tree_map(
-                lambda p, q: jnp.where(done, p, q), arrays, eqx.filter(state, eqx.is_array)
-            ),
-            done | stops,
-            num_steps + ~done,
-            jnp.where(done, success, ends & (result == optx.RESULTS.successful)),
-        )
-        return after, (y, jnp.linalg.norm(ravel_pytree(gap)[0]))
+    def see(before: Progress, after: Progress) -> tuple[Progress, tuple[PyTree, Array]]:
+        gap = jtu.tree_map(jnp.subtract, fn(before.y), before.y)
+        # A solve that is over stays as it was, at the iterate at which it ended.
+        y = tree_where(after.going, after.y, before.y)
+        after = tree_where(before.going, eqx.tree_at(lambda a: a.y, after, y), before)
+        return after, (before.y, jnp.linalg.norm(ravel_pytree(gap)[0]))
 
-    no = jnp.array(False)
-    start = (z0, arrays, no, jnp.array(0), no)
-    (_, _, _, num_steps, success), (iterates, residuals) = jax.lax.scan(
-        step, start, None, length=n_steps
-    )
-    return constant(Trajectory(iterates, residuals, num_steps, success))
+    start = drive.start(constant(jtu.tree_map(jnp.asarray, z0)))
+    end, (iterates, residuals) = drive.record(start, n_steps, see)
+    success = end.done & (end.result == optx.RESULTS.successful)
+    return constant(Trajectory(iterates, residuals, end.num_steps, success))
 
 
 def fixed_point_correction(

@@ -9,8 +9,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .._checks import is_number
+from ..adjoints import ImplicitAdjoint
 from ..cells import AbstractCell, QuantumCell
-from ..equilibrium import DEQ, Solver
+from ..equilibrium import solve_map, Solver
 from ..jacobians import jacobian
 from ._boxes import box_of_values
 from ._contractive import ContractiveCell
@@ -138,10 +139,9 @@ def find_equilibria(
     fn, start = cell.bind(x), cell.init(x)
     flat, unravel = ravel_pytree(start)
     starts = _starts(cell, flat, key, n_starts - 1, spread)
-    deq = DEQ(cell, solver, max_steps=max_steps)
 
     def solve(v: Array) -> tuple[Array, Array, Array]:
-        solution = deq.solve_bound(fn, unravel(v))
+        solution = solve_map(fn, unravel(v), solver, ImplicitAdjoint(), max_steps=max_steps)
         return ravel_pytree(solution.value)[0], solution.success, solution.stats["residual"]
 
     solved = jax.vmap(solve)(jnp.concatenate([flat[None], starts]))

@@ -8,11 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..equilibrium import DEQ, Solution
+from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
 from ..measurements import PauliStrings
 
@@ -147,19 +145,8 @@ class UnrolledClassifier(AbstractClassifier):
     def solve(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " classes"], Solution]:
-        base = self.base
-        fn = base.deq.cell.bind(x)
-        z = base.deq.cell.init(x)
-        # All but the last application; that one also shows how far z is from an equilibrium.
-        z, _ = jax.lax.scan(lambda z, _: (fn(z), None), z, None, length=self.n_layers)
-        gap = jax.lax.stop_gradient(ravel_pytree(jax.tree.map(jnp.subtract, fn(z), z))[0])
-        stats = {
-            "num_steps": jnp.asarray(self.n_layers),
-            "num_evals": jnp.asarray(self.n_layers),
-            "residual": jnp.linalg.norm(gap),
-        }
-        solution = Solution(z, optx.RESULTS.successful, stats)
-        return base.logits(fn, z, key=key), solution
+        fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
+        return self.base.logits(fn, last, solution.value, key=key), solution
 
     def solve_with_penalty(
         self,
@@ -201,9 +188,15 @@ class EquilibriumClassifier(AbstractClassifier):
 
     @abc.abstractmethod
     def logits(
-        self, fn: Any, state: Float[Array, " m"], *, key: PRNGKeyArray | None
+        self,
+        fn: Any,
+        last: Float[Array, " m"],
+        value: Float[Array, " m"],
+        *,
+        key: PRNGKeyArray | None,
     ) -> Float[Array, " classes"]:
-        """Reads the logits out of an equilibrium."""
+        """Reads the logits out of what a solve ended with: the bound cell, the state to which it
+        was applied last, and `value`, what that application gave."""
 
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
@@ -213,8 +206,8 @@ class EquilibriumClassifier(AbstractClassifier):
     def solve(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " classes"], Solution]:
-        _, solution, logits = self._solve(x, key)
-        return logits, solution
+        fn, last, solution = self.deq.bind_and_solve(x)
+        return self.logits(fn, last, solution.value, key=key), solution
 
     def solve_with_penalty(
         self,
@@ -223,15 +216,9 @@ class EquilibriumClassifier(AbstractClassifier):
         key: PRNGKeyArray | None = None,
         penalty_key: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
-        fn, solution, logits = self._solve(x, key)
+        fn, last, solution = self.deq.bind_and_solve(x)
+        logits = self.logits(fn, last, solution.value, key=key)
         return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
-
-    def _solve(self, x: Array, key: PRNGKeyArray | None) -> tuple[Any, Solution, Array]:
-        """The bound cell, its equilibrium, and the logits."""
-        x, usable = self.deq.guard(x)
-        fn = self.deq.cell.bind(x)
-        solution = self.deq.mask(self.deq.solve_bound(fn, self.deq.cell.init(x)), usable)
-        return fn, solution, self.logits(fn, solution.value, key=key)
 
     def jacobian_penalty(
         self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None

@@ -166,9 +166,14 @@ class QDEQClassifier(EquilibriumClassifier):
         )
 
     def logits(
-        self, fn: Any, state: Float[Array, " m"], *, key: PRNGKeyArray | None
+        self,
+        fn: Any,
+        last: Float[Array, " m"],
+        value: Float[Array, " m"],
+        *,
+        key: PRNGKeyArray | None,
     ) -> Float[Array, " classes"]:
-        values = state if self.readout is None else fn.measure(self.readout, state)
+        values = value if self.readout is None else fn.measure(self.readout, last)
         return self.head(values, key=key)
 
     def with_noise(
@@ -271,9 +276,14 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         )
 
     def logits(
-        self, fn: Any, state: Float[Array, " h"], *, key: PRNGKeyArray | None
+        self,
+        fn: Any,
+        last: Float[Array, " h"],
+        value: Float[Array, " h"],
+        *,
+        key: PRNGKeyArray | None,
     ) -> Float[Array, " classes"]:
-        return self.head(state, key=key)
+        return self.head(value, key=key)
 
     @property
     def config(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from .._checks import check_at_least, check_fraction, is_number
+from .._checks import check_at_least, check_damp, is_number
 from ._sampling import Estimate
 
 
@@ -56,11 +56,12 @@ class AveragedPicard(eqx.Module):
     $$z_{k+1} = z_k + a_k\,(\hat f_k(z_k) - z_k)$$
 
     Each step draws a new estimate $\hat f_k$ of the map. While its residual is above the floor
-    $\sqrt{\sum_q \mathrm{Var}_q/S}$ that shot noise alone makes, $a_k = \beta$. Once it is not
-    (twice the floor, or no new smallest residual in `patience` steps), the steps shrink as $a_j =
-    \beta\,j^{-\alpha}$ and the iterates are averaged, later ones with more weight. The error of the
-    mean falls like $1/\sqrt{\text{steps} \cdot S}$, and the shrinking steps also tame maps whose
-    Jacobian has eigenvalues below -1, since all that is needed in the end is real parts below 1.
+    $\sqrt{\sum_q \mathrm{Var}_q/S}$ that shot noise alone makes, $a_k = 1 - d$. Once it is not
+    (twice the floor, or no new smallest residual in `patience` steps), the steps shrink as
+    $a_j = (1 - d)\,j^{-\alpha}$ and the iterates are averaged, later ones with more weight. The
+    error of the mean falls like $1/\sqrt{\text{steps} \cdot S}$, and the shrinking steps also tame
+    maps whose Jacobian has eigenvalues below -1, since all that is needed in the end is real parts
+    below 1.
 
     It stops with success where the residual of the mean is estimated to be at most `atol`:
     $\sqrt{\|\bar r\|^2 + \overline{\mathrm{Var}}/K}$ with the mean residual $\bar r$ and the K
@@ -75,7 +76,7 @@ class AveragedPicard(eqx.Module):
     """
 
     atol: float | None = None
-    damping: float = 1.0
+    damp: float = 0.0
     decay: float = 0.6
     patience: int = eqx.field(static=True, default=10)
 
@@ -85,7 +86,7 @@ class AveragedPicard(eqx.Module):
                 f"`AveragedPicard(atol=...)` must be positive; got {self.atol}. Leave it out for "
                 "the floor that the shots set."
             )
-        check_fraction("AveragedPicard", "damping", self.damping)
+        check_damp("AveragedPicard", self.damp)
         if is_number(self.decay) and not 0 <= self.decay < 1:
             raise ValueError(
                 f"`AveragedPicard(decay=...)` must be at least 0 and below 1; got {self.decay}."
@@ -168,7 +169,7 @@ class AveragedPicard(eqx.Module):
         tolerance = floor if self.atol is None else self.atol
         done = averaging & (error <= tolerance + rounding)
 
-        step = self.damping * jnp.where(averaging, w**-self.decay, 1)
+        step = (1 - self.damp) * jnp.where(averaging, w**-self.decay, 1)
         pick = lambda new, old: jnp.where(averaging, new, old)
         new = _State(
             z=s.z + step.astype(s.z.dtype) * residual,
@@ -195,7 +196,7 @@ AveragedPicard.__init__.__doc__ = """**Arguments:**
 
 - `atol`: the Euclidean norm of the residual of the mean at which to stop; the floor of a single
     evaluation if left out.
-- `damping`: the step length β in (0, 1].
+- `damp`: the damping d in [0, 1); 0 is none.
 - `decay`: the exponent α of the shrinking steps, from 0 (steps that stay; the mean then keeps a
     bias of order 1/S) to below 1.
 - `patience`: steps without a new smallest residual after which averaging begins anyway.

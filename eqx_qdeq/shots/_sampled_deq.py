@@ -7,8 +7,9 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._trees import all_finite, constant, tree_where
+from ..adjoints import ImplicitAdjoint
 from ..cells import QuantumCell
-from ..equilibrium import DEQ, Solution, Solver
+from ..equilibrium import guard, mask, Solution, solve_map, Solver
 from ._averaging import AveragedPicard, NoisySolution
 from ._backward import AbstractSampledBackward, JacobianBackward, NeumannBackward
 from ._experiment import cell_experiment, read_all
@@ -111,8 +112,7 @@ class SampledDEQ(eqx.Module):
         evaluation's residual, `"num_averaged"` steps, `"num_circuits"` and `"num_shots"` of the
         solve (without its derivatives). With an exact solver, these are zero.
         """
-        exact = DEQ(self.cell)
-        x, usable = exact.guard(x, z0)
+        x, usable = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0
         start = jax.lax.stop_gradient(tree_where(all_finite(start), start, jnp.zeros_like(start)))
         solve_key, backward_key = jax.random.split(key)
@@ -136,14 +136,16 @@ class SampledDEQ(eqx.Module):
             # Not an integer, as billions of shots would overflow one.
             "num_shots": found.num_steps.astype(point.dtype) * count.shots,
         }
-        return exact.mask(Solution(found.value + change, found.result, stats), usable)
+        return mask(Solution(found.value + change, found.result, stats), usable)
 
     def _forward(
         self, cell: QuantumCell, x: Array, start: Array, key: PRNGKeyArray
     ) -> NoisySolution:
         bound = cell.bind(x)
         if not isinstance(self.solver, AveragedPicard):
-            solution = DEQ(cell, self.solver, max_steps=self.max_steps).solve_bound(bound, start)
+            solution = solve_map(
+                bound, start, self.solver, ImplicitAdjoint(), max_steps=self.max_steps
+            )
             steps, zero = solution.stats["num_steps"], jnp.zeros_like(solution.stats["residual"])
             return NoisySolution(
                 solution.value,

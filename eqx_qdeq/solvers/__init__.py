@@ -1,8 +1,9 @@
 """Fixed-point solvers, each an `optimistix.AbstractFixedPointSolver`, and a linear one."""
 
 from ._anderson import Anderson as Anderson
-from ._base import AbstractResidualSolver as AbstractResidualSolver, Limits as Limits
+from ._base import AbstractResidualSolver as AbstractResidualSolver, SolverLimits as SolverLimits
 from ._broyden import Broyden as Broyden, broyden_inverse
+from ._drive import Drive, Progress
 from ._gmres import EarlyExitGMRES as EarlyExitGMRES, gmres
 from ._ladder import default_solver as default_solver, Ladder as Ladder
 from ._linear import DENSE_SIZE, factoriser, solve_dense

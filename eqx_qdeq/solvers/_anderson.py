@@ -1,14 +1,11 @@
 """Anderson acceleration."""
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, check_fraction, is_number
@@ -16,10 +13,10 @@ from ._base import (
     AbstractResidualSolver,
     check_tolerances,
     finite_or,
-    Limits,
-    observe,
-    Record,
-    start,
+    FlatMap,
+    Point,
+    Proposal,
+    SolverLimits,
 )
 
 _HIGHEST = lax.Precision.HIGHEST
@@ -28,7 +25,7 @@ _HIGHEST = lax.Precision.HIGHEST
 # tanh networks with several equilibria, forgetting them let more samples reach one; on linear
 # maps it costs next to nothing.
 _GROWTH = 2.0  # of the residual in one step
-_LIFETIMES = 2  # times the history
+_LIFETIMES = 2  # times the memory
 
 # The part of a difference that must be new: half the digits, so that it keeps the other half.
 _new_part = lambda dtype: float(jnp.finfo(dtype).eps) ** 0.5
@@ -37,16 +34,13 @@ _new_part = lambda dtype: float(jnp.finfo(dtype).eps) ** 0.5
 _FEW_ROWS = range(4, 8)
 
 
-class _AndersonState(eqx.Module):
-    record: Record
+class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the previous iterate,
     r: Float[Array, " n"]  # ... and its residual
-    best_r: Float[Array, " n"]
     # Ring buffers of combinations of differences; rows not in use are zero.
     p: Float[Array, "rows n"]  # of iterates,
     q: Float[Array, "rows n"]  # ... and the same ones of residuals, which are orthonormal
     count: Int[Array, ""]
-    has_previous: Bool[Array, ""]
     retreat: Float[Array, ""]
 
 
@@ -61,7 +55,7 @@ class Anderson(AbstractResidualSolver):
 
     The columns of $\Delta R$ are made orthonormal one by one as they come, with the same
     combinations of $\Delta Y$. So there is no least-squares problem to solve, and a step costs a
-    few products with vectors. The last `history` of these columns are kept. As each remembers those
+    few products with vectors. The last `memory` of these columns are kept. As each remembers those
     before it, little is lost with the oldest: nothing, on linear maps with a symmetric Jacobian.
 
     One evaluation per step; no Jacobian. On linear maps it comes close to GMRES without restarts:
@@ -69,12 +63,12 @@ class Anderson(AbstractResidualSolver):
     eigenvalues fill a disc, where no Krylov method does much better.
 
     All columns but the newest are forgotten where the residual more than doubles in a step, when
-    twice the `history` have been made, and where the newest difference of residuals is, up to
+    twice the `memory` have been made, and where the newest difference of residuals is, up to
     rounding, a combination of those before it: they were learnt elsewhere.
 
     An iterate with a residual above `safeguard` times the first one, or that is not finite, is
-    dropped with all history; the solve goes on with a Picard step from the best iterate, half as
-    long each time that this happens in a row.
+    dropped with all that was learnt; the solve goes on with a Picard step from the best iterate,
+    half as long each time that this happens in a row.
 
     ??? cite "Reference"
 
@@ -88,14 +82,14 @@ class Anderson(AbstractResidualSolver):
     rtol: float
     atol: float
     norm: Callable[[PyTree], Scalar] = optx.two_norm
-    history: int = eqx.field(static=True, default=20)
+    memory: int = eqx.field(static=True, default=20)
     mixing: float = 1.0
     safeguard: float = 10.0
-    limits: Limits = Limits()
+    limits: SolverLimits = SolverLimits()
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        check_at_least("Anderson", "history", self.history, 1)
+        check_at_least("Anderson", "memory", self.memory, 1)
         check_fraction("Anderson", "mixing", self.mixing)
         if is_number(self.safeguard) and not self.safeguard >= 1:
             raise ValueError(
@@ -103,61 +97,33 @@ class Anderson(AbstractResidualSolver):
                 f"residual; got {self.safeguard}. Use `float('inf')` for no safeguard."
             )
 
-    def record(self, state: _AndersonState) -> Record:
-        return state.record
-
-    def init(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        f_struct: PyTree[jax.ShapeDtypeStruct],
-        aux_struct: PyTree[jax.ShapeDtypeStruct],
-        tags: frozenset[object],
-    ) -> _AndersonState:
-        flat, _ = ravel_pytree(y)
-        zero = jnp.zeros_like(flat)
-        kept = min(self.history, flat.size)
+    def remember(self, y: Float[Array, " n"], f: FlatMap) -> _Memory:
+        kept = min(self.memory, y.size)
         rows = _FEW_ROWS.stop if kept in _FEW_ROWS else kept
-        buffer = jnp.zeros((rows, flat.size), flat.dtype)
-        return _AndersonState(
-            record=start(y, aux_struct),
-            y=flat,
-            r=zero,
-            best_r=zero,
+        buffer = jnp.zeros((rows, y.size), y.dtype)
+        return _Memory(
+            y=y,
+            r=jnp.zeros_like(y),
             p=buffer,
             q=buffer,
             count=jnp.array(0),
-            has_previous=jnp.array(False),
-            retreat=jnp.array(1, flat.dtype),
+            retreat=jnp.array(1, y.dtype),
         )
 
-    def step(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        state: _AndersonState,
-        tags: frozenset[object],
-    ) -> tuple[PyTree[Array], _AndersonState, PyTree[Array]]:
-        f, aux = fn(y, args)
-        record = observe(self, state.record, y, f, aux, steps_back=True)
-        flat, unravel = ravel_pytree(y)
-        r = ravel_pytree(f)[0] - flat
-        keep = record.error <= self.safeguard * record.first_error  # false for NaN
+    def propose(self, at: Point, memory: _Memory) -> Proposal:
+        y, r = at.y, at.r
+        keep = at.error <= self.safeguard * at.first_error  # false for NaN
 
-        dy, dr = flat - state.y, r - state.r
-        jumped = optx.two_norm(r) > _GROWTH * optx.two_norm(state.r)
-        kept = min(self.history, flat.size)
-        forget = jumped | (state.count >= _LIFETIMES * kept)
+        dy, dr = y - memory.y, r - memory.r
+        jumped = optx.two_norm(r) > _GROWTH * optx.two_norm(memory.r)
+        kept = min(self.memory, y.size)
+        forget = jumped | (memory.count >= _LIFETIMES * kept)
 
         # Which products go together was measured: a batch of 256 on a CPU, 32 to 256 entries.
-        along = jnp.stack([jnp.dot(state.q, v, precision=_HIGHEST) for v in (dr, r)])
+        along = jnp.stack([jnp.dot(memory.q, v, precision=_HIGHEST) for v in (dr, r)])
         along = jnp.where(forget, 0, along)
-        in_q = jnp.dot(along, state.q, precision=_HIGHEST)
-        in_p = jnp.dot(along, state.p, precision=_HIGHEST)
+        in_q = jnp.dot(along, memory.q, precision=_HIGHEST)
+        in_p = jnp.dot(along, memory.p, precision=_HIGHEST)
 
         # A new part that is little more than rounding would be neither orthogonal to the rest
         # nor a multiple of what the Jacobian makes of p.
@@ -165,32 +131,29 @@ class Anderson(AbstractResidualSolver):
         forget = forget | known
         in_p, in_q = jnp.where(known, 0, in_p), jnp.where(known, 0, in_q)
         p, q, is_new = _normalised(dy - in_p[0], dr - in_q[0])
-        is_new = is_new & state.has_previous & keep
+        is_new = is_new & ~at.is_first & keep
 
         ahead = jnp.where(is_new, jnp.dot(q, r, precision=_HIGHEST), 0)
         change = in_p[1] + ahead * p + self.mixing * (in_q[1] + ahead * q)
-        picard = flat + self.mixing * r
+        picard = y + self.mixing * r
         accelerated = finite_or(picard - change, picard)
 
-        count = jnp.where(forget, 0, state.count)
-        slot = ((jnp.arange(len(state.q)) == count % kept) & is_new)[:, None]
+        count = jnp.where(forget, 0, memory.count)
+        slot = ((jnp.arange(len(memory.q)) == count % kept) & is_new)[:, None]
         keep_old = keep & ~forget
-        best, _ = ravel_pytree(record.best)
-        best_r = jnp.where(record.improved, r, state.best_r)
-        retreat = jnp.where(keep, 1, state.retreat / 2)
-        new = jnp.where(keep, accelerated, best + retreat * self.mixing * best_r)
-        state = _AndersonState(
-            record=record,
-            y=jnp.where(keep, flat, best),
-            r=jnp.where(keep, r, best_r),
-            best_r=best_r,
-            p=jnp.where(slot, p, jnp.where(keep_old, state.p, 0)),
-            q=jnp.where(slot, q, jnp.where(keep_old, state.q, 0)),
-            count=jnp.where(keep, count + is_new, 0),
-            has_previous=jnp.array(True),
-            retreat=retreat,
+        retreat = jnp.where(keep, 1, memory.retreat / 2)
+        back = at.best + retreat * self.mixing * at.best_r
+        return Proposal(
+            jnp.where(keep, accelerated, back),
+            _Memory(
+                y=jnp.where(keep, y, at.best),
+                r=jnp.where(keep, r, at.best_r),
+                p=jnp.where(slot, p, jnp.where(keep_old, memory.p, 0)),
+                q=jnp.where(slot, q, jnp.where(keep_old, memory.q, 0)),
+                count=jnp.where(keep, count + is_new, 0),
+                retreat=retreat,
+            ),
         )
-        return unravel(finite_or(new, best)), state, aux
 
 
 def _normalised(
@@ -207,8 +170,8 @@ Anderson.__init__.__doc__ = """**Arguments:**
 
 - `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
 - `norm`: the norm of the residual, any function from the state to a scalar.
-- `history`: how many columns are kept, but never more than the state has entries. Costs
-    `2 * history` states of memory.
+- `memory`: how many columns are kept, but never more than the state has entries. Costs
+    `2 * memory` states of memory.
 - `mixing`: the step length β in (0, 1] along the combined residual.
 - `safeguard`: growth of the residual, over the first one, that drops an iterate.
 - `limits`: when to give up.

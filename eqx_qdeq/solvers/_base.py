@@ -1,13 +1,15 @@
-"""What the fixed-point solvers share: bookkeeping, stopping, and which iterate is returned.
+"""What the fixed-point solvers share: a solver says only how it proposes the next iterate.
 
-A step evaluates the map f at the iterate y that it is given, tells the `Record`, and proposes
-where to look next. So the residual f(y) - y that the record sees belongs to y itself and costs no
-evaluation of its own, and a proposal that nobody evaluated is never returned.
+A step evaluates the map f at the iterate y that it is given, tells the `Record`, and asks the
+method where to look next. So the residual f(y) - y that the record sees belongs to y itself and
+costs no evaluation of its own, and a proposal that nobody evaluated is never returned.
+
+States are pytrees to the user and flat vectors to a method, which is linear algebra.
 """
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -25,7 +27,10 @@ from .._checks import check_at_least, is_number
 _PROGRESS = 1e-3
 
 
-class Limits(eqx.Module):
+FlatMap = Callable[[Float[Array, " n"]], Float[Array, " n"]]
+
+
+class SolverLimits(eqx.Module):
     """When a solver gives up.
 
     - `divergence`: where the residual exceeds this many times the first one.
@@ -37,15 +42,15 @@ class Limits(eqx.Module):
     stagnation: int = eqx.field(static=True, default=50)
 
     def __check_init__(self) -> None:
-        check_at_least("Limits", "stagnation", self.stagnation, 1)
+        check_at_least("SolverLimits", "stagnation", self.stagnation, 1)
         if is_number(self.divergence) and not self.divergence > 1:
             raise ValueError(
-                "`Limits(divergence=...)` must be above 1, as it multiplies the first residual; "
-                f"got {self.divergence}. Use `float('inf')` to allow any growth."
+                "`SolverLimits(divergence=...)` must be above 1, as it multiplies the first "
+                f"residual; got {self.divergence}. Use `float('inf')` to allow any growth."
             )
 
 
-Limits.__init__.__doc__ = """**Arguments:**
+SolverLimits.__init__.__doc__ = """**Arguments:**
 
 - `divergence`: growth of the residual, over the first one, that counts as divergence.
 - `stagnation`: steps without progress that end a solve.
@@ -55,24 +60,54 @@ Limits.__init__.__doc__ = """**Arguments:**
 
 
 class Record(eqx.Module):
-    """What a solve has seen so far."""
+    """What a solve has seen so far. Its errors are in the solver's norm."""
 
-    best: PyTree[Array]
+    best: Float[Array, " n"]
+    best_r: Float[Array, " n"]  # the residual f(y) - y there
     best_aux: PyTree[Array]
-    best_error: Float[Array, ""]  # in the solver's norm
-    best_residual: Float[Array, ""]  # Euclidean
+    best_error: Float[Array, ""]
     best_step: Int[Array, ""]
     first_error: Float[Array, ""]
     progress_error: Float[Array, ""]  # the best error when there was progress last,
     stale: Int[Array, ""]  # ... and the steps since then
     error: Float[Array, ""]  # of the last evaluated iterate
-    improved: Bool[Array, ""]  # whether that one is the best
     num_steps: Int[Array, ""]
     num_evals: Int[Array, ""]
     num_jvps: Int[Array, ""]
     converged: Bool[Array, ""]
     diverged: Bool[Array, ""]
     stalled: Bool[Array, ""]
+
+
+class Point(eqx.Module):
+    """An iterate that was evaluated, as a method sees it."""
+
+    y: Float[Array, " n"]
+    r: Float[Array, " n"]  # f(y) - y
+    error: Float[Array, ""]  # the norm of r
+    first_error: Float[Array, ""]
+    best: Float[Array, " n"]
+    best_r: Float[Array, " n"]
+    is_first: Bool[Array, ""]
+    converged: Bool[Array, ""]
+    tolerance: Float[Array, ""]
+    f: FlatMap
+    jvp: FlatMap | None  # t ↦ J(y) t
+
+
+class Proposal(eqx.Module):
+    """Where to look next, what the method remembers, and what that cost beside f(y)."""
+
+    y: Float[Array, " n"]
+    memory: PyTree
+    num_evals: int | Int[Array, ""] = 0
+    num_jvps: int | Int[Array, ""] = 0
+    gives_up: bool | Bool[Array, ""] = False
+
+
+class _State(eqx.Module):
+    record: Record
+    memory: PyTree
 
 
 class AbstractResidualSolver(optx.AbstractFixedPointSolver):
@@ -94,16 +129,137 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
     is. `stats` describe that iterate: `"residual"` is its Euclidean $\|f(y) - y\|$, whatever
     `norm`, and `"best_step"` the step that evaluated it. `"num_evals"` and `"num_jvps"` count the
     evaluations of f and the products with its Jacobian in all.
+
+    A method is two functions on flat vectors: `remember`, what it knows before anything was
+    evaluated, and `propose`, from an evaluated iterate to the next one.
     """
 
     rtol: AbstractVar[float]
     atol: AbstractVar[float]
     norm: AbstractVar[Callable[[PyTree], Scalar]]
-    limits: AbstractVar[Limits]
+    limits: AbstractVar[SolverLimits]
+
+    # Whether the method recovers from a bad iterate by itself. If not, the first one ends the
+    # solve.
+    steps_back: ClassVar[bool] = True
+    # Whether it needs products with the Jacobian.
+    linearises: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def record(self, state: Any) -> Record:
-        """The record within the solver's state."""
+    def remember(self, y: Float[Array, " n"], f: FlatMap) -> PyTree:
+        """What the method knows when it is given the initial guess `y` and the map `f`."""
+
+    @abc.abstractmethod
+    def propose(self, at: Point, memory: PyTree) -> Proposal:
+        """Where to look after the iterate `at`. An iterate that is not finite is never looked at:
+        the best one is, again."""
+
+    def init(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        f_struct: PyTree[jax.ShapeDtypeStruct],
+        aux_struct: PyTree[jax.ShapeDtypeStruct],
+        tags: frozenset[object],
+    ) -> _State:
+        flat, unravel = ravel_pytree(y)
+        f = lambda x: ravel_pytree(fn(unravel(x), args)[0])[0]
+        return _State(_blank(flat, aux_struct), self.remember(flat, f))
+
+    def step(
+        self,
+        fn: Callable,
+        y: PyTree[Array],
+        args: PyTree,
+        options: dict[str, Any],
+        state: _State,
+        tags: frozenset[object],
+    ) -> tuple[PyTree[Array], _State, PyTree[Array]]:
+        flat, unravel = ravel_pytree(y)
+
+        def flat_fn(x: Float[Array, " n"]) -> tuple[Float[Array, " n"], PyTree[Array]]:
+            f, aux = fn(unravel(x), args)
+            return ravel_pytree(f)[0], aux
+
+        if self.linearises:
+            f, jvp, aux = jax.linearize(flat_fn, flat, has_aux=True)
+        else:
+            (f, aux), jvp = flat_fn(flat), None
+        r = f - flat
+        error, scale = self.norm(unravel(r)), self.norm(unravel(f))
+        tolerance = self.atol + self.rtol * scale
+        record = self._observe(state.record, flat, r, aux, error, tolerance)
+        at = Point(
+            y=flat,
+            r=r,
+            error=record.error,
+            first_error=record.first_error,
+            best=record.best,
+            best_r=record.best_r,
+            is_first=state.record.num_steps == 0,
+            converged=record.converged,
+            tolerance=tolerance,
+            f=lambda x: flat_fn(x)[0],
+            jvp=jvp,
+        )
+        next = self.propose(at, state.memory)
+        record = eqx.tree_at(
+            lambda r: (r.num_evals, r.num_jvps, r.stalled),
+            record,
+            (
+                record.num_evals + next.num_evals,
+                record.num_jvps + next.num_jvps,
+                record.stalled | next.gives_up,
+            ),
+        )
+        return unravel(finite_or(next.y, record.best)), _State(record, next.memory), aux
+
+    def _observe(
+        self,
+        record: Record,
+        y: Float[Array, " n"],
+        r: Float[Array, " n"],
+        aux: PyTree[Array],
+        error: Scalar,
+        tolerance: Scalar,
+    ) -> Record:
+        """The record after the iterate y was evaluated."""
+        error = jnp.asarray(error, record.error.dtype)
+        finite = jnp.isfinite(error)
+        is_first = record.num_steps == 0
+
+        converged = finite & (error <= tolerance)
+        # What meets the tolerance is returned even if an earlier error was smaller (but ‖f‖ too).
+        improved = (error < record.best_error) | converged
+        keep_best = lambda new, old: jtu.tree_map(lambda a, b: jnp.where(improved, a, b), new, old)
+        best_error = keep_best(error, record.best_error)
+
+        progressed = improved & (best_error <= (1 - _PROGRESS) * record.progress_error)
+        stale = jnp.where(progressed, 0, record.stale + 1)
+        stalled = stale >= self.limits.stagnation
+
+        first_error = jnp.where(is_first, error, record.first_error)
+        bad = ~finite | (error > self.limits.divergence * first_error)
+        hopeless = is_first | stalled if self.steps_back else jnp.array(True)
+        return Record(
+            best=keep_best(y, record.best),
+            best_r=keep_best(r, record.best_r),
+            best_aux=keep_best(aux, record.best_aux),
+            best_error=best_error,
+            best_step=keep_best(record.num_steps, record.best_step),
+            first_error=first_error,
+            progress_error=jnp.where(progressed, best_error, record.progress_error),
+            stale=stale,
+            error=error,
+            num_steps=record.num_steps + 1,
+            num_evals=record.num_evals + 1,
+            num_jvps=record.num_jvps,
+            converged=converged,
+            diverged=bad & hopeless,
+            stalled=stalled,
+        )
 
     def terminate(
         self,
@@ -111,12 +267,11 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         y: PyTree[Array],
         args: PyTree,
         options: dict[str, Any],
-        state: Any,
+        state: _State,
         tags: frozenset[object],
     ) -> tuple[Bool[Array, ""], optx.RESULTS]:
         # Optimistix passes the iterate *before* the step here, the one in the record.
-        record = self.record(state)
-        results = optx.RESULTS
+        record, results = state.record, optx.RESULTS
         result = results.where(
             record.stalled, results.nonlinear_max_steps_reached, results.successful
         )
@@ -131,36 +286,39 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         aux: PyTree[Array],
         args: PyTree,
         options: dict[str, Any],
-        state: Any,
+        state: _State,
         tags: frozenset[object],
         result: optx.RESULTS,
     ) -> tuple[PyTree[Array], PyTree[Array], dict[str, Any]]:
-        record = self.record(state)
+        record = state.record
+        # A solve of no steps has evaluated nothing.
+        residual = jnp.where(
+            jnp.isinf(record.best_error), jnp.inf, optx.two_norm(record.best_r)
+        ).astype(record.error.dtype)
         stats = {
-            "residual": record.best_residual,
+            "residual": residual,
             "num_evals": record.num_evals,
             "num_jvps": record.num_jvps,
             "best_step": record.best_step,
         }
-        return record.best, record.best_aux, stats
+        return ravel_pytree(y)[1](record.best), record.best_aux, stats
 
 
-def start(y: PyTree[Array], aux_struct: PyTree[jax.ShapeDtypeStruct]) -> Record:
+def _blank(y: Float[Array, " n"], aux_struct: PyTree[jax.ShapeDtypeStruct]) -> Record:
     """The record of a solve that has evaluated nothing yet."""
     # In the state's precision, not JAX's default one: a float32 state is fine with x64 on.
-    infinity = jnp.array(jnp.inf, ravel_pytree(y)[0].dtype)
+    infinity = jnp.array(jnp.inf, y.dtype)
     zero, no = jnp.array(0), jnp.array(False)
     return Record(
         best=y,
+        best_r=jnp.zeros_like(y),
         best_aux=jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
         best_error=infinity,
-        best_residual=infinity,
         best_step=zero,
         first_error=infinity,
         progress_error=infinity,
         stale=zero,
         error=infinity,
-        improved=no,
         num_steps=zero,
         num_evals=zero,
         num_jvps=zero,
@@ -168,69 +326,6 @@ def start(y: PyTree[Array], aux_struct: PyTree[jax.ShapeDtypeStruct]) -> Record:
         diverged=no,
         stalled=no,
     )
-
-
-def observe(
-    solver: AbstractResidualSolver,
-    record: Record,
-    y: PyTree[Array],
-    f: PyTree[Array],
-    aux: PyTree[Array],
-    *,
-    steps_back: bool,
-    num_evals: int | Int[Array, ""] = 1,
-) -> Record:
-    """The record after the step that evaluated `f` at `y`.
-
-    **Arguments:**
-
-    - `steps_back`: whether the solver recovers from a bad iterate by itself. If not, the first
-        one ends the solve.
-    - `num_evals`: what the step costs in all.
-    """
-    dtype = record.error.dtype
-    residual = jtu.tree_map(jnp.subtract, f, y)
-    error = jnp.asarray(solver.norm(residual), dtype)
-    scale = jnp.asarray(solver.norm(f), dtype)
-    finite = jnp.isfinite(error)
-    is_first = record.num_steps == 0
-
-    converged = finite & (error <= solver.atol + solver.rtol * scale)
-    # What meets the tolerance is returned even if an earlier error was smaller (but ‖f‖ too).
-    improved = (error < record.best_error) | converged
-    keep_best = lambda new, old: jtu.tree_map(lambda a, b: jnp.where(improved, a, b), new, old)
-    best_error = keep_best(error, record.best_error)
-
-    progressed = improved & (best_error <= (1 - _PROGRESS) * record.progress_error)
-    stale = jnp.where(progressed, 0, record.stale + 1)
-    stalled = stale >= solver.limits.stagnation
-
-    first_error = jnp.where(is_first, error, record.first_error)
-    bad = ~finite | (error > solver.limits.divergence * first_error)
-    hopeless = is_first | stalled if steps_back else jnp.array(True)
-    return Record(
-        best=keep_best(y, record.best),
-        best_aux=keep_best(aux, record.best_aux),
-        best_error=best_error,
-        best_residual=keep_best(jnp.asarray(optx.two_norm(residual), dtype), record.best_residual),
-        best_step=keep_best(record.num_steps, record.best_step),
-        first_error=first_error,
-        progress_error=jnp.where(progressed, best_error, record.progress_error),
-        stale=stale,
-        error=error,
-        improved=improved,
-        num_steps=record.num_steps + 1,
-        num_evals=record.num_evals + num_evals,
-        num_jvps=record.num_jvps,
-        converged=converged,
-        diverged=bad & hopeless,
-        stalled=stalled,
-    )
-
-
-def add_jvps(record: Record, count: int | Int[Array, ""]) -> Record:
-    """The record after `count` more products with the Jacobian."""
-    return eqx.tree_at(lambda r: r.num_jvps, record, record.num_jvps + count)
 
 
 def finite_or(new: Float[Array, " n"], fallback: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -1,14 +1,12 @@
 """Broyden's quasi-Newton methods."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optimistix as optx
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, is_number
@@ -16,10 +14,10 @@ from ._base import (
     AbstractResidualSolver,
     check_tolerances,
     finite_or,
-    Limits,
-    observe,
-    Record,
-    start,
+    FlatMap,
+    Point,
+    Proposal,
+    SolverLimits,
 )
 
 _HIGHEST = lax.Precision.HIGHEST
@@ -30,11 +28,9 @@ _HIGHEST = lax.Precision.HIGHEST
 _enough_updates = lambda n: max(16, 4 * n)
 
 
-class _BroydenState(eqx.Module):
-    record: Record
+class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the iterate that the last step started from,
     r: Float[Array, " n"]  # ... and its residual
-    best_r: Float[Array, " n"]
     u: Float[Array, "memory n"]  # the inverse is I + Σ u_i v_iᵀ; rows not in use are zero
     v: Float[Array, "memory n"]
     count: Int[Array, ""]
@@ -73,7 +69,7 @@ class Broyden(AbstractResidualSolver):
     method: Literal["good", "bad"] = eqx.field(static=True, default="good")
     memory: int = eqx.field(static=True, default=40)
     safeguard: float = 10.0
-    limits: Limits = Limits()
+    limits: SolverLimits = SolverLimits()
 
     def __check_init__(self) -> None:
         check_tolerances(self)
@@ -89,86 +85,53 @@ class Broyden(AbstractResidualSolver):
                 f"residual; got {self.safeguard}. Use `float('inf')` for no safeguard."
             )
 
-    def record(self, state: _BroydenState) -> Record:
-        return state.record
-
-    def init(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        f_struct: PyTree[jax.ShapeDtypeStruct],
-        aux_struct: PyTree[jax.ShapeDtypeStruct],
-        tags: frozenset[object],
-    ) -> _BroydenState:
-        flat, _ = ravel_pytree(y)
-        zero = jnp.zeros_like(flat)
-        rows = min(self.memory, _enough_updates(flat.size))
-        buffer = jnp.zeros((rows, flat.size), flat.dtype)
-        return _BroydenState(
-            record=start(y, aux_struct),
-            y=flat,
-            r=zero,
-            best_r=zero,
+    def remember(self, y: Float[Array, " n"], f: FlatMap) -> _Memory:
+        rows = min(self.memory, _enough_updates(y.size))
+        buffer = jnp.zeros((rows, y.size), y.dtype)
+        return _Memory(
+            y=y,
+            r=jnp.zeros_like(y),
             u=buffer,
             v=buffer,
             count=jnp.array(0),
-            retreat=jnp.array(1, flat.dtype),
+            retreat=jnp.array(1, y.dtype),
         )
 
-    def step(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        state: _BroydenState,
-        tags: frozenset[object],
-    ) -> tuple[PyTree[Array], _BroydenState, PyTree[Array]]:
-        f, aux = fn(y, args)
-        record = observe(self, state.record, y, f, aux, steps_back=True)
-        flat, unravel = ravel_pytree(y)
-        r = ravel_pytree(f)[0] - flat
-        keep = record.error <= self.safeguard * record.first_error  # false for NaN
-
-        best, _ = ravel_pytree(record.best)
-        best_r = jnp.where(record.improved, r, state.best_r)
-        base, base_r = jnp.where(keep, flat, best), jnp.where(keep, r, best_r)
+    def propose(self, at: Point, memory: _Memory) -> Proposal:
+        keep = at.error <= self.safeguard * at.first_error  # false for NaN
+        base, base_r = jnp.where(keep, at.y, at.best), jnp.where(keep, at.r, at.best_r)
 
         # Both vectors at once: the buffers are most of what a step reads.
-        full = state.count == len(state.u)
-        s, w = flat - state.y, state.r - r
-        bw, br = _apply(state.u, state.v, jnp.stack([w, base_r]), unless=full)
-        a = _apply(state.v, state.u, s[None], unless=full)[0] if self.method == "good" else w
+        full = memory.count == len(memory.u)
+        s, w = at.y - memory.y, memory.r - at.r
+        bw, br = _apply(memory.u, memory.v, jnp.stack([w, base_r]), unless=full)
+        a = _apply(memory.v, memory.u, s[None], unless=full)[0] if self.method == "good" else w
         left, learnt = _secant(s, w, bw, a)
-        learnt = learnt & (state.record.num_steps > 0)
+        learnt = learnt & ~at.is_first
 
-        retreat = jnp.where(keep, 1, state.retreat / 2)
+        retreat = jnp.where(keep, 1, memory.retreat / 2)
         forget = retreat < 0.2
-        count = jnp.where(full, 0, state.count)
-        slot = ((jnp.arange(len(state.u)) == count) & learnt & ~forget)[:, None]
+        count = jnp.where(full, 0, memory.count)
+        slot = ((jnp.arange(len(memory.u)) == count) & learnt & ~forget)[:, None]
         keep_old = ~(full | forget)
-        u = jnp.where(slot, left, jnp.where(keep_old, state.u, 0))
-        v = jnp.where(slot, a, jnp.where(keep_old, state.v, 0))
+        u = jnp.where(slot, left, jnp.where(keep_old, memory.u, 0))
+        v = jnp.where(slot, a, jnp.where(keep_old, memory.v, 0))
         count = jnp.where(forget, 0, count + learnt)
 
         br = br + jnp.where(learnt, jnp.dot(a, base_r, precision=_HIGHEST) * left, 0)
         step = finite_or(jnp.where(forget, base_r, br), base_r)
-        state = _BroydenState(
-            record=record, y=base, r=base_r, best_r=best_r, u=u, v=v, count=count, retreat=retreat
-        )
-        return unravel(finite_or(base + retreat * step, best)), state, aux
+        learnt_so_far = _Memory(y=base, r=base_r, u=u, v=v, count=count, retreat=retreat)
+        return Proposal(base + retreat * step, learnt_so_far)
 
 
 def broyden_inverse(
-    state: _BroydenState, x: Float[Array, " n"], *, transpose: bool = False
+    memory: _Memory, x: Float[Array, " n"], *, transpose: bool = False
 ) -> Float[Array, " n"]:
     """Applies the inverse B ≈ (I - J)⁻¹ that a solve ended with, or its transpose.
 
     **Arguments:**
 
-    - `state`: the `state` of the `optimistix.Solution` of a solve by [`eqx_qdeq.Broyden`][].
+    - `memory`: the `state.memory` of an `optimistix.Solution` by [`eqx_qdeq.Broyden`][].
     - `x`: a flattened state (by `jax.flatten_util.ravel_pytree`).
 
     ??? cite "Reference"
@@ -177,7 +140,7 @@ def broyden_inverse(
         inverse estimate from the forward pass for bi-level optimization and implicit models",
         ICLR 2022.
     """
-    u, v = (state.v, state.u) if transpose else (state.u, state.v)
+    u, v = (memory.v, memory.u) if transpose else (memory.u, memory.v)
     return _apply(u, v, x[None])[0]
 
 

@@ -1,10 +1,9 @@
-"""Falling back from one solver to the next."""
+"""Which solver to use: one that suits the size of the state, or several, one after the other."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
-import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
@@ -14,10 +13,32 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least
 from ._anderson import Anderson
+from ._drive import Drive
 from ._linear import DENSE_SIZE
 from ._newton import Newton
 
 _RESULTS = optx.RESULTS
+
+
+def default_solver(
+    size: int, *, rtol: float = 1e-5, atol: float = 1e-5
+) -> optx.AbstractFixedPointSolver:
+    """A solver that suits a state of `size` numbers per sample.
+
+    [`eqx_qdeq.Newton`][] up to 64, where the Jacobian is a small dense matrix: a quantum cell's
+    takes 3 to 5 steps. [`eqx_qdeq.Anderson`][] above, which needs no Jacobian.
+
+    **Arguments:**
+
+    - `size`: how many numbers the state of one sample has.
+    - `rtol`, `atol`: the tolerance on ‖f(y) - y‖ is `atol + rtol * ‖f(y)‖`.
+
+    **Raises:** `ValueError` for a value out of range.
+    """
+    check_at_least("default_solver", "size", size, 0)
+    if size <= DENSE_SIZE:
+        return Newton(rtol, atol)
+    return Anderson(rtol, atol)
 
 
 class _Best(eqx.Module):
@@ -146,7 +167,7 @@ class Ladder(optx.AbstractFixedPointSolver):
     ) -> tuple[PyTree[Array], _LadderState, PyTree[Array]]:
         best = state.best
         for solver, budget in zip(self.solvers, self.budgets, strict=True):
-            best = _climb(solver, budget, fn, args, options, tags, best)
+            best = _climb(Drive(solver, fn, args, options, tags), budget, best)
         return best.y, _LadderState(best, jnp.array(True)), best.aux
 
     def terminate(
@@ -183,46 +204,17 @@ class Ladder(optx.AbstractFixedPointSolver):
         return best.y, best.aux, stats
 
 
-def _climb(
-    solver: optx.AbstractFixedPointSolver,
-    budget: int,
-    fn: Callable,
-    args: PyTree,
-    options: dict[str, Any],
-    tags: frozenset[object],
-    best: _Best,
-) -> _Best:
+def _climb(drive: Drive, budget: int, best: _Best) -> _Best:
     """Runs one rung where the ones before failed."""
     finished = best.result == _RESULTS.successful
-    structs = jax.eval_shape(lambda: (best.y, best.aux))
-    state = solver.init(fn, best.y, args, options, structs[0], structs[1], tags)
-    arrays, static = eqx.partition(state, eqx.is_array)
-
-    def run(carry):
-        y, arrays, aux, steps, _, _ = carry
-        state = eqx.combine(arrays, static)
-        new, state, aux = solver.step(fn, y, args, options, state, tags)
-        done, result = solver.terminate(fn, y, args, options, state, tags)
-        return new, eqx.filter(state, eqx.is_array), aux, steps + 1, done, result
-
-    def unfinished(carry):
-        *_, done, result = carry
-        return ~done & (result == _RESULTS.successful)
-
-    done, result = solver.terminate(fn, best.y, args, options, state, tags)
-    carry = best.y, arrays, best.aux, jnp.array(0), finished | done, result
-    # Of the loops that reverse mode can go through, as `RecursiveCheckpointAdjoint` asks for.
-    y, arrays, aux, steps, done, result = eqxi.while_loop(
-        unfinished, run, carry, max_steps=budget, kind="checkpointed"
-    )
-    out_of_steps = ~done & (result == _RESULTS.successful)
-    result = _RESULTS.where(out_of_steps, _RESULTS.nonlinear_max_steps_reached, result)
-
-    state = eqx.combine(arrays, static)
-    y, aux, stats = solver.postprocess(fn, y, aux, args, options, state, tags, result)
-    num_evals, residual = stats.get("num_evals", steps), stats.get("residual")
+    at = drive.start(best.y, best.aux)
+    at = drive.run(eqx.tree_at(lambda a: a.done, at, at.done | finished), budget)
+    result = _RESULTS.where(at.going, _RESULTS.nonlinear_max_steps_reached, at.result)
+    y, aux, stats = drive.finish(eqx.tree_at(lambda a: a.result, at, result))
+    num_evals, residual = stats.get("num_evals", at.num_steps), stats.get("residual")
     if residual is None:
-        residual = optx.two_norm(jtu.tree_map(jnp.subtract, fn(y, args)[0], y))
+        f, _ = drive.fn(y, drive.args)
+        residual = optx.two_norm(jtu.tree_map(jnp.subtract, f, y))
         num_evals = num_evals + 1
     residual = jnp.asarray(residual, best.residual.dtype)
 
@@ -235,33 +227,9 @@ def _climb(
         y=choose(y, best.y),
         aux=choose(aux, best.aux),
         residual=choose(residual, best.residual),
-        step=choose(best.num_steps + stats.get("best_step", steps), best.step),
+        step=choose(best.num_steps + stats.get("best_step", at.num_steps), best.step),
         result=_RESULTS.where(finished, best.result, result),
-        num_steps=best.num_steps + ran * steps,
+        num_steps=best.num_steps + ran * at.num_steps,
         num_evals=best.num_evals + ran * num_evals,
         num_jvps=best.num_jvps + ran * stats.get("num_jvps", 0),
     )
-
-
-# --- Which solver to use if nobody says. ---
-
-
-def default_solver(
-    size: int, *, rtol: float = 1e-5, atol: float = 1e-5
-) -> optx.AbstractFixedPointSolver:
-    """A solver that suits a state of `size` numbers per sample.
-
-    [`eqx_qdeq.Newton`][] up to 64, where the Jacobian is a small dense matrix: a quantum cell's
-    takes 3 to 5 steps. [`eqx_qdeq.Anderson`][] above, which needs no Jacobian.
-
-    **Arguments:**
-
-    - `size`: how many numbers the state of one sample has.
-    - `rtol`, `atol`: the tolerance on ‖f(y) - y‖ is `atol + rtol * ‖f(y)‖`.
-
-    **Raises:** `ValueError` for a value out of range.
-    """
-    check_at_least("default_solver", "size", size, 0)
-    if size <= DENSE_SIZE:
-        return Newton(rtol, atol)
-    return Anderson(rtol, atol)

@@ -1,34 +1,30 @@
 """Newton's method, globalised."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._checks import check_at_least, is_number
 from ._base import (
     AbstractResidualSolver,
-    add_jvps,
     check_tolerances,
     finite_or,
-    Limits,
-    observe,
-    Record,
-    start,
+    FlatMap,
+    Point,
+    Proposal,
+    SolverLimits,
 )
 from ._linear import is_iterative, solve_shifted
 from ._pseudo_transient import check_flow, grown
 
 
-class _NewtonState(eqx.Module):
-    record: Record
+class _Memory(eqx.Module):
     base: Float[Array, " n"]  # the last accepted iterate, with
     base_error: Float[Array, ""]
     direction: Float[Array, " n"]  # ... the direction there
@@ -75,7 +71,9 @@ class Newton(AbstractResidualSolver):
     backtracks: int = eqx.field(static=True, default=0)
     time_step: float = 1.0
     growth: float = 10.0
-    limits: Limits = Limits()
+    limits: SolverLimits = SolverLimits()
+
+    linearises: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         check_tolerances(self)
@@ -87,90 +85,57 @@ class Newton(AbstractResidualSolver):
             )
         check_flow("Newton", self.time_step, self.growth)
 
-    def record(self, state: _NewtonState) -> Record:
-        return state.record
-
-    def init(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        f_struct: PyTree[jax.ShapeDtypeStruct],
-        aux_struct: PyTree[jax.ShapeDtypeStruct],
-        tags: frozenset[object],
-    ) -> _NewtonState:
-        flat, _ = ravel_pytree(y)
-        infinity, one = jnp.array(jnp.inf, flat.dtype), jnp.array(1, flat.dtype)
-        return _NewtonState(
-            record=start(y, aux_struct),
-            base=flat,
+    def remember(self, y: Float[Array, " n"], f: FlatMap) -> _Memory:
+        infinity, one = jnp.array(jnp.inf, y.dtype), jnp.array(1, y.dtype)
+        return _Memory(
+            base=y,
             base_error=infinity,
-            direction=jnp.zeros_like(flat),
+            direction=jnp.zeros_like(y),
             step_size=one,
             time_step=infinity,
             forcing=one,
         )
 
-    def step(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        state: _NewtonState,
-        tags: frozenset[object],
-    ) -> tuple[PyTree[Array], _NewtonState, PyTree[Array]]:
-        flat, unravel = ravel_pytree(y)
-
-        def flat_fn(x: Array) -> tuple[Array, tuple[PyTree[Array], PyTree[Array]]]:
-            f, aux = fn(unravel(x), args)
-            return ravel_pytree(f)[0], (f, aux)
-
-        flat_f, product, (f, aux) = jax.linearize(flat_fn, flat, has_aux=True)
-        r = flat_f - flat
-        record = observe(self, state.record, y, f, aux, steps_back=True)
-
-        follows = jnp.isfinite(state.time_step)
-        descent = 1 - self.armijo * state.step_size
-        bound = jnp.where(follows, self.growth, descent) * state.base_error
+    def propose(self, at: Point, memory: _Memory) -> Proposal:
+        assert at.jvp is not None
+        y, r = at.y, at.r
+        follows = jnp.isfinite(memory.time_step)
+        descent = 1 - self.armijo * memory.step_size
+        bound = jnp.where(follows, self.growth, descent) * memory.base_error
         # Every finite error is below the infinite `base_error` before the first step.
-        accept = jnp.isfinite(record.error) & (record.error <= bound)
+        accept = jnp.isfinite(at.error) & (at.error <= bound)
 
-        step_size = jnp.where(accept, 1, state.step_size / 2)
+        step_size = jnp.where(accept, 1, memory.step_size / 2)
         gives_up = ~accept & ~follows & (step_size < 0.5**self.backtracks)
-        slower = jnp.where(gives_up, self.time_step, state.time_step / 4)
-        time_step = jnp.where(
-            accept, grown(state.time_step, state.base_error, record.error), slower
-        )
+        slower = jnp.where(gives_up, self.time_step, memory.time_step / 4)
+        time_step = jnp.where(accept, grown(memory.time_step, memory.base_error, at.error), slower)
         time_step = jnp.where(follows | gives_up, time_step, jnp.inf)
-        time_step = lax.stop_gradient(time_step.astype(flat.dtype))
+        time_step = lax.stop_gradient(time_step.astype(y.dtype))
 
-        forcing = state.forcing
-        if is_iterative(self.linear_solver, flat.size):
-            goal = self.atol + self.rtol * self.norm(f)
-            forcing = _forcing_term(forcing, state.base_error, record.error, goal)
+        forcing = memory.forcing
+        if is_iterative(self.linear_solver, y.size):
+            forcing = _forcing_term(forcing, memory.base_error, at.error, at.tolerance)
         # No right-hand side where no direction is needed: an iterative solve then ends at once.
-        needed = jnp.where(accept & ~record.converged, r, 0)
-        newton, num_jvps = solve_shifted(
-            product, needed, 1 / time_step, self.linear_solver, forcing
-        )
+        needed = jnp.where(accept & ~at.converged, r, 0)
+        newton, num_jvps = solve_shifted(at.jvp, needed, 1 / time_step, self.linear_solver, forcing)
 
-        base = jnp.where(accept, flat, state.base)
-        direction = jnp.where(accept, finite_or(newton, r), state.direction)
+        base = jnp.where(accept, y, memory.base)
+        direction = jnp.where(accept, finite_or(newton, r), memory.direction)
         # The flow goes on from the accepted iterate, which has to be linearised once more.
         again = ~accept & (follows | gives_up)
         new = jnp.where(again, base, base + step_size * direction)
-        state = _NewtonState(
-            record=add_jvps(record, num_jvps),
-            base=base,
-            base_error=jnp.where(accept, record.error, state.base_error),
-            direction=direction,
-            step_size=jnp.where(again, 1, step_size),
-            time_step=time_step,
-            forcing=jnp.where(accept, forcing, state.forcing),
+        return Proposal(
+            finite_or(new, base),
+            _Memory(
+                base=base,
+                base_error=jnp.where(accept, at.error, memory.base_error),
+                direction=direction,
+                step_size=jnp.where(again, 1, step_size),
+                time_step=time_step,
+                forcing=jnp.where(accept, forcing, memory.forcing),
+            ),
+            num_jvps=num_jvps,
         )
-        return unravel(finite_or(new, base)), state, aux
 
 
 def _forcing_term(

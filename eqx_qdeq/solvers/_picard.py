@@ -1,36 +1,21 @@
 """Picard iteration."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
-import equinox as eqx
-import jax
 import optimistix as optx
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, PyTree, Scalar
+from jaxtyping import Array, Float, PyTree, Scalar
 
-from .._checks import check_fraction
-from ._base import (
-    AbstractResidualSolver,
-    check_tolerances,
-    finite_or,
-    Limits,
-    observe,
-    Record,
-    start,
-)
-
-
-class _PicardState(eqx.Module):
-    record: Record
+from .._checks import check_damp
+from ._base import AbstractResidualSolver, check_tolerances, FlatMap, Point, Proposal, SolverLimits
 
 
 class Picard(AbstractResidualSolver):
     r"""Damped Picard iteration: the map itself, again and again.
 
-    $$y_{k+1} = y_k + \beta\,(f(y_k) - y_k)$$
+    $$y_{k+1} = (1 - d)\,f(y_k) + d\,y_k$$
 
-    One evaluation per step and no memory. Converges if f contracts; with $\beta < 1$ also for
+    One evaluation per step and no memory. Converges if f contracts; with damping $d > 0$ also for
     many maps whose Jacobian has eigenvalues below -1. Needs about $\log(\mathrm{tol}) /
     \log(\rho)$ steps at spectral radius $\rho$.
 
@@ -46,49 +31,27 @@ class Picard(AbstractResidualSolver):
     rtol: float
     atol: float
     norm: Callable[[PyTree], Scalar] = optx.two_norm
-    damping: float = 1.0
-    limits: Limits = Limits()
+    damp: float = 0.0
+    limits: SolverLimits = SolverLimits()
+
+    steps_back: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        check_fraction("Picard", "damping", self.damping)
+        check_damp("Picard", self.damp)
 
-    def record(self, state: _PicardState) -> Record:
-        return state.record
+    def remember(self, y: Float[Array, " n"], f: FlatMap) -> None:
+        return None
 
-    def init(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        f_struct: PyTree[jax.ShapeDtypeStruct],
-        aux_struct: PyTree[jax.ShapeDtypeStruct],
-        tags: frozenset[object],
-    ) -> _PicardState:
-        return _PicardState(start(y, aux_struct))
-
-    def step(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        state: _PicardState,
-        tags: frozenset[object],
-    ) -> tuple[PyTree[Array], _PicardState, PyTree[Array]]:
-        f, aux = fn(y, args)
-        record = observe(self, state.record, y, f, aux, steps_back=False)
-        flat, unravel = ravel_pytree(y)
-        r = ravel_pytree(f)[0] - flat
-        return unravel(finite_or(flat + self.damping * r, flat)), _PicardState(record), aux
+    def propose(self, at: Point, memory: None) -> Proposal:
+        return Proposal(at.y + (1 - self.damp) * at.r, memory)
 
 
 Picard.__init__.__doc__ = """**Arguments:**
 
 - `rtol`, `atol`: the tolerance is `atol + rtol * norm(f(y))`.
 - `norm`: the norm of the residual, any function from the state to a scalar.
-- `damping`: the step length β in (0, 1].
+- `damp`: the damping d in [0, 1), as in Optimistix: 0 is none.
 - `limits`: when to give up.
 
 **Raises:** `ValueError` for a value out of range.

@@ -1,35 +1,31 @@
 """Pseudo-transient continuation."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
 from jax import lax
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._checks import is_number
 from ._base import (
     AbstractResidualSolver,
-    add_jvps,
     check_tolerances,
     finite_or,
-    Limits,
-    observe,
-    Record,
-    start,
+    FlatMap,
+    Point,
+    Proposal,
+    SolverLimits,
 )
 from ._linear import solve_shifted
 
 _LARGEST_TIME_STEP = 1e10
 
 
-class _PseudoTransientState(eqx.Module):
-    record: Record
+class _Memory(eqx.Module):
     base: Float[Array, " n"]  # the last accepted iterate,
     base_error: Float[Array, ""]
     time_step: Float[Array, ""]  # ... and the time step that led away from it
@@ -66,69 +62,44 @@ class PseudoTransient(AbstractResidualSolver):
     time_step: float = 1.0
     growth: float = 10.0
     linear_solver: lx.AbstractLinearSolver | None = None
-    limits: Limits = Limits()
+    limits: SolverLimits = SolverLimits()
+
+    linearises: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         check_tolerances(self)
         check_flow("PseudoTransient", self.time_step, self.growth)
 
-    def record(self, state: _PseudoTransientState) -> Record:
-        return state.record
-
-    def init(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        f_struct: PyTree[jax.ShapeDtypeStruct],
-        aux_struct: PyTree[jax.ShapeDtypeStruct],
-        tags: frozenset[object],
-    ) -> _PseudoTransientState:
-        flat, _ = ravel_pytree(y)
-        return _PseudoTransientState(
-            record=start(y, aux_struct),
-            base=flat,
-            base_error=jnp.array(jnp.inf, flat.dtype),
-            time_step=jnp.asarray(self.time_step, flat.dtype),
+    def remember(self, y: Float[Array, " n"], f: FlatMap) -> _Memory:
+        return _Memory(
+            base=y,
+            base_error=jnp.array(jnp.inf, y.dtype),
+            time_step=jnp.asarray(self.time_step, y.dtype),
         )
 
-    def step(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        state: _PseudoTransientState,
-        tags: frozenset[object],
-    ) -> tuple[PyTree[Array], _PseudoTransientState, PyTree[Array]]:
-        flat, unravel = ravel_pytree(y)
-
-        def flat_fn(x: Array) -> tuple[Array, tuple[PyTree[Array], PyTree[Array]]]:
-            f, aux = fn(unravel(x), args)
-            return ravel_pytree(f)[0], (f, aux)
-
-        flat_f, product, (f, aux) = jax.linearize(flat_fn, flat, has_aux=True)
-        r = flat_f - flat
-        record = observe(self, state.record, y, f, aux, steps_back=True)
+    def propose(self, at: Point, memory: _Memory) -> Proposal:
+        assert at.jvp is not None
+        y, r = at.y, at.r
         # Every finite error is below the infinite `base_error` before the first step.
-        bound = self.growth * state.base_error
-        accept = jnp.isfinite(record.error) & (record.error <= bound)
-        faster = grown(state.time_step, state.base_error, record.error)
-        time_step = jnp.where(accept, faster, state.time_step / 4)
-        time_step = lax.stop_gradient(time_step.astype(flat.dtype))
+        accept = jnp.isfinite(at.error) & (at.error <= self.growth * memory.base_error)
+        faster = grown(memory.time_step, memory.base_error, at.error)
+        time_step = jnp.where(accept, faster, memory.time_step / 4)
+        time_step = lax.stop_gradient(time_step.astype(y.dtype))
         # Where the iterate is dropped the next step is at the accepted one, with its own Jacobian.
-        needed = jnp.where(accept & ~record.converged, r, 0)
-        forcing = jnp.array(1e-2, flat.dtype)
-        s, num_jvps = solve_shifted(product, needed, 1 / time_step, self.linear_solver, forcing)
-        new = jnp.where(accept, flat + finite_or(s, r), state.base)
-        state = _PseudoTransientState(
-            record=add_jvps(record, num_jvps),
-            base=jnp.where(accept, flat, state.base),
-            base_error=jnp.where(accept, record.error, state.base_error),
-            time_step=time_step,
+        needed = jnp.where(accept & ~at.converged, r, 0)
+        forcing = jnp.array(1e-2, y.dtype)
+        s, num_jvps = solve_shifted(at.jvp, needed, 1 / time_step, self.linear_solver, forcing)
+        base = jnp.where(accept, y, memory.base)
+        new = jnp.where(accept, y + finite_or(s, r), memory.base)
+        return Proposal(
+            finite_or(new, base),
+            _Memory(
+                base=base,
+                base_error=jnp.where(accept, at.error, memory.base_error),
+                time_step=time_step,
+            ),
+            num_jvps=num_jvps,
         )
-        return unravel(finite_or(new, state.base)), state, aux
 
 
 def grown(

@@ -1,33 +1,32 @@
 """The equilibrium as the steady state of a flow."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import ClassVar
 
 import diffrax
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, PyTree, Scalar
+from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, is_number
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
     finite_or,
-    Limits,
-    observe,
-    Record,
-    start,
+    FlatMap,
+    Point,
+    Proposal,
+    SolverLimits,
 )
 
 # In units of the flow's own time scale, 1.
 _LONGEST_STEP = 10.0
 
 
-class _SteadyStateState(eqx.Module):
-    record: Record
+class _Memory(eqx.Module):
+    step: Int[Array, ""]
     dt: Float[Array, ""]
     ode_state: PyTree
     controller_state: PyTree
@@ -70,7 +69,9 @@ class SteadyState(AbstractResidualSolver):
     controller: diffrax.AbstractStepSizeController | None = None
     dt0: float = 0.5
     max_ode_steps: int = eqx.field(static=True, default=1000)
-    limits: Limits = Limits(stagnation=100)
+    limits: SolverLimits = SolverLimits(stagnation=100)
+
+    steps_back: ClassVar[bool] = False
 
     def __check_init__(self) -> None:
         check_tolerances(self)
@@ -92,78 +93,53 @@ class SteadyState(AbstractResidualSolver):
                     "that fits."
                 )
 
-    def record(self, state: _SteadyStateState) -> Record:
-        return state.record
-
-    def init(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        f_struct: PyTree[jax.ShapeDtypeStruct],
-        aux_struct: PyTree[jax.ShapeDtypeStruct],
-        tags: frozenset[object],
-    ) -> _SteadyStateState:
-        flat, unravel = ravel_pytree(y)
-        term = _flow(fn, unravel)
-        ode_solver, controller = self._parts(flat.dtype)
+    def remember(self, y: Float[Array, " n"], f: FlatMap) -> _Memory:
+        term = _flow(f)
+        ode_solver, controller = self._parts(y.dtype)
         # The flow does not depend on time: each step begins at 0.
-        t0, end = jnp.array(0, flat.dtype), jnp.array(jnp.inf, flat.dtype)
-        dt0 = jnp.asarray(self.dt0, flat.dtype)
+        t0, end = jnp.array(0, y.dtype), jnp.array(jnp.inf, y.dtype)
+        dt0 = jnp.asarray(self.dt0, y.dtype)
         t1, controller_state = controller.init(
-            term, t0, end, flat, dt0, args, ode_solver.func, ode_solver.error_order(term)
+            term, t0, end, y, dt0, None, ode_solver.func, ode_solver.error_order(term)
         )
-        return _SteadyStateState(
-            record=start(y, aux_struct),
-            dt=jnp.asarray(t1, flat.dtype),
-            ode_state=_as_arrays(ode_solver.init(term, t0, t1, flat, args)),
+        return _Memory(
+            step=jnp.array(0),
+            dt=jnp.asarray(t1, y.dtype),
+            ode_state=_as_arrays(ode_solver.init(term, t0, t1, y, None)),
             controller_state=_as_arrays(controller_state),
         )
 
-    def step(
-        self,
-        fn: Callable,
-        y: PyTree[Array],
-        args: PyTree,
-        options: dict[str, Any],
-        state: _SteadyStateState,
-        tags: frozenset[object],
-    ) -> tuple[PyTree[Array], _SteadyStateState, PyTree[Array]]:
-        f, aux = fn(y, args)
-        flat, unravel = ravel_pytree(y)
-        ode_solver, controller = self._parts(flat.dtype)
-        cost = 1 + _stages(ode_solver)
-        record = observe(self, state.record, y, f, aux, steps_back=False, num_evals=cost)
-        out_of_steps = record.num_steps >= self.max_ode_steps
-        record = eqx.tree_at(lambda r: r.stalled, record, record.stalled | out_of_steps)
-
-        term = _flow(fn, unravel)
-        t0 = jnp.zeros_like(state.dt)
+    def propose(self, at: Point, memory: _Memory) -> Proposal:
+        ode_solver, controller = self._parts(at.y.dtype)
+        term, t0 = _flow(at.f), jnp.zeros_like(memory.dt)
         new, error, _, ode_state, _ = ode_solver.step(
-            term, t0, state.dt, flat, args, state.ode_state, made_jump=False
+            term, t0, memory.dt, at.y, None, memory.ode_state, made_jump=False
         )
         # NaN from a step that was too long: let the controller shorten it.
         if error is not None:
             error = jnp.where(jnp.isnan(error), jnp.inf, error)
         keep, begin, end, _, controller_state, _ = controller.adapt_step_size(
             t0,
-            state.dt,
-            flat,
+            memory.dt,
+            at.y,
             new,
-            args,
+            None,
             error,
             ode_solver.error_order(term),  # pyright: ignore[reportArgumentType]
-            state.controller_state,
+            memory.controller_state,
         )
         choose = lambda a, b: jnp.where(keep, a, b)
-        state = _SteadyStateState(
-            record=record,
-            dt=jnp.asarray(end - begin, state.dt.dtype),
-            ode_state=jax.tree_util.tree_map(choose, _as_arrays(ode_state), state.ode_state),
-            controller_state=_as_arrays(controller_state),
+        return Proposal(
+            finite_or(choose(new, at.y), at.y),
+            _Memory(
+                step=memory.step + 1,
+                dt=jnp.asarray(end - begin, memory.dt.dtype),
+                ode_state=jax.tree.map(choose, _as_arrays(ode_state), memory.ode_state),
+                controller_state=_as_arrays(controller_state),
+            ),
+            num_evals=_stages(ode_solver),
+            gives_up=memory.step + 1 >= self.max_ode_steps,
         )
-        return unravel(finite_or(choose(new, flat), flat)), state, aux
 
     def _parts(
         self, dtype: jnp.dtype
@@ -187,8 +163,8 @@ class SteadyState(AbstractResidualSolver):
         return _with_tolerances(self.ode_solver, controller), controller
 
 
-def _flow(fn: Callable, unravel: Callable) -> diffrax.ODETerm:
-    return diffrax.ODETerm(lambda t, x, args: ravel_pytree(fn(unravel(x), args)[0])[0] - x)
+def _flow(f: FlatMap) -> diffrax.ODETerm:
+    return diffrax.ODETerm(lambda t, x, args: f(x) - x)
 
 
 def _with_tolerances(

@@ -10,7 +10,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
-from ..equilibrium import DEQ
+from ..equilibrium import DEQ, solver_for
+from ..solvers import Drive
 
 
 def residual_history(deq: DEQ, x: Float[Array, "n ..."], n_steps: int) -> Float[Array, "n steps"]:
@@ -54,7 +55,7 @@ def _residual(fn: Any, z: PyTree) -> Float[Array, ""]:
 def _solver_history(deq: DEQ, x: Array, n_steps: int) -> Array:
     def one(sample: Array) -> Array:
         fn, z = deq.cell.bind(sample), deq.cell.init(sample)
-        solver: Any = deq.solver_for(z)
+        solver: Any = solver_for(deq.solver, z)
         if isinstance(solver, optx.AbstractFixedPointSolver):
             problem = lambda z, _: (fn(z), None)
         elif isinstance(solver, optx.AbstractRootFinder):
@@ -64,17 +65,9 @@ def _solver_history(deq: DEQ, x: Array, n_steps: int) -> Array:
                 "residuals can be followed for fixed-point solvers and root finders; got "
                 f"{type(solver).__name__}."
             )
-        struct = jax.eval_shape(lambda: z)
-        state = solver.init(problem, z, None, {}, struct, None, frozenset())
-        dynamic, static = eqx.partition(state, eqx.is_array)
-
-        def step(carry: tuple[PyTree, PyTree], _: None) -> tuple[tuple[PyTree, PyTree], Array]:
-            z, dynamic = carry
-            state = eqx.combine(dynamic, static)
-            z, state, _aux = solver.step(problem, z, None, {}, state, frozenset())
-            return (z, eqx.filter(state, eqx.is_array)), _residual(fn, z)
-
-        _, residuals = lax.scan(step, (z, dynamic), None, length=n_steps)
+        drive = Drive(solver, problem)
+        see = lambda before, after: (after, _residual(fn, after.y))
+        _, residuals = drive.record(drive.start(z), n_steps, see)
         every = jnp.concatenate([_residual(fn, z)[None], residuals])
         # The best so far is what a solver returns; beyond the last digit, steps may fail.
         return lax.cummin(jnp.where(jnp.isfinite(every), every, jnp.inf))

@@ -107,9 +107,7 @@ def test_a_failing_sample_leaves_the_others_alone(getkey):
     assert jnp.all(mixed.value[1] == 0) and jnp.all(jnp.isfinite(mixed.value[2]))
 
 
-@pytest.mark.parametrize(
-    "options", [{"atol": 0.0}, {"damping": 1.5}, {"decay": 1.0}, {"patience": 0}]
-)
+@pytest.mark.parametrize("options", [{"atol": 0.0}, {"damp": 1.5}, {"decay": 1.0}, {"patience": 0}])
 def test_errors(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         qdeq.AveragedPicard(**options)

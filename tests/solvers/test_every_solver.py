@@ -36,7 +36,7 @@ _ROUGH_TOL = 1e-7 if _X64 else 1e-4
 
 _SOLVERS = {
     "Picard": s.Picard(_TOL, _TOL),
-    "Picard, damped": s.Picard(_TOL, _TOL, damping=0.5),
+    "Picard, damped": s.Picard(_TOL, _TOL, damp=0.5),
     "Anderson": s.Anderson(_TOL, _TOL),
     "Broyden, good": s.Broyden(_TOL, _TOL),
     "Broyden, bad": s.Broyden(_TOL, _TOL, method="bad"),

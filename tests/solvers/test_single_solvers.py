@@ -54,7 +54,7 @@ def test_leaves_of_two_precisions(x64):
 
 
 @pytest.mark.parametrize(
-    "solver", [s.Broyden(_T, _T, memory=8), s.Ladder(s.Picard(_T, _T, damping=0.9), budget=20)]
+    "solver", [s.Broyden(_T, _T, memory=8), s.Ladder(s.Picard(_T, _T, damp=0.1), budget=20)]
 )
 def test_unrolled_derivatives(solver):
     """Through the steps themselves, as `optimistix.RecursiveCheckpointAdjoint` asks for."""
@@ -111,22 +111,22 @@ def test_anderson_in_few_dimensions():
     found = jax.jit(jax.vmap(solve))(shifts)
     assert np.all(found.result == optx.RESULTS.successful)
     assert int(jnp.max(found.stats["num_evals"])) <= 15
-    assert found.state.q.shape == (256, 3, 3)  # there are no more orthonormal columns
+    assert found.state.memory.q.shape == (256, 3, 3)  # there are no more orthonormal columns
 
 
 def test_anderson_forgets_what_it_learnt_elsewhere():
     """All but the newest column, after a residual that more than doubled, and at a certain age."""
     matrix = jnp.asarray(np.random.default_rng(3).standard_normal((12, 12)), float)
     fn = lambda y, _: (jnp.tanh(2 * matrix @ y + 1.0), None)
-    solver, y = s.Anderson(0.0, 0.0, history=3, safeguard=float("inf")), jnp.zeros(12)
+    solver, y = s.Anderson(0.0, 0.0, memory=3, safeguard=float("inf")), jnp.zeros(12)
     empty = frozenset()
     state = solver.init(fn, y, None, {}, jax.eval_shape(lambda: y), None, empty)
     step = jax.jit(lambda y, state: solver.step(fn, y, None, {}, state, empty)[:2])
     sizes, columns = [], []
     for _ in range(16):
         y, state = step(y, state)
-        sizes.append(float(jnp.linalg.norm(state.r)))
-        products = np.asarray(state.q @ state.q.T)
+        sizes.append(float(jnp.linalg.norm(state.memory.r)))
+        products = np.asarray(state.memory.q @ state.memory.q.T)
         columns.append(round(np.trace(products)))
         np.testing.assert_allclose(products, np.diag(np.diag(products)), atol=1e-3)
     expected, made = [0], 0
@@ -196,15 +196,15 @@ def test_a_ladder_takes_solvers_that_report_no_residual():
 def test_broydens_inverse(tol):
     """Exact for a single number after one step; and the transpose is the transpose."""
     number = _solve(lambda y, _: 0.3 * y + 1, s.Broyden(0.1 * tol, 0.1 * tol), jnp.zeros(1))
-    applied = s.broyden_inverse(number.state, jnp.ones(1))
+    applied = s.broyden_inverse(number.state.memory, jnp.ones(1))
     np.testing.assert_allclose(applied, 1 / (1 - 0.3), rtol=10 * tol)
 
     matrix = jnp.array([[0.3, 0.2], [-0.4, 0.1]])
     for method in ("good", "bad"):
         solver = s.Broyden(0.1 * tol, 0.1 * tol, method=method)
         found = _solve(lambda y, m: m @ y + 1, solver, jnp.zeros(2), matrix)
-        columns = [s.broyden_inverse(found.state, e) for e in jnp.eye(2)]
-        rows = [s.broyden_inverse(found.state, e, transpose=True) for e in jnp.eye(2)]
+        columns = [s.broyden_inverse(found.state.memory, e) for e in jnp.eye(2)]
+        rows = [s.broyden_inverse(found.state.memory, e, transpose=True) for e in jnp.eye(2)]
         np.testing.assert_allclose(jnp.stack(columns, 1), jnp.stack(rows, 0), atol=10 * tol)
         # Better than the identity, from which it started.
         exact = jnp.linalg.inv(jnp.eye(2) - matrix)
@@ -224,9 +224,9 @@ def test_the_default_depends_on_the_size():
     [
         (lambda: s.Picard(-1.0, _T), ValueError, r"`Picard\(rtol=...\)` must not be negative"),
         (lambda: s.Newton(_T, -1.0), ValueError, r"`Newton\(atol=...\)` must not be negative"),
-        (lambda: s.Picard(_T, _T, damping=0.0), ValueError, r"damping=.*above 0 and at most 1"),
+        (lambda: s.Picard(_T, _T, damp=1.0), ValueError, r"damp=.*at least 0.*below 1; got 1"),
         (lambda: s.Anderson(_T, _T, mixing=1.5), ValueError, r"mixing=.*got 1.5"),
-        (lambda: s.Anderson(_T, _T, history=0), ValueError, r"history=.*at least 1; got 0"),
+        (lambda: s.Anderson(_T, _T, memory=0), ValueError, r"memory=.*at least 1; got 0"),
         (lambda: s.Anderson(_T, _T, safeguard=0.5), ValueError, r"Anderson\(safeguard=.*got 0.5"),
         (lambda: s.Broyden(_T, _T, safeguard=0.5), ValueError, r"Broyden\(safeguard=.*got 0.5"),
         (lambda: s.Broyden(_T, _T, memory=0), ValueError, r"memory=.*at least 1"),
@@ -235,8 +235,16 @@ def test_the_default_depends_on_the_size():
         (lambda: s.Newton(_T, _T, time_step=0.0), ValueError, r"Newton\(time_step=.*above 0"),
         (lambda: s.PseudoTransient(_T, _T, time_step=-1.0), ValueError, r"time_step=.*got -1.0"),
         (lambda: s.PseudoTransient(_T, _T, growth=0.5), ValueError, r"growth=.*at least 1"),
-        (lambda: s.Limits(stagnation=0), ValueError, r"`Limits\(stagnation=.*at least 1; got 0"),
-        (lambda: s.Limits(divergence=1.0), ValueError, r"`Limits\(divergence=.*above 1"),
+        (
+            lambda: s.SolverLimits(stagnation=0),
+            ValueError,
+            r"Limits\(stagnation=.*at least 1; got 0",
+        ),
+        (
+            lambda: s.SolverLimits(divergence=1.0),
+            ValueError,
+            r"Limits\(divergence=.*above 1",
+        ),
         (lambda: s.SteadyState(_T, _T, dt0=0.0), ValueError, r"dt0=.*above 0; got 0.0"),
         (lambda: s.SteadyState(_T, _T, max_ode_steps=0), ValueError, r"max_ode_steps=.*at least 1"),
         (

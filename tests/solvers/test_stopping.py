@@ -38,7 +38,7 @@ def test_a_damped_step_is_not_mistaken_for_convergence():
     """Optimistix's own iteration stops on the damped increment, a hundredth of the residual."""
     fn = lambda y, _: jnp.cos(y)
     theirs = _solve(fn, optx.FixedPointIteration(_T, _T, damp=0.99), jnp.array(0.0), max_steps=5000)
-    ours = _solve(fn, s.Picard(0.0, _T, damping=0.01), jnp.array(0.0), max_steps=5000)
+    ours = _solve(fn, s.Picard(0.0, _T, damp=0.99), jnp.array(0.0), max_steps=5000)
     assert abs(float(fn(theirs.value, None) - theirs.value)) > 10 * _T
     assert ours.result == optx.RESULTS.successful
     assert abs(float(fn(ours.value, None) - ours.value)) <= _T
@@ -108,7 +108,7 @@ def test_out_of_steps(solver):
 def test_stagnation_counts_steps_without_progress():
     rotation = lambda y, _: jnp.array([-y[1], y[0]]) + 1  # Picard goes round in circles
     for stagnation in (3, 20):
-        solver = s.Picard(_T, _T, limits=s.Limits(stagnation=stagnation))
+        solver = s.Picard(_T, _T, limits=s.SolverLimits(stagnation=stagnation))
         found = _solve(rotation, solver, jnp.zeros(2))
         assert found.result == optx.RESULTS.nonlinear_max_steps_reached
         assert int(found.stats["num_steps"]) == stagnation + 1
@@ -134,7 +134,7 @@ def test_rounding_is_not_progress(x64):
 def test_divergence_is_measured_against_the_first_residual():
     fn = lambda y, _: 3 * y + 1
     for factor, steps in ((10.0, 4), (1e3, 8)):  # the residual is (3 - 1)·3ᵏ/2 = 3ᵏ
-        solver = s.Picard(_T, _T, limits=s.Limits(divergence=factor))
+        solver = s.Picard(_T, _T, limits=s.SolverLimits(divergence=factor))
         found = _solve(fn, solver, jnp.zeros(1))
         assert found.result == optx.RESULTS.nonlinear_divergence
         assert int(found.stats["num_steps"]) == steps
@@ -155,7 +155,7 @@ def test_solvers_step_back_from_where_the_map_is_not_finite(name):
 def test_steps_back_for_ever_are_divergence():
     """Finite at the initial guess alone."""
     fn = lambda y, _: jnp.where(y == 0, 1.0, jnp.nan)
-    found = _solve(fn, s.Anderson(_T, _T, limits=s.Limits(stagnation=8)), jnp.zeros(2))
+    found = _solve(fn, s.Anderson(_T, _T, limits=s.SolverLimits(stagnation=8)), jnp.zeros(2))
     assert found.result == optx.RESULTS.nonlinear_divergence
     np.testing.assert_array_equal(found.value, 0)
     assert int(found.stats["num_steps"]) == 9

@@ -1,0 +1,135 @@
+"""Unrolled: a cell applied a fixed number of times, the weight-tied counterpart of DEQ."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optimistix as optx
+from jaxtyping import Array, PRNGKeyArray, PyTree
+
+from .._checks import check_at_least
+from .._trees import all_finite, tree_where
+from ..cells import AbstractCell
+from ._solve import check_cell, check_map, guard, Map, mask, Solution
+
+
+class Unrolled(eqx.Module):
+    r"""L applications of a cell with tied weights, $z_L = f(\dots f(z_0, x) \dots, x)$: what the
+    paper calls its direct model.
+
+    The same interface and the same [`eqx_qdeq.Solution`][] as a [`eqx_qdeq.DEQ`][], so one can
+    stand where the other stood. Nothing is solved: `success` says whether the L applications have
+    come to an equilibrium, and `stats["residual"]` how far from one they ended. That residual is
+    one more application, which the compiler leaves out where nobody reads it.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
+        x = jax.random.normal(jax.random.key(1), (16,))
+        five = qdeq.Unrolled(deq.cell, 5).solve(x)
+        print(five.stats["residual"], deq.solve(x).stats["residual"])
+        ```
+
+    ??? cite "Reference"
+
+        P. Schleich, M. Skreta, L. B. Kristensen, R. A. Vargas-Hernández and A. Aspuru-Guzik,
+        "Quantum deep equilibrium models", NeurIPS 2024, arXiv:2410.23940.
+    """
+
+    cell: AbstractCell
+    n_layers: int = eqx.field(static=True)
+    rtol: float = 1e-5
+    atol: float = 1e-5
+
+    def __check_init__(self) -> None:
+        check_cell(self.cell)
+        check_at_least("Unrolled", "n_layers", self.n_layers, 1)
+
+    def __call__(
+        self,
+        x: PyTree[Array],
+        *,
+        z0: PyTree[Array] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> PyTree[Array]:
+        """**Arguments:**
+
+        - `x`: one sample, e.g. of shape `(d,)`.
+        - `z0`: the state to which the cell is applied first; the cell's own if left out.
+        - `key`: ignored; there so that the module fits in `equinox.nn.Sequential`.
+
+        **Returns:** the state after `n_layers` applications.
+        """
+        return self.solve(x, z0=z0, key=key).value
+
+    @eqx.filter_jit
+    def solve(
+        self,
+        x: PyTree[Array],
+        *,
+        z0: PyTree[Array] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Solution:
+        """As calling the module, but says how far from an equilibrium that is.
+
+        **Arguments:** as for the call.
+
+        **Returns:** a [`eqx_qdeq.Solution`][]. Of a sample that is not finite, or whose iterates
+        overflow, the value is finite and without derivatives, and `result` says so.
+        """
+        return self.bind_and_solve(x, z0=z0)[2]
+
+    def bind_and_solve(
+        self, x: PyTree[Array], *, z0: PyTree[Array] | None = None
+    ) -> tuple[Map, PyTree[Array], Solution]:
+        """As [`eqx_qdeq.DEQ.bind_and_solve`][]: the map, the state to which it was applied last,
+        and the solution."""
+        x, usable = guard(self.cell, x, z0)
+        fn = self.cell.bind(x)
+        start = jax.tree.map(jnp.asarray, self.cell.init(x) if z0 is None else z0)
+        check_map(fn, start)
+        step = fn
+        if not self.cell.always_finite:
+            # As in `DEQ`, whether a sample counts is known before anything is differentiated:
+            # 0 · NaN would be NaN in the sum over a batch.
+            ahead = jax.lax.stop_gradient(_apply(fn, start, self.n_layers))
+            usable = usable & all_finite(ahead)
+            step = lambda z: tree_where(usable, fn(tree_where(usable, z, start)), start)
+        last = _apply(step, start, self.n_layers - 1)
+        value = step(last)
+        here = jax.lax.stop_gradient(value)
+        after = jax.lax.stop_gradient(fn(here))
+        residual = optx.two_norm(jax.tree.map(jnp.subtract, after, here))
+        tolerance = self.atol + self.rtol * optx.two_norm(after)
+        result = optx.RESULTS.where(
+            residual <= tolerance,
+            optx.RESULTS.successful,
+            optx.RESULTS.nonlinear_max_steps_reached,
+        )
+        steps = jnp.asarray(self.n_layers)
+        stats = {
+            "num_steps": steps,
+            "num_evals": steps,
+            "num_jvps": jnp.asarray(0),
+            "residual": residual,
+        }
+        return fn, last, mask(Solution(value, result, stats), usable)
+
+
+def _apply(fn: Map, z: PyTree[Array], times: int) -> PyTree[Array]:
+    # All applications are alike: one is compiled.
+    return jax.lax.scan(lambda z, _: (fn(z), None), z, None, length=times)[0]
+
+
+Unrolled.__init__.__doc__ = """**Arguments:**
+
+- `cell`: the map that is applied.
+- `n_layers`: the number L of applications.
+- `rtol`, `atol`: the state counts as an equilibrium where ‖f(z) - z‖ is at most
+    `atol + rtol * ‖f(z)‖`.
+
+**Raises:** `TypeError` if `cell` is not a cell, `ValueError` for fewer than one application.
+"""
