@@ -29,7 +29,6 @@ from .adjoints import (
     UnrolledAdjoint as UnrolledAdjoint,
 )
 from .cells import (
-    AbstractBoundCell as AbstractBoundCell,
     AbstractCell as AbstractCell,
     AbstractCompiledCell as AbstractCompiledCell,
     AbstractInjection as AbstractInjection,
@@ -84,7 +83,7 @@ from .jacobians import (
     spectral_radius as spectral_radius,
 )
 from .layers import (
-    AbstractCompiledLayer as AbstractCompiledLayer,
+    AbstractPrepared as AbstractPrepared,
     LayerPlan as LayerPlan,
     QuantumLayer as QuantumLayer,
 )

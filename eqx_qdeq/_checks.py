@@ -1,4 +1,8 @@
-"""The one home of argument checks: what an error says, and that it says it early."""
+"""The one home of argument checks.
+
+`name` is how an error calls the argument: `"depth"`, or `"Anderson(memory=...)"` where a bare name
+would leave open whose it is. Numbers under a transformation are tracers and pass unchecked.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,23 +13,27 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float)
 
 
-def check_at_least(name: str, field: str, value: int, least: int) -> None:
+def check_at_least(name: str, value: int, least: int) -> None:
     if value < least:
-        raise ValueError(f"`{name}({field}=...)` must be at least {least}; got {value}.")
+        raise ValueError(f"`{name}` must be at least {least}; got {value}.")
 
 
-def check_fraction(name: str, field: str, value: float) -> None:
+def check_positive(name: str, value: float) -> None:
+    if is_number(value) and not value > 0:
+        raise ValueError(f"`{name}` must be positive; got {value}.")
+
+
+def check_step_length(name: str, value: float) -> None:
     if is_number(value) and not 0 < value <= 1:
         raise ValueError(
-            f"`{name}({field}=...)` must be above 0 and at most 1 (1 is an undamped step); got "
-            f"{value}."
+            f"`{name}` must be above 0 and at most 1, which is an undamped step; got {value}."
         )
 
 
 def check_damp(name: str, value: float) -> None:
     if is_number(value) and not 0 <= value < 1:
         raise ValueError(
-            f"`{name}(damp=...)` must be at least 0, which is no damping, and below 1; got {value}."
+            f"`{name}` must be at least 0, which is no damping, and below 1; got {value}."
         )
 
 

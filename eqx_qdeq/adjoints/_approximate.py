@@ -40,8 +40,8 @@ class PhantomAdjoint(optx.AbstractAdjoint):
     damp: float = 0.5
 
     def __check_init__(self) -> None:
-        check_at_least("PhantomAdjoint", "steps", self.steps, 1)
-        check_damp("PhantomAdjoint", self.damp)
+        check_at_least("PhantomAdjoint(steps=...)", self.steps, 1)
+        check_damp("PhantomAdjoint(damp=...)", self.damp)
 
     def apply(self, primal_fn, rewrite_fn, inputs, tags):
         del tags
@@ -114,7 +114,7 @@ class NeumannAdjoint(AbstractLinearisedAdjoint):
     terms: int = eqx.field(static=True, default=5)
 
     def __check_init__(self) -> None:
-        check_at_least("NeumannAdjoint", "terms", self.terms, 1)
+        check_at_least("NeumannAdjoint(terms=...)", self.terms, 1)
 
     def tangent(
         self,

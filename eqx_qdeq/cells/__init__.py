@@ -2,7 +2,6 @@
 
 from ._angle_feedback import Feedback
 from ._cell import (
-    AbstractBoundCell as AbstractBoundCell,
     AbstractCell as AbstractCell,
     AbstractCompiledCell as AbstractCompiledCell,
     FunctionCell as FunctionCell,

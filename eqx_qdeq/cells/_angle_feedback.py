@@ -12,12 +12,13 @@ from jaxtyping import Array, Complex, Float
 from ..circuits import Circuit
 from ..encodings import AbstractStateEncoding, Axis, pauli_rotations
 from ..layers import (
+    AbstractPreparedNoisily,
+    AbstractPreparedState,
     draw,
     draw_on_wires,
     Drawn,
     make_encoder,
     make_propagator,
-    no_pure_state,
     NoisyEncoder,
     propagate,
     QuantumLayer,
@@ -39,13 +40,13 @@ from ..noise import (
     transfer_of_operators,
 )
 from ..simulate import AbstractPropagator, apply_wirewise, from_complex, to_complex
-from ._cell import AbstractBoundCell, AbstractCompiledCell, EVALUATIONS
+from ._cell import AbstractCompiledCell, EVALUATIONS
 from ._injection import AngleFeedback
 
 _HIGHEST = lax.Precision.HIGHEST
 
 
-class Feedback(AbstractBoundCell):
+class Feedback(AbstractPreparedState):
     cell: "_CompiledFeedback"
     before: Complex[Array, " dim"]
 
@@ -146,7 +147,7 @@ def compile_feedback(
 _HIGHEST = lax.Precision.HIGHEST
 
 
-class _DensityFeedback(AbstractBoundCell):
+class _DensityFeedback(AbstractPreparedNoisily):
     cell: "_CompiledDensityFeedback"
     before: Float[Array, "..."]
 
@@ -159,9 +160,6 @@ class _DensityFeedback(AbstractBoundCell):
     def _values(self, coefficients: Array, w: Array) -> Array:
         flat = coefficients.reshape(-1, coefficients.shape[-1])
         return jnp.dot(self._turned(w).reshape(-1), flat, precision=_HIGHEST)
-
-    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        no_pure_state()
 
     def measure(
         self, measurement: AbstractMeasurement, w: Float[Array, " m"]
@@ -199,16 +197,13 @@ class _CompiledDensityFeedback(AbstractCompiledCell):
         return pulled_back((self.second,), measurement, n, self.noise.readout, dtype)
 
 
-class _TrajectoryFeedback(AbstractBoundCell):
+class _TrajectoryFeedback(AbstractPreparedNoisily):
     cell: "_CompiledTrajectoryFeedback"
     before: Float[Array, "t 2 dim"]
     log_weights: Float[Array, " t"]
 
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
         return self.measure(self.cell.measurement, w)
-
-    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        no_pure_state()
 
     def measure(
         self, measurement: AbstractMeasurement, w: Float[Array, " m"]

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import equinox as eqx
-from jaxtyping import Array, Complex, Float, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from ..measurements import AbstractMeasurement
+from ..layers import AbstractPrepared
 
 
 class AbstractCell(eqx.Module):
@@ -79,38 +79,8 @@ FunctionCell.__init__.__doc__ = """**Arguments:**
 """
 
 
-# --- What a quantum cell becomes, stage by stage: compiled for its angles, bound to a sample. ---
-
-
-# How often a solve evaluates a cell for each sample, as far as the choice of an engine goes.
+# How often a solve evaluates a quantum cell for each sample, for the choice of an engine.
 EVALUATIONS = 10
-
-
-class AbstractBoundCell(eqx.Module):
-    """A quantum cell with its sample filled in: the map w ↦ f(w) that a solver iterates."""
-
-    @abc.abstractmethod
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
-        """The measured values after one application."""
-
-    @abc.abstractmethod
-    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        """The state that the application prepares, of unit norm.
-
-        **Raises:** `ValueError` under noise, which leaves no pure state.
-        """
-
-    def measure(
-        self, measurement: AbstractMeasurement, w: Float[Array, " m"]
-    ) -> Float[Array, " k"]:
-        """Other observables than the cell's own, from the same preparation."""
-        return measurement.values(self.state(w))
-
-    def probabilities(self, w: Float[Array, " m"]) -> Float[Array, " dim"]:
-        """The probabilities of the outcomes in the computational basis, shape `(2**n,)`; under
-        noise with readout error."""
-        state = self.state(w)
-        return state.real**2 + state.imag**2
 
 
 class AbstractCompiledCell(AbstractCell):
@@ -119,5 +89,5 @@ class AbstractCompiledCell(AbstractCell):
     always_finite: ClassVar[bool] = True
 
     @abc.abstractmethod
-    def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
-        """Fills in a sample."""
+    def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
+        """Fills in a sample: the map w ↦ f(w) that a solver iterates."""

@@ -83,8 +83,7 @@ class GraphCell(AbstractCell):
             ("layer_in_size", layer_in_size),
             ("n_relations", n_relations),
         ):
-            if size < 1:
-                raise ValueError(f"`{name}` must be at least 1; got {size}.")
+            check_at_least(name, size, 1)
         kx, kz, kb = jax.random.split(key, 3)
         dtype = layer.angles.dtype
 

@@ -56,8 +56,7 @@ class AddInjection(AbstractLinearInjection):
     gain: float | Float[Array, ""] | Float[Array, " m"] = 1.0
 
     def __check_init__(self) -> None:
-        if self.in_size < 1:
-            raise ValueError(f"`in_size` must be at least 1 feature; got {self.in_size}.")
+        check_at_least("in_size", self.in_size, 1)
 
     def offset(self, x: Float[Array, " d"], n_values: int) -> Float[Array, " d"]:
         if x.shape != (self.in_size,):
@@ -105,8 +104,7 @@ class LinearInjection(AbstractLinearInjection):
             ("state_size", state_size),
             ("out_size", out_size),
         ):
-            if size < 1:
-                raise ValueError(f"`{name}` must be at least 1; got {size}.")
+            check_at_least(name, size, 1)
         kx, kw, kb = jax.random.split(key, 3)
         dtype = jnp.result_type(float)
 

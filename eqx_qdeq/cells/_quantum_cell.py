@@ -16,10 +16,10 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from ..encodings import AmplitudeEncoding, ComplexAmplitudeEncoding
-from ..layers import AbstractCompiledLayer, QuantumLayer
+from ..layers import AbstractPrepared, QuantumLayer
 from ..measurements import AbstractMeasurement
 from ._angle_feedback import compile_feedback, compile_noisy_feedback
-from ._cell import AbstractBoundCell, AbstractCell, AbstractCompiledCell, EVALUATIONS
+from ._cell import AbstractCell, AbstractCompiledCell, EVALUATIONS
 from ._injection import AbstractInjection, AbstractLinearInjection, AngleFeedback
 from ._rational import compile_noisy_rational, compile_rational
 
@@ -82,7 +82,7 @@ class QuantumCell(AbstractCell):
         return _CompiledComposition(compiled_layer, self.injection, layer.out_size)
 
     @eqx.filter_jit
-    def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
+    def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
         return self.compile(x.shape[0]).bind(x)
 
 
@@ -98,8 +98,8 @@ QuantumCell.__init__.__doc__ = """**Arguments:**
 # --- Any encoding that takes a feature vector -------------------------------------------------
 
 
-class _Composition(AbstractBoundCell):
-    layer: AbstractCompiledLayer
+class _Composition(AbstractPrepared):
+    layer: AbstractPrepared
     offset: Float[Array, " d"]
     matrix: Float[Array, "d m"]
 
@@ -122,7 +122,7 @@ class _Composition(AbstractBoundCell):
 
 
 class _CompiledComposition(AbstractCompiledCell):
-    layer: AbstractCompiledLayer
+    layer: AbstractPrepared
     injection: AbstractLinearInjection
     n_values: int = eqx.field(static=True)
 

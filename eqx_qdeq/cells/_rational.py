@@ -7,10 +7,16 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from ..encodings import AbstractStateEncoding
-from ..layers import FormsLayer, no_pure_state, quadratic_forms, QuantumLayer
+from ..layers import (
+    AbstractPreparedNoisily,
+    AbstractPreparedState,
+    FormsLayer,
+    quadratic_forms,
+    QuantumLayer,
+)
 from ..measurements import AbstractMeasurement
 from ..simulate import AbstractPropagator, MatrixPropagator, to_complex
-from ._cell import AbstractBoundCell, AbstractCompiledCell
+from ._cell import AbstractCompiledCell
 from ._injection import AbstractLinearInjection
 
 _HIGHEST = lax.Precision.HIGHEST
@@ -118,7 +124,7 @@ def ratio_of_forms_jvp(primals, tangents):
     return f, tangent
 
 
-class _Rational(AbstractBoundCell):
+class _Rational(AbstractPreparedState):
     """The ratio of quadratic forms, in u = t·w with the sample scaled by t (see `bind`)."""
 
     cell: "_CompiledRational"
@@ -206,7 +212,7 @@ def compile_rational(
 _HIGHEST = lax.Precision.HIGHEST
 
 
-class _NoisyRational(AbstractBoundCell):
+class _NoisyRational(AbstractPreparedNoisily):
     """The ratio of quadratic forms of the noiseless cell, with noisy forms."""
 
     cell: "_CompiledNoisyRational"
@@ -216,9 +222,6 @@ class _NoisyRational(AbstractBoundCell):
 
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " q"]:
         return ratio_of_forms(w, self.scale, self.forms, self.cell.layer.forms[:, 0, 0])
-
-    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        no_pure_state()
 
     def measure(
         self, measurement: AbstractMeasurement, w: Float[Array, " m"]

@@ -55,7 +55,7 @@ class DEQ(eqx.Module):
 
     def __check_init__(self) -> None:
         check_cell(self.cell)
-        check_at_least("DEQ", "max_steps", self.max_steps, 1)
+        check_at_least("max_steps", self.max_steps, 1)
 
     def __call__(
         self,

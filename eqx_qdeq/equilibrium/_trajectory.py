@@ -64,7 +64,7 @@ def record_trajectory(
             f"{type(solver).__name__}. Record one rung of a ladder, or use eqx_qdeq.Newton for "
             "a root finder."
         )
-    check_at_least("record_trajectory", "n_steps", n_steps, 1)
+    check_at_least("record_trajectory(n_steps=...)", n_steps, 1)
     drive = Drive(solver, lambda y, args: (fn(y), None))
 
     def see(before: Progress, after: Progress) -> tuple[Progress, tuple[PyTree, Array]]:
@@ -115,7 +115,7 @@ def fixed_point_correction(
 
     **Raises:** `ValueError` for a value out of range.
     """
-    check_at_least("fixed_point_correction", "n_states", n_states, 1)
+    check_at_least("fixed_point_correction(n_states=...)", n_states, 1)
     if not 0 < decay <= 1:
         raise ValueError(
             f"`fixed_point_correction(decay=...)` must be above 0 and at most 1; got {decay}."

@@ -46,7 +46,7 @@ class Unrolled(eqx.Module):
 
     def __check_init__(self) -> None:
         check_cell(self.cell)
-        check_at_least("Unrolled", "n_layers", self.n_layers, 1)
+        check_at_least("n_layers", self.n_layers, 1)
 
     def __call__(
         self,

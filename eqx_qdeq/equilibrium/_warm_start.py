@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._checks import check_at_least
 from ..cells import AbstractCell
 from ._deq import DEQ
 from ._solve import Solution
@@ -88,8 +89,7 @@ class EquilibriumMemory(eqx.Module):
     @staticmethod
     def like(z: PyTree[Array], *, n_samples: int) -> "EquilibriumMemory":
         """A memory of `n_samples` states, each of which is `z` until it is known better."""
-        if n_samples < 1:
-            raise ValueError(f"`n_samples` must be at least 1; got {n_samples}.")
+        check_at_least("n_samples", n_samples, 1)
         z = jtu.tree_map(jnp.asarray, z)
         repeat = lambda a: jnp.broadcast_to(a, (n_samples, *a.shape))
         return EquilibriumMemory(jtu.tree_map(repeat, z), z)

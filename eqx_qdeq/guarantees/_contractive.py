@@ -7,7 +7,6 @@ from jaxtyping import Array, Float
 
 from .._checks import is_number
 from ..cells import (
-    AbstractBoundCell,
     AbstractCell,
     AbstractCompiledCell,
     AbstractInjection,
@@ -16,7 +15,7 @@ from ..cells import (
     QuantumCell,
 )
 from ..encodings import AmplitudeEncoding, normalise
-from ..layers import QuantumLayer
+from ..layers import AbstractPrepared, QuantumLayer
 from ._boxes import box_of_values, InputMap, largest_feedback
 from ._lipschitz_angles import angle_slope
 from ._value_ranges import joint_spread
@@ -75,7 +74,7 @@ class ContractiveCell(AbstractCell):
         """As [`eqx_qdeq.QuantumCell.compile`][]; the bound is computed here, once for a batch."""
         return self.quantum_cell(in_size).compile(in_size)
 
-    def bind(self, x: Float[Array, " d"]) -> AbstractBoundCell:
+    def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
         return self.compile(x.shape[0]).bind(x)
 
 

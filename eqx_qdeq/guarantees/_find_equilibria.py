@@ -8,7 +8,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._checks import is_number
+from .._checks import check_positive
 from ..adjoints import ImplicitAdjoint
 from ..cells import AbstractCell, QuantumCell
 from ..equilibrium import solve_map, Solver
@@ -134,8 +134,7 @@ def find_equilibria(
     **Raises:** `ValueError` for a number that is not positive.
     """
     for name, number in (("n_starts", n_starts), ("tolerance", tolerance), ("spread", spread)):
-        if is_number(number) and not number > 0:
-            raise ValueError(f"`find_equilibria({name}=...)` must be positive; got {number}.")
+        check_positive(f"find_equilibria({name}=...)", number)
     fn, start = cell.bind(x), cell.init(x)
     flat, unravel = ravel_pytree(start)
     starts = _starts(cell, flat, key, n_starts - 1, spread)

@@ -67,8 +67,7 @@ def lipschitz_bound(
 
     **Raises:** `TypeError` for a cell that is not quantum, `ValueError` for negative `rounds`.
     """
-    if rounds < 0:
-        raise ValueError(f"`rounds` must be at least 0; got {rounds}.")
+    check_at_least("rounds", rounds, 0)
     quantum = as_quantum_cell(cell, x.shape[0], "lipschitz_bound")
     # A sample that is no number must not spoil the gradient of a batch.
     usable = jnp.all(jnp.isfinite(x))

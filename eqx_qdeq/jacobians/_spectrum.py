@@ -14,6 +14,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
 
+from .._checks import check_at_least, check_choice
 from .._trees import constant
 from ..solvers import DENSE_SIZE
 from ._jacobian import jacobian
@@ -143,12 +144,9 @@ class _Options(eqx.Module):
     key: PRNGKeyArray | None
 
     def __check_init__(self) -> None:
-        if self.method not in _METHODS:
-            raise ValueError(f"`method` must be one of {', '.join(_METHODS)}; got {self.method!r}.")
-        if self.krylov_size < 2:
-            raise ValueError(f"`krylov_size` must be at least 2 vectors; got {self.krylov_size}.")
-        if self.restarts < 0:
-            raise ValueError(f"`restarts` must be at least 0; got {self.restarts}.")
+        check_choice("method", self.method, _METHODS)
+        check_at_least("krylov_size", self.krylov_size, 2)
+        check_at_least("restarts", self.restarts, 0)
         if self.rtol is not None and not self.rtol >= 0:
             raise ValueError(f"`rtol` must not be negative; got {self.rtol}.")
 

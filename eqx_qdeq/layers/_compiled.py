@@ -1,4 +1,5 @@
-"""Layers whose angle-dependent work is done, one for each way to do it."""
+"""Layers whose angle-dependent work is done, one for each way to do it without noise; and the
+interface of all that has been prepared."""
 
 import abc
 
@@ -14,31 +15,59 @@ from ..simulate import AbstractPropagator, apply_wirewise, from_complex, GatePro
 _HIGHEST = lax.Precision.HIGHEST
 
 
-class AbstractCompiledLayer(eqx.Module):
-    """A layer whose θ-dependent work is done: call it as often as needed, e.g. in a solve."""
+class AbstractPrepared(eqx.Module):
+    """What has been prepared, to be called as often as needed, e.g. in a solve: a layer that is
+    compiled for its angles, or a cell that is bound to a sample.
+
+    Called on a vector (the features of a layer, the fed-back values of a cell) it gives the
+    measured values; its other methods look at the same preparation in other ways.
+    """
 
     @abc.abstractmethod
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        """The measured values for one feature vector."""
+        """The measured values."""
 
     @abc.abstractmethod
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        """The state that is measured, for one feature vector.
+        """The state that is measured, of unit norm.
 
         **Raises:** `ValueError` under noise, which leaves no pure state.
         """
 
+    @abc.abstractmethod
     def measure(
         self, measurement: AbstractMeasurement, x: Float[Array, " d"]
     ) -> Float[Array, " k"]:
-        """Other observables than the layer's own, from the same preparation."""
-        return measurement.values(self.state(x))
+        """Other observables than its own, from the same preparation."""
 
+    @abc.abstractmethod
     def probabilities(self, x: Float[Array, " d"]) -> Float[Array, " dim"]:
         """The probabilities of the outcomes in the computational basis, shape `(2**n,)`; under
         noise with readout error."""
+
+
+class AbstractPreparedState(AbstractPrepared):
+    """A preparation of a pure state, which tells all the rest."""
+
+    def measure(
+        self, measurement: AbstractMeasurement, x: Float[Array, " d"]
+    ) -> Float[Array, " k"]:
+        return measurement.values(self.state(x))
+
+    def probabilities(self, x: Float[Array, " d"]) -> Float[Array, " dim"]:
         state = self.state(x)
         return state.real**2 + state.imag**2
+
+
+class AbstractPreparedNoisily(AbstractPrepared):
+    """A preparation under noise, which leaves a mixed state."""
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        raise ValueError(
+            "under noise a circuit prepares a density matrix, not a state; use "
+            "`measure(measurement, ...)` for other observables, `probabilities(...)` for the "
+            "outcomes, or a layer with noise=None for the noiseless state."
+        )
 
 
 def propagate(
@@ -54,7 +83,7 @@ def propagate(
     return propagator.vector(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
 
 
-class PropagatedLayer(AbstractCompiledLayer):
+class PropagatedLayer(AbstractPreparedState):
     """Encodes, propagates (by gates or by a matrix), measures."""
 
     propagator: AbstractPropagator
@@ -84,7 +113,7 @@ def form_values(
     return jnp.sum(jnp.dot(forms, u, precision=_HIGHEST) * u, axis=1)
 
 
-class HeisenbergLayer(AbstractCompiledLayer):
+class HeisenbergLayer(AbstractPreparedState):
     r"""Observables pulled back through the circuit: $f_q(x) = u(x)^\top A_q\,u(x)$ with the real
     symmetric $A_q = M^\top O_q M$."""
 
@@ -101,7 +130,7 @@ class HeisenbergLayer(AbstractCompiledLayer):
         return to_complex(parts.reshape(2, -1))
 
 
-class ReuploadingLayer(AbstractCompiledLayer):
+class ReuploadingLayer(AbstractPreparedState):
     """Alternates the data's rotations with sections of the circuit, on state vectors."""
 
     sections: list[GatePropagator]

@@ -1,10 +1,8 @@
 """Layers under noise by density matrices and by observables pulled back."""
 
-from typing import NoReturn
-
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float
 
 from ..encodings import DataReuploading
 from ..measurements import AbstractMeasurement
@@ -17,16 +15,8 @@ from ..noise import (
     real_forms,
     values_of_paulis,
 )
-from ._compiled import AbstractCompiledLayer, form_values
+from ._compiled import AbstractPreparedNoisily, form_values
 from ._noisy_encoder import NoisyEncoder, outer, rotation_transfers
-
-
-def no_pure_state() -> NoReturn:
-    raise ValueError(
-        "under noise a circuit prepares a density matrix, not a state; use `measure(measurement, "
-        "...)` for other observables, `probabilities(...)` for the outcomes, or a layer with "
-        "noise=None for the noiseless state."
-    )
 
 
 class NoisyProgram(eqx.Module):
@@ -72,7 +62,7 @@ class NoisyProgram(eqx.Module):
         return out.reshape(4 ** (n // 2), 4 ** (n - n // 2), -1)
 
 
-class FormsLayer(AbstractCompiledLayer):
+class FormsLayer(AbstractPreparedNoisily):
     r"""Observables pulled back through the noisy circuit: $f_q(x) = u(x)^\top A_q\,u(x)$."""
 
     forms: Float[Array, "m p p"]
@@ -85,9 +75,6 @@ class FormsLayer(AbstractCompiledLayer):
         encoder = self.program.encoder
         return form_values(forms, encoder.encoding, x, encoder.n_qubits)
 
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        no_pure_state()
-
     def measure(self, measurement: AbstractMeasurement, x: Float[Array, " d"]) -> Array:
         forms = self.program.forms(measurement, self.forms.shape[-1], self.forms.dtype)
         return self._values(forms, x)
@@ -96,7 +83,7 @@ class FormsLayer(AbstractCompiledLayer):
         return self.program.probabilities(x)
 
 
-class ProductLayer(AbstractCompiledLayer):
+class ProductLayer(AbstractPreparedNoisily):
     """Observables pulled back through the noisy circuit, onto wires prepared one by one."""
 
     coefficients: Float[Array, "first second m"]
@@ -114,9 +101,6 @@ class ProductLayer(AbstractCompiledLayer):
         rest = jnp.tensordot(first, coefficients, 1, precision="highest")
         return jnp.tensordot(second, rest, 1, precision="highest")
 
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        no_pure_state()
-
     def measure(self, measurement: AbstractMeasurement, x: Float[Array, " d"]) -> Array:
         return self._values(self.program.coefficients(measurement, self.coefficients.dtype), x)
 
@@ -124,7 +108,7 @@ class ProductLayer(AbstractCompiledLayer):
         return self.program.probabilities(x)
 
 
-class DensityLayer(AbstractCompiledLayer):
+class DensityLayer(AbstractPreparedNoisily):
     """The density matrix of every sample, carried through the noisy circuit."""
 
     program: NoisyProgram
@@ -133,9 +117,6 @@ class DensityLayer(AbstractCompiledLayer):
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
         return self.measure(self.measurement, x)
 
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        no_pure_state()
-
     def measure(self, measurement: AbstractMeasurement, x: Float[Array, " d"]) -> Array:
         return values_of_paulis(self.program.vector(x), measurement, self.program.readout)
 
@@ -143,7 +124,7 @@ class DensityLayer(AbstractCompiledLayer):
         return self.program.probabilities(x)
 
 
-class ReuploadingDensityLayer(AbstractCompiledLayer):
+class ReuploadingDensityLayer(AbstractPreparedNoisily):
     """Alternates the data's noisy rotations with sections of the noisy circuit."""
 
     sections: list[NoisyCircuit]
@@ -167,9 +148,6 @@ class ReuploadingDensityLayer(AbstractCompiledLayer):
                 vector = on_each_wire(matrices, vector)
             vector = section.push(vector)
         return vector
-
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        no_pure_state()
 
     def measure(self, measurement: AbstractMeasurement, x: Float[Array, " d"]) -> Array:
         return values_of_paulis(self._vector(x), measurement, self.readout)

@@ -9,14 +9,15 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
+from .._checks import check_at_least, check_choice
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
 from ..measurements import AbstractMeasurement
 from ..noise import NoiseModel
-from ..simulate import AbstractPropagator, Gradient, GRADIENTS
-from ._compile import check_engine, choose_engine, compile_layer, samples_per_chunk
-from ._compiled import AbstractCompiledLayer as AbstractCompiledLayer
-from ._plan import Engine, LayerPlan, make_propagator, plan_layer
+from ..simulate import AbstractPropagator, Gradient, GRADIENTS, MatrixPropagator
+from ._compile import compile_noisily, compile_reuploading, cut
+from ._compiled import AbstractPrepared, HeisenbergLayer, PropagatedLayer, quadratic_forms
+from ._plan import check_engine, choose_noisy_engine, Engine, LayerPlan, make_propagator, plan_layer
 
 
 class QuantumLayer(eqx.Module):
@@ -54,30 +55,38 @@ class QuantumLayer(eqx.Module):
         encoding: AbstractEncoding,
         measurement: AbstractMeasurement,
         *,
-        key: PRNGKeyArray,
+        key: PRNGKeyArray | None = None,
+        angles: Float[Array, " n_params"] | None = None,
         engine: str = "auto",
         block_size: int | None = None,
         expected_batch: int = 256,
         gradient: str = "stored",
         noise: NoiseModel | None = None,
         n_trajectories: int = 128,
+        trajectory_key: UInt32[Array, "..."] | None = None,
     ):
-        check_engine(engine, noise, encoding)
-        if block_size is not None and block_size < 1:
-            raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
-        if gradient not in GRADIENTS:
-            raise ValueError(f"`gradient` must be one of {', '.join(GRADIENTS)}; got {gradient!r}.")
-        if expected_batch < 1:
-            raise ValueError(f"`expected_batch` must be at least 1 sample; got {expected_batch}.")
-        if n_trajectories < 1:
-            raise ValueError(f"`n_trajectories` must be at least 1; got {n_trajectories}.")
+        check_engine(engine, encoding, noisy=noise is not None)
+        check_choice("gradient", gradient, GRADIENTS)
+        if block_size is not None:
+            check_at_least("block_size", block_size, 1)
+        check_at_least("expected_batch", expected_batch, 1)
+        check_at_least("n_trajectories", n_trajectories, 1)
         if isinstance(encoding, DataReuploading):
             encoding.cuts(len(circuit))
         measurement.size(circuit.n_qubits)
-        dtype = jnp.result_type(float)
-        self.angles = jax.random.uniform(
-            key, (circuit.n_params,), dtype, minval=-jnp.pi, maxval=jnp.pi
-        )
+        if angles is None:
+            if key is None:
+                raise TypeError(
+                    "a QuantumLayer needs a `key` for its initial angles, e.g. jax.random.key(0), "
+                    "or the `angles` themselves."
+                )
+            shape, dtype = (circuit.n_params,), jnp.result_type(float)
+            angles = jax.random.uniform(key, shape, dtype, minval=-jnp.pi, maxval=jnp.pi)
+        if engine == "trajectories" and trajectory_key is None:
+            key = jax.random.key(0) if key is None else key
+            # As plain numbers, which can be saved and compared like other leaves.
+            trajectory_key = jax.random.key_data(jax.random.fold_in(key, 1))
+        self.angles = angles
         self.circuit = circuit
         self.encoding = encoding
         self.measurement = measurement
@@ -87,10 +96,29 @@ class QuantumLayer(eqx.Module):
         self.gradient = gradient  # pyright: ignore[reportAttributeAccessIssue]
         self.noise = noise
         self.n_trajectories = n_trajectories
-        self.trajectory_key = None
-        if engine == "trajectories":
-            # As plain numbers, which can be saved and compared like other leaves.
-            self.trajectory_key = jax.random.key_data(jax.random.fold_in(key, 1))
+        self.trajectory_key = trajectory_key
+
+    def replace(self, **changes: Any) -> "QuantumLayer":
+        """The layer with some of the constructor's arguments changed, also those that
+        `equinox.tree_at` cannot reach; the angles stay.
+
+        !!! example
+
+            ```python
+            import jax
+            import eqx_qdeq as qdeq
+
+            circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+            layer = qdeq.QuantumLayer(
+                circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), key=jax.random.key(0)
+            )
+            of_pairs = layer.replace(measurement=qdeq.z_and_zz(2))
+            ```
+
+        **Raises:** as the constructor.
+        """
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return QuantumLayer(**(fields | changes))
 
     @property
     def n_qubits(self) -> int:
@@ -138,27 +166,21 @@ class QuantumLayer(eqx.Module):
 
         **Raises:** as the layer.
         """
-        layer = QuantumLayer(
-            self.circuit,
-            self.encoding,
-            self.measurement,
-            key=jax.random.key(0) if key is None else key,
-            engine=engine,
-            block_size=self.block_size,
-            expected_batch=self.expected_batch,
-            gradient=self.gradient,
+        return self.replace(
             noise=noise,
+            engine=engine,
             n_trajectories=self.n_trajectories if n_trajectories is None else n_trajectories,
+            trajectory_key=None,
+            key=key,
         )
-        return eqx.tree_at(lambda l: l.angles, layer, self.angles)
 
     def noisy_engine(self) -> str:
         """The engine that evaluates the layer under its noise.
 
         **Raises:** `ValueError` if the engine that was asked for cannot, or none is small enough.
         """
-        check_engine(self.engine, self.noise, self.encoding)
-        return choose_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
+        check_engine(self.engine, self.encoding, noisy=True)
+        return choose_noisy_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
 
     @eqx.filter_jit
     def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
@@ -183,7 +205,7 @@ class QuantumLayer(eqx.Module):
             raise ValueError(f"`memory` must be a positive number of bytes; got {memory}.")
         layer = self.compile(x.shape[1])
         return lax.map(
-            jax.checkpoint(lambda one: layer(one)), x, batch_size=samples_per_chunk(self, x, memory)
+            jax.checkpoint(lambda one: layer(one)), x, batch_size=self._samples_per_chunk(x, memory)
         )
 
     def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
@@ -260,7 +282,7 @@ class QuantumLayer(eqx.Module):
         *,
         evaluations: int = 1,
         key: PRNGKeyArray | None = None,
-    ) -> AbstractCompiledLayer:
+    ) -> AbstractPrepared:
         """Does the work that depends on the angles alone.
 
         **Arguments:**
@@ -275,7 +297,59 @@ class QuantumLayer(eqx.Module):
         A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
         instead of the layer.
         """
-        return compile_layer(self, in_size, evaluations, key)
+        n, encoding, noise = self.n_qubits, self.encoding, self.noise
+        size = 2**n if in_size is None else in_size
+        if noise is not None:
+            return compile_noisily(
+                cut(self.circuit, self.angles, encoding),
+                encoding,
+                self.measurement,
+                noise,
+                size,
+                engine=self.noisy_engine(),
+                key=self.own_key() if key is None else key,
+                n_trajectories=self.n_trajectories,
+                block_size=self.block_size,
+                batch=self.expected_batch,
+            )
+        check_engine(self.engine, encoding, noisy=False)
+        if isinstance(encoding, DataReuploading):
+            return compile_reuploading(
+                cut(self.circuit, self.angles, encoding),
+                encoding,
+                self.measurement,
+                block_size=self.block_size,
+                batch=self.expected_batch,
+                gradient=self.gradient,
+            )
+        encoding, propagator = (
+            self._state_encoding(),
+            self.propagator(size, evaluations=evaluations),
+        )
+        if self.plan_for(size, self.expected_batch * evaluations).engine == "heisenberg":
+            assert isinstance(propagator, MatrixPropagator)
+            forms = quadratic_forms(self.measurement, propagator.matrix, propagator.matrix)
+            return HeisenbergLayer(forms, propagator, encoding, n)
+        return PropagatedLayer(propagator, encoding, self.measurement, n)
+
+    def _samples_per_chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
+        """How many samples' states fit into so many bytes."""
+        states = 4  # two while a block is applied, and their cotangents
+        gates, dim = len(self.circuit), 2**self.n_qubits
+        if self.noise is not None:
+            numbers = {
+                "heisenberg": states * dim * self.out_size,
+                "density": dim**2 * (states + gates),
+                "trajectories": self.n_trajectories * 2 * dim * (states + gates),
+            }[self.noisy_engine()]
+            return max(1, int(memory // (x.dtype.itemsize * numbers)))
+        if isinstance(self.encoding, DataReuploading):
+            states += gates
+        else:
+            plan = self.plan(x.shape[1])
+            if plan.engine == "statevector" and self.gradient == "stored":
+                states += 2 * len(plan.plan.blocks) * plan.plan.n_sections
+        return max(1, int(memory // (states * 2 * x.dtype.itemsize * dim)))
 
     def own_key(self) -> PRNGKeyArray | None:
         """The key from which trajectories are drawn if none is given."""
@@ -284,22 +358,13 @@ class QuantumLayer(eqx.Module):
         return jax.random.wrap_key_data(self.trajectory_key)
 
 
-def with_fields(layer: QuantumLayer, **changes: Any) -> QuantumLayer:
-    """The layer with some fields changed. `equinox.tree_at` changes no static fields, and the
-    constructor would draw new angles."""
-    new = object.__new__(QuantumLayer)
-    for field in dataclasses.fields(layer):
-        value = changes.get(field.name, getattr(layer, field.name))
-        object.__setattr__(new, field.name, value)
-    return new
-
-
 QuantumLayer.__init__.__doc__ = """**Arguments:**
 
 - `circuit`: the parametrised circuit.
 - `encoding`: how a feature vector becomes a state.
 - `measurement`: what is read out.
 - `key`: for the initial angles, uniform in (-π, π) radians. They are the only trainable leaf.
+- `angles`: the angles themselves in radians, shape `(circuit.n_params,)`, instead of a key.
 - `engine`: how states are computed: `"statevector"` applies the fused gates to every sample,
     `"operator"` computes the circuit's matrix once for the angles, `"heisenberg"` pulls the
     observables back through the circuit once; `"auto"` takes the one with the lowest estimated
@@ -318,7 +383,8 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
     those that are numbers are fixed, those that are JAX arrays are trained.
 - `n_trajectories`: state vectors in a mean. Their errors are drawn from `key` and are the same ones
     in every call, so that a solver sees a function; all samples share them.
+- `trajectory_key`: the data of the key from which they are drawn, if not from `key`.
 
-**Raises:** `ValueError` if a measured wire does not exist, the engine cannot serve the encoding or
+**Raises:** `TypeError` with neither a key nor angles; `ValueError` if a measured wire does not exist, the engine cannot serve the encoding or
 the noise, or a number is not positive.
 """

@@ -1,21 +1,31 @@
 """Which engine evaluates a layer, and what that costs.
 
+Without noise:
+
 - `statevector` applies the fused gates to the state of each sample.
 - `operator` computes the circuit's matrix once for the angles and multiplies.
 - `heisenberg` pulls the observables back through the circuit once, to quadratic forms in the
   encoded amplitudes.
 
 The last two pay once for the angles and then less for each sample, so the choice depends on how
-many samples share the angles. Circuits with noise have engines of their own, see `_noisy`.
+many samples share the angles.
+
+Under noise:
+
+- `heisenberg` pulls the observables back through the circuit and its channels once;
+- `density` carries a density matrix for every sample;
+- `trajectories` takes the mean over state vectors with errors drawn for each.
 """
 
 import dataclasses
 import functools as ft
-from typing import Literal
+from typing import get_args, Literal
 
 from jaxtyping import Array, Float
 
+from .._checks import check_choice
 from ..circuits import Circuit
+from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
 from ..simulate import (
     AbstractPropagator,
     best_block_size,
@@ -31,10 +41,53 @@ from ..simulate import (
 )
 
 Engine = Literal["auto", "statevector", "operator", "heisenberg", "density", "trajectories"]
-ENGINES = ("auto", "statevector", "operator", "heisenberg")  # of noiseless circuits
+_PURE_ENGINES = ("statevector", "operator", "heisenberg")
+_NOISY_ENGINES = ("heisenberg", "density", "trajectories")
 
-# A matrix or a set of forms larger than this is not considered, whatever time it would save.
+# A matrix, a set of forms, a density matrix larger than this is not considered, whatever time it
+# would save.
 _MEMORY = 2**30
+
+
+def check_engine(engine: str, encoding: AbstractEncoding, *, noisy: bool) -> None:
+    """Raises a `ValueError` for an engine that does not exist, or cannot do what is asked."""
+    check_choice("engine", engine, get_args(Engine))
+    if not noisy and engine not in ("auto", *_PURE_ENGINES):
+        raise ValueError(
+            f"engine {engine!r} is for circuits with noise; give `noise`, e.g. noise=NoiseModel(), "
+            "or use another engine."
+        )
+    if noisy and engine not in ("auto", *_NOISY_ENGINES):
+        raise ValueError(
+            f"engine {engine!r} computes pure states, which noise does not leave; use one of "
+            f"auto, {', '.join(_NOISY_ENGINES)}."
+        )
+    if isinstance(encoding, DataReuploading) and engine in ("operator", "heisenberg"):
+        others = "'density' or 'trajectories'" if noisy else "'statevector'"
+        raise ValueError(
+            f"data re-uploading puts the data between the gates, so engine {engine!r} cannot "
+            f"apply; use {others}, or 'auto'."
+        )
+
+
+def choose_noisy_engine(
+    engine: str, encoding: AbstractEncoding, n_qubits: int, n_values: int
+) -> str:
+    """The engine that was asked for, or the one that suits.
+
+    **Raises:** `ValueError` if density matrices would not fit.
+    """
+    if engine != "auto":
+        return engine
+    bytes_of_matrix = 8 * 4**n_qubits
+    if isinstance(encoding, AbstractStateEncoding) and bytes_of_matrix * n_values <= _MEMORY:
+        return "heisenberg"
+    if bytes_of_matrix <= _MEMORY:
+        return "density"
+    raise ValueError(
+        f"a density matrix on {n_qubits} wires has {4**n_qubits} entries, too many; use "
+        "engine='trajectories', which averages over state vectors."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +144,7 @@ def plan_layer(
     block_size: int | None = None,
 ) -> LayerPlan:
     """The plan of a layer with `size` amplitudes and `n_values` observables for so many samples."""
-    names = ENGINES[1:] if engine == "auto" else (engine,)
+    names = _PURE_ENGINES if engine == "auto" else (engine,)
     plans = {
         name: _plan_engine(name, circuit, size, n_values, samples, complex_input, block_size)
         for name in names

@@ -28,8 +28,7 @@ from ..noise import (
     Trajectory,
 )
 from ..simulate import apply_wirewise, from_complex, to_complex
-from ._compiled import AbstractCompiledLayer
-from ._density import no_pure_state
+from ._compiled import AbstractPreparedNoisily
 from ._noisy_encoder import rotated_wires, rotation_channels
 
 
@@ -41,7 +40,7 @@ class Drawn(eqx.Module):
     key: PRNGKeyArray  # for the noise of rotations by features, which depend on their number
 
 
-class TrajectoryLayer(AbstractCompiledLayer):
+class TrajectoryLayer(AbstractPreparedNoisily):
     """The mean over trajectories. All samples share the errors that were drawn."""
 
     drawn: Drawn  # with an axis of trajectories in front
@@ -53,9 +52,6 @@ class TrajectoryLayer(AbstractCompiledLayer):
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
         return self.measure(self.measurement, x)
-
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        no_pure_state()
 
     def measure(self, measurement: AbstractMeasurement, x: Float[Array, " d"]) -> Array:
         def values(parts: Array, log_weight: Array) -> Array:

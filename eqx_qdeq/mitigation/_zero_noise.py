@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from ..cells import AbstractCell
 from ..encodings import DataReuploading
-from ..layers import QuantumLayer, with_fields
+from ..layers import QuantumLayer
 from ._extrapolation import AbstractExtrapolation, Polynomial
 from ._fold import fold
 from ._power import scale_rates
@@ -54,7 +54,7 @@ def _scale_layer(layer: QuantumLayer, scale: float | int, method: str) -> Quantu
         raise ValueError(
             "folding would move the places at which data are uploaded again; use method='rates'."
         )
-    return with_fields(layer, circuit=fold(layer.circuit, scale))
+    return layer.replace(circuit=fold(layer.circuit, scale))
 
 
 class ZeroNoise(eqx.Module):

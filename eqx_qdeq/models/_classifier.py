@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_at_least
 from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
 from ..measurements import PauliStrings
@@ -107,8 +108,7 @@ def z_products(n_qubits: int, order: int) -> PauliStrings:
 
     **Raises:** `ValueError` for an order below 1.
     """
-    if order < 1:
-        raise ValueError(f"`order` must be at least 1; got {order}.")
+    check_at_least("order", order, 1)
     return PauliStrings(
         [
             " ".join(f"Z{wire}" for wire in wires)
@@ -134,8 +134,7 @@ class UnrolledClassifier(AbstractClassifier):
     n_layers: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
-        if self.n_layers < 1:
-            raise ValueError(f"`n_layers` must be at least 1; got {self.n_layers}.")
+        check_at_least("n_layers", self.n_layers, 1)
 
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import circuits
+from .._checks import check_at_least, check_choice
 from ..cells import (
     AbstractCell,
     AbstractInjection,
@@ -49,24 +50,19 @@ _READOUTS = ("z", "zz", "zzz")
 _HEADS = ("linear", "paper")
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {value!r}.")
-
-
 def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int) -> Circuit:
     if isinstance(circuit, Circuit):
         if circuit.n_qubits != n_qubits:
             raise ValueError(f"`circuit` has {circuit.n_qubits} wires, but n_qubits={n_qubits}.")
         return circuit
-    _check_choice("circuit", circuit, _CIRCUITS)
+    check_choice("circuit", circuit, _CIRCUITS)
     if circuit == "paper":
         return circuits.paper(n_qubits)
     return getattr(circuits, circuit)(n_qubits, depth)
 
 
 def _make_encoding(encoding: str) -> AbstractEncoding:
-    _check_choice("encoding", encoding, _ENCODINGS)
+    check_choice("encoding", encoding, _ENCODINGS)
     if encoding == "amplitude":
         return AmplitudeEncoding()
     return ComplexAmplitudeEncoding() if encoding == "complex" else AngleEncoding("YZXY")
@@ -79,7 +75,7 @@ def _make_injection(
     gain: float | Array,
     key: PRNGKeyArray,
 ) -> AbstractInjection:
-    _check_choice("injection", injection, _INJECTIONS)
+    check_choice("injection", injection, _INJECTIONS)
     if injection == "add":
         return AddInjection(in_size, gain)
     if injection == "concat":
@@ -125,12 +121,11 @@ class QDEQClassifier(EquilibriumClassifier):
         max_steps: int = 256,
         key: PRNGKeyArray,
     ):
-        _check_choice("readout", readout, _READOUTS)
-        _check_choice("head", head, _HEADS)
+        check_choice("readout", readout, _READOUTS)
+        check_choice("head", head, _HEADS)
         if head == "paper" and readout != "z":
             raise ValueError("the paper's head reads ⟨Z⟩ alone; use readout='z' with head='paper'.")
-        if n_classes < 2:
-            raise ValueError(f"`n_classes` must be at least 2; got {n_classes}.")
+        check_at_least("n_classes", n_classes, 2)
         circuit = _make_circuit(circuit, n_qubits, depth)
         layer_key, injection_key, head_key = jax.random.split(key, 3)
         encoder = _make_encoding(encoding)
@@ -256,8 +251,7 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         max_steps: int = 256,
         key: PRNGKeyArray,
     ):
-        if hidden_size < 1:
-            raise ValueError(f"`hidden_size` must be at least 1; got {hidden_size}.")
+        check_at_least("hidden_size", hidden_size, 1)
         kz, kx, kh = jax.random.split(key, 3)
         state = eqx.nn.Linear(hidden_size, hidden_size, use_bias=False, key=kz)
         fn = _TanhMap(state, eqx.nn.Linear(in_size, hidden_size, key=kx))

@@ -86,12 +86,12 @@ class AveragedPicard(eqx.Module):
                 f"`AveragedPicard(atol=...)` must be positive; got {self.atol}. Leave it out for "
                 "the floor that the shots set."
             )
-        check_damp("AveragedPicard", self.damp)
+        check_damp("AveragedPicard(damp=...)", self.damp)
         if is_number(self.decay) and not 0 <= self.decay < 1:
             raise ValueError(
                 f"`AveragedPicard(decay=...)` must be at least 0 and below 1; got {self.decay}."
             )
-        check_at_least("AveragedPicard", "patience", self.patience, 1)
+        check_at_least("AveragedPicard(patience=...)", self.patience, 1)
 
     def solve(
         self,

@@ -43,7 +43,7 @@ class NeumannBackward(AbstractSampledBackward):
     steps: int = eqx.field(static=True, default=16)
 
     def __check_init__(self) -> None:
-        check_at_least("NeumannBackward", "steps", self.steps, 1)
+        check_at_least("NeumannBackward(steps=...)", self.steps, 1)
 
     @property
     def n_products(self) -> int:

@@ -6,7 +6,6 @@ left to JAX: here every gate has angles of its own.
 
 import abc
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from ..cells import AbstractLinearInjection, AngleFeedback, QuantumCell
 from ..circuits import one_angle_each
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
-from ..layers import QuantumLayer, with_fields
+from ..layers import AbstractPrepared, QuantumLayer
 from ..measurements import AbstractMeasurement
 from ._bases import BasisOutcomes, Group, group_observables
 from ._rules import gate_rules, ONE, ShiftRule
@@ -25,20 +24,9 @@ from ._sampling import Estimate, estimate, Sampling
 Blocks = tuple[Float[Array, " _"], ...]
 
 
-@runtime_checkable
-class Prepares(Protocol):
-    """What is measured: a compiled layer, or a cell with its sample filled in."""
-
-    def measure(
-        self, measurement: AbstractMeasurement, x: Float[Array, " d"], /
-    ) -> Float[Array, " k"]: ...
-
-    def probabilities(self, x: Float[Array, " d"], /) -> Float[Array, " dim"]: ...
-
-
 def read_all(
     measurements: Sequence[AbstractMeasurement],
-    prepares: Prepares,
+    prepared: AbstractPrepared,
     x: Float[Array, " d"],
 ) -> list[Float[Array, " values"]]:
     """What several measurements give for one preparation, with noise and readout error. All that
@@ -46,9 +34,9 @@ def read_all(
     out = []
     for measurement in measurements:
         if isinstance(measurement, BasisOutcomes) and not measurement.rotations:
-            out.append(prepares.probabilities(x))
+            out.append(prepared.probabilities(x))
         else:
-            out.append(prepares.measure(measurement, x))
+            out.append(prepared.measure(measurement, x))
     return out
 
 
@@ -117,13 +105,13 @@ class LayerRun(AbstractRun):
     def layer(self, gate_angles: Float[Array, " angles"], shared: bool) -> QuantumLayer:
         """The layer with these angles, one for each gate."""
         if shared:
-            return with_fields(self.template, angles=gate_angles)
+            return self.template.replace(angles=gate_angles)
         engine = self.template.engine
         if self.template.noise is None:
             engine = "statevector"
         elif engine in ("auto", "heisenberg"):
             engine = "density"
-        return with_fields(self.template, angles=gate_angles, engine=engine, expected_batch=1)
+        return self.template.replace(angles=gate_angles, engine=engine, expected_batch=1)
 
     def read(
         self,
@@ -150,8 +138,7 @@ class LayerRun(AbstractRun):
 
 def layer_run(layer: QuantumLayer) -> LayerRun:
     """What a layer runs."""
-    template = with_fields(
-        layer,
+    template = layer.replace(
         circuit=one_angle_each(layer.circuit)[0],
         angles=lax.stop_gradient(gate_angles(layer)),
         encoding=in_radians(layer.encoding)[0],

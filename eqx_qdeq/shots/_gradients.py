@@ -14,6 +14,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_at_least
 from ._experiment import AbstractRun, Experiment
 from ._pullbacks import shift_pullback, spsa_pullback, zero_with_pullback
 from ._sampling import check_shots, Sampling, ShotCount, Shots
@@ -135,8 +136,7 @@ class SPSA(AbstractShotGradient):
     def __check_init__(self) -> None:
         if isinstance(self.step, int | float) and not self.step > 0:
             raise ValueError(f"`step` must be positive; got {self.step}.")
-        if self.directions < 1:
-            raise ValueError(f"`directions` must be at least 1; got {self.directions}.")
+        check_at_least("directions", self.directions, 1)
         if self.n_shots is not None:
             check_shots(self.n_shots)
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from .._checks import check_at_least
 from .._trees import all_finite, constant, tree_where
 from ..adjoints import ImplicitAdjoint
 from ..cells import QuantumCell
@@ -69,8 +70,7 @@ class SampledDEQ(eqx.Module):
                 "can be solved with AveragedPicard().solve(fn, z0, key=...)."
             )
         check_gradient(self.gradient)
-        if self.max_steps < 1:
-            raise ValueError(f"`max_steps` must be at least 1; got {self.max_steps}.")
+        check_at_least("max_steps", self.max_steps, 1)
         Sampling(self.n_shots, self.per_group)
 
     @property

@@ -8,7 +8,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._checks import check_at_least, check_fraction, is_number
+from .._checks import check_at_least, check_step_length, is_number
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
@@ -89,8 +89,8 @@ class Anderson(AbstractResidualSolver):
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        check_at_least("Anderson", "memory", self.memory, 1)
-        check_fraction("Anderson", "mixing", self.mixing)
+        check_at_least("Anderson(memory=...)", self.memory, 1)
+        check_step_length("Anderson(mixing=...)", self.mixing)
         if is_number(self.safeguard) and not self.safeguard >= 1:
             raise ValueError(
                 "`Anderson(safeguard=...)` must be at least 1, as it multiplies the first "

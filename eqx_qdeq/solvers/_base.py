@@ -42,7 +42,7 @@ class SolverLimits(eqx.Module):
     stagnation: int = eqx.field(static=True, default=50)
 
     def __check_init__(self) -> None:
-        check_at_least("SolverLimits", "stagnation", self.stagnation, 1)
+        check_at_least("SolverLimits(stagnation=...)", self.stagnation, 1)
         if is_number(self.divergence) and not self.divergence > 1:
             raise ValueError(
                 "`SolverLimits(divergence=...)` must be above 1, as it multiplies the first "

@@ -73,7 +73,7 @@ class Broyden(AbstractResidualSolver):
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        check_at_least("Broyden", "memory", self.memory, 1)
+        check_at_least("Broyden(memory=...)", self.memory, 1)
         if self.method not in ("good", "bad"):
             raise ValueError(
                 f'`Broyden(method=...)` must be "good" or "bad"; got {self.method!r}. "good" is '

@@ -35,7 +35,7 @@ def default_solver(
 
     **Raises:** `ValueError` for a value out of range.
     """
-    check_at_least("default_solver", "size", size, 0)
+    check_at_least("default_solver(size=...)", size, 0)
     if size <= DENSE_SIZE:
         return Newton(rtol, atol)
     return Anderson(rtol, atol)
@@ -118,7 +118,7 @@ class Ladder(optx.AbstractFixedPointSolver):
                 f"{len(self.solvers)} solvers; got {self.budgets}."
             )
         for budget in self.budgets:
-            check_at_least("Ladder", "budget", budget, 1)
+            check_at_least("Ladder(budget=...)", budget, 1)
 
     # The tolerance is that of the last resort.
     @property

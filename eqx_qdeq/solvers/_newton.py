@@ -77,7 +77,7 @@ class Newton(AbstractResidualSolver):
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        check_at_least("Newton", "backtracks", self.backtracks, 0)
+        check_at_least("Newton(backtracks=...)", self.backtracks, 0)
         if is_number(self.armijo) and not 0 <= self.armijo < 1:
             raise ValueError(
                 "`Newton(armijo=...)` must be at least 0 and below 1, the decrease that a full "

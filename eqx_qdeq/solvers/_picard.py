@@ -38,7 +38,7 @@ class Picard(AbstractResidualSolver):
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        check_damp("Picard", self.damp)
+        check_damp("Picard(damp=...)", self.damp)
 
     def remember(self, y: Float[Array, " n"], f: FlatMap) -> None:
         return None

@@ -75,7 +75,7 @@ class SteadyState(AbstractResidualSolver):
 
     def __check_init__(self) -> None:
         check_tolerances(self)
-        check_at_least("SteadyState", "max_ode_steps", self.max_ode_steps, 1)
+        check_at_least("SteadyState(max_ode_steps=...)", self.max_ode_steps, 1)
         if is_number(self.dt0) and not self.dt0 > 0:
             raise ValueError(
                 f"`SteadyState(dt0=...)` must be above 0; got {self.dt0}. The flow's natural "
