@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_at_least
 from ..layers import QuantumLayer
 from ._cell import AbstractCell
 

@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_at_least
+
 _HIGHEST = lax.Precision.HIGHEST
 
 

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import check_at_least
 from ..cells import AbstractCell, AngleFeedback, Feedback, QuantumCell
 from ..encodings import AmplitudeEncoding
 from ._boxes import box_of_values

@@ -385,6 +385,6 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
     in every call, so that a solver sees a function; all samples share them.
 - `trajectory_key`: the data of the key from which they are drawn, if not from `key`.
 
-**Raises:** `TypeError` with neither a key nor angles; `ValueError` if a measured wire does not exist, the engine cannot serve the encoding or
-the noise, or a number is not positive.
+**Raises:** `TypeError` with neither a key nor angles; `ValueError` if a measured wire does not
+exist, the engine cannot serve the encoding or the noise, or a number is not positive.
 """
