@@ -10,6 +10,7 @@ import optimistix as optx
 import pytest
 
 from eqx_qdeq import solvers as s
+from tests.solvers._problems import PROBLEMS, with_spectrum
 
 _T = 1e-4
 _SOLVERS = {
@@ -158,6 +159,31 @@ def test_the_flow_can_take_constant_steps():
     # Steps of length 1 by Euler's method are Picard's iteration.
     assert int(euler.stats["num_steps"]) == int(picard.stats["num_steps"])
     np.testing.assert_allclose(euler.value, picard.value, rtol=1e-5)
+
+
+def test_an_implicit_flow_gets_down_to_rounding():
+    """As far as float32 allows, however stiff the flow is; and it says so if that is not enough."""
+    sizes = (60, 600, 6000, 60)
+    matrices = np.stack([with_spectrum([-size, -10, -3, 0.5, 0.2, 0], seed=3) for size in sizes])
+    # An entry of y is known to eps / 2 of itself, so f(y) - y to eps / 2 * ‖J‖ ‖y‖. The vectors'
+    # lengths make this the same for three problems, and make the last one's tolerance 1e-4 of it.
+    vectors = np.array([[1], [0.1], [0.01], [2e5]]) * PROBLEMS["stiff"].vector
+    size = np.linalg.norm(np.linalg.solve(np.eye(6) - matrices[0], vectors[0]))
+    rounding = float(np.finfo(np.float32).eps) / 2 * 60 * float(size)
+    solver = s.SteadyState(0.0, 20 * rounding, ode_solver=diffrax.Kvaerno5())
+
+    @jax.jit
+    @jax.vmap
+    def solve(matrix, vector):
+        found = _solve(
+            lambda y, m: m @ y + vector, solver, jnp.zeros_like(vector), matrix, max_steps=None
+        )
+        return found.result == optx.RESULTS.successful, found.stats["num_steps"]
+
+    success, num_steps = solve(*(jnp.asarray(x, jnp.float32) for x in (matrices, vectors)))
+    np.testing.assert_array_equal(success, [True, True, True, False])
+    # A flow whose steps are rejected for rounding goes on to 1000.
+    assert np.all(num_steps[:3] < 300), num_steps
 
 
 def test_a_ladder_stops_at_the_rung_that_succeeds():
