@@ -14,13 +14,14 @@ _BEGIN, _END = "<!-- begin: {} -->", "<!-- end -->"
 
 
 def markdown(
-    header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1, rule: str = "---"
+    header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1, *, spaced: bool = False
 ) -> str:
     """A table whose first columns are words, and the others numbers."""
     rows = list(rows)
     if not rows:
         return "*(not run)*"
-    rules = [rule] * words + [f"{rule}:"] * (len(header) - words)
+    pad = " " if spaced else ""
+    rules = [f"{pad}---{pad}"] * words + [f"{pad}---:{pad}"] * (len(header) - words)
     lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
     return "\n".join([lines[0], "|" + "|".join(rules) + "|", *lines[1:]])
 

@@ -15,7 +15,6 @@ from . import search
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 OTHERS = {"once": "once", "unrolled5": "5 applications", "unrolled10": "10 applications"}
-RULE = " --- "
 
 Runs = dict[str, list[Record]]
 
@@ -66,7 +65,7 @@ def table(results: Path) -> str:
         accuracy = f"{found.mean():.2f}{spread}"
         rows.append([name, f"{runs[0]['parameters']}", accuracy, mean_steps, f"{len(runs)}", time])
     header = ["recipe", "parameters", "test accuracy, %", "solver steps", "seeds", "training, s"]
-    return markdown(header, rows, words=len(header), rule=RULE)
+    return markdown(header, rows, words=len(header), spaced=True)
 
 
 def differences(results: Path) -> str:
@@ -85,7 +84,7 @@ def differences(results: Path) -> str:
             cells.append(f"{ours.mean() - other.mean():+.2f} ± {error:.2f}")
         rows.append([name, *cells])
     header = ["recipe", *(f"than {name}" for name in OTHERS.values())]
-    return markdown(header, rows, words=len(header), rule=RULE)
+    return markdown(header, rows, words=len(header), spaced=True)
 
 
 def candidates(searched: Path) -> str:
@@ -97,7 +96,7 @@ def candidates(searched: Path) -> str:
         [name, f"{found[name]['parameters']}", f"{100 * found[name]['validation_accuracy']:.2f}"]
         for name in names
     ]
-    return markdown(["candidate", "parameters", "validation accuracy, %"], rows, 3, RULE)
+    return markdown(["candidate", "parameters", "validation accuracy, %"], rows, 3, spaced=True)
 
 
 if __name__ == "__main__":
