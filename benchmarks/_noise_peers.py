@@ -1,6 +1,8 @@
 """The noisy layer on other simulators: a Pauli error after every gate, by density matrices."""
 
-from collections.abc import Callable, Iterable
+import functools as ft
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -9,9 +11,8 @@ import numpy as np
 from jaxtyping import Array
 
 from eqx_qdeq import AmplitudeEncoding, Circuit, noise, PauliZ
-from eqx_qdeq.noise._paulis import pauli_matrices
 
-from ._peers import Layer, our_layer
+from ._peers import Layer, our_layer, pennylane_gate
 
 ONE, TWO = 0.001, 0.01
 """The probabilities of an error after gates on one wire and on two."""
@@ -34,10 +35,15 @@ def our_noisy_layer(circuit: Circuit, *, engine: str, batch: int) -> Layer:
     return run
 
 
+_PAULIS = np.array([[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]])
+
+
 def _kraus(n_wires: int) -> list[np.ndarray]:
     p = ONE if n_wires == 1 else TWO
     weights = np.array([1 - p, *([p / (4**n_wires - 1)] * (4**n_wires - 1))])
-    return list(np.sqrt(weights)[:, None, None] * pauli_matrices(n_wires))
+    products = itertools.product(_PAULIS, repeat=n_wires)
+    paulis = [ft.reduce(np.kron, factors) for factors in products]
+    return list(np.sqrt(weights)[:, None, None] * np.stack(paulis))
 
 
 def qujax(circuit: Circuit) -> Layer:
@@ -69,15 +75,13 @@ def pennylane(circuit: Circuit) -> Layer:
 
     n = circuit.n_qubits
     encoding = AmplitudeEncoding()
-    gates = {"Rx": qml.RX, "Ry": qml.RY, "Rz": qml.RZ, "CRx": qml.CRX, "CX": qml.CNOT}
-    gates |= {"H": qml.Hadamard, "SX": qml.SX}
 
     @qml.qnode(qml.device("default.mixed", wires=n), interface="jax", diff_method="backprop")
     def run(angles: Array, x: Array):
         state: Any = encoding.state(x, n)
         qml.StatePrep(state, wires=range(n), validate_norm=False)
         for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
-            gates[gate](*(angles[p] for p in params), wires=list(wires))  # pyright: ignore
+            pennylane_gate(gate)(*(angles[p] for p in params), wires=list(wires))
             if len(wires) == 1:
                 qml.DepolarizingChannel(ONE, wires[0])
             else:
@@ -87,17 +91,4 @@ def pennylane(circuit: Circuit) -> Layer:
     return lambda angles, x: jnp.stack(run(angles, x)).astype(x.dtype)
 
 
-_PEERS: dict[str, Callable[[Circuit], Layer]] = {"qujax": qujax, "pennylane": pennylane}
-
-
-def noisy_peers(circuit: Circuit, names: Iterable[str]) -> dict[str, Layer]:
-    """The noisy layers of the peers that are installed."""
-    layers = {}
-    for name in names:
-        if name not in _PEERS:
-            continue
-        try:
-            layers[name] = _PEERS[name](circuit)
-        except ImportError:
-            print(f"(not installed, left out: {name})")
-    return layers
+NOISY_PEERS: dict[str, Callable[[Circuit], Layer]] = {"qujax": qujax, "pennylane": pennylane}

@@ -1,6 +1,6 @@
 """The same layer on other simulators: x ↦ ⟨Z⟩ on every wire after the circuit on x/‖x‖."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -64,26 +64,24 @@ def pennylane(circuit: Circuit) -> Layer:
 
     n = circuit.n_qubits
     encoding = AmplitudeEncoding()
-    gates = {
-        "Rx": qml.RX,
-        "Ry": qml.RY,
-        "Rz": qml.RZ,
-        "CRx": qml.CRX,
-        "CX": qml.CNOT,
-        "H": qml.Hadamard,
-        "SX": qml.SX,
-    }
 
     @qml.qnode(qml.device("default.qubit", wires=n), interface="jax", diff_method="backprop")
     def run(angles: Array, x: Array):
         state: Any = encoding.state(x, n)
         qml.StatePrep(state, wires=range(n), validate_norm=False)
         for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
-            where = wires[0] if len(wires) == 1 else list(wires)
-            gates[gate](*(angles[p] for p in params), wires=where)  # pyright: ignore
+            pennylane_gate(gate)(*(angles[p] for p in params), wires=list(wires))
         return [qml.expval(qml.PauliZ(w)) for w in range(n)]
 
     return lambda angles, x: jnp.stack(run(angles, x)).astype(x.dtype)
+
+
+def pennylane_gate(name: str) -> Any:
+    """PennyLane's operation for one of our gates."""
+    import pennylane as qml
+
+    names = {"Rx": "RX", "Ry": "RY", "Rz": "RZ", "CRx": "CRX", "CX": "CNOT", "H": "Hadamard"}
+    return getattr(qml, names.get(name, name))
 
 
 def tensorcircuit(circuit: Circuit) -> Layer:
@@ -116,14 +114,18 @@ PEERS: dict[str, Callable[[Circuit], Layer]] = {
 }
 
 
-def available(circuit: Circuit, names: Iterable[str]) -> dict[str, Layer]:
+def available(
+    circuit: Circuit,
+    names: Iterable[str],
+    peers: Mapping[str, Callable[[Circuit], Layer]] = PEERS,
+) -> dict[str, Layer]:
     """The layers of the peers that are installed; the others are named in the output."""
     layers = {}
     for name in names:
-        if name not in PEERS:
-            continue  # one that has no circuits
+        if name not in peers:
+            continue  # one that has no such circuits
         try:
-            layers[name] = PEERS[name](circuit)
+            layers[name] = peers[name](circuit)
         except ImportError:
             print(f"(not installed, left out: {name})")
     return layers

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from experiments import markdown
+
 Table = dict[str, Any]
 
 # Key, heading and unit of every column, in the order in which they are shown.
@@ -88,12 +90,10 @@ def as_text(table: Table) -> str:
 def as_markdown(table: Table) -> str:
     """For the docs; without the notes, which say the same of all tables of a suite."""
     head, *rows = _cells(table)
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    lines = [f"**{table['title']}**", ""]
-    lines += ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
+    parts = [f"**{table['title']}**", markdown(head, rows, spaced=True)]
     if facts := _facts(table):
-        lines += ["", sentence("; ".join(facts))]
-    return "\n".join(lines)
+        parts.append(sentence("; ".join(facts)))
+    return "\n\n".join(parts)
 
 
 def sentence(text: str) -> str:

@@ -1,4 +1,7 @@
-"""`python -m benchmarks.report`: the docs page and its figures, from a file of results alone."""
+"""`python -m benchmarks.report`: the tables and figures of the docs page, from a file of results.
+
+The words around them are written by hand, in the page.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,27 +9,26 @@ from typing import Any
 
 import tyro
 
-from ._figures import FIGURES, save
-from ._prose import AFTERWORD, INTRODUCTION, SECTIONS
-from ._tables import as_markdown, load, sentence
+from experiments import fill_page, markdown
 
-_FIGURES = "figures/benchmarks"
+from ._figures import FIGURES, save
+from ._tables import as_markdown, load, sentence
 
 
 def main(
     results: Path = Path("benchmarks/results.json"),
     docs: Path = Path("docs"),
 ) -> None:
-    """Writes benchmarks.md and its figures into the folder of the docs.
+    """Fills in benchmarks.md, between its marks, and draws its figures.
 
     Args:
         results: what `python -m benchmarks` wrote.
-        docs: the folder of the docs.
+        docs: the folder of the docs; a page that is not there is made of tables alone.
     """
     suites = load(results)
     if not suites:
         raise SystemExit(f"no results in {results}; run `python -m benchmarks --out {results}`.")
-    folder = docs / _FIGURES
+    folder = docs / "figures" / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     drawn = set()
     for name, suite in suites.items():
@@ -36,29 +38,28 @@ def main(
             drawn.add(name)
     for stale in {path for path in folder.glob("*.svg") if path.stem not in drawn}:
         stale.unlink()
-    text = page(suites, drawn)
-    (docs / "benchmarks.md").write_text(text, encoding="utf-8")
+    fill_page(docs / "benchmarks.md", texts(suites))
     print(f"written: {docs / 'benchmarks.md'} and {len(drawn)} figures in {folder}")
 
 
-def page(suites: Mapping[str, Any], drawn: set[str]) -> str:
-    """The whole page; suites that were not run are left out."""
+def texts(suites: Mapping[str, Any]) -> dict[str, str]:
+    """What stands in the page, by the names of its marks: the machines, and each suite."""
     environments: list[dict[str, Any]] = []
     for suite in suites.values():
         if suite["environment"] not in environments:
             environments.append(suite["environment"])
-    several = len(environments) > 1
     minutes = sum(suite["seconds"] for suite in suites.values()) / 60
-    parts = ["# Benchmarks", INTRODUCTION.strip(), *_machines(environments)]
-    parts.append(f"Everything on this page took {minutes:.0f} minutes.")
-    for name, suite in suites.items():
-        where = f"Run {1 + environments.index(suite['environment'])}." if several else ""
-        parts += _section(name, suite, where, name in drawn)
-    parts.append(AFTERWORD.strip())
-    return "\n\n".join(parts) + "\n"
+    found = {"machine": f"{_machines(environments)}\n\nAll of it took {minutes:.0f} minutes."}
+    for name in FIGURES:
+        found[name] = "*(not run)*"
+        if name in suites:
+            run = 1 + environments.index(suites[name]["environment"])
+            where = f"Run {run}." if len(environments) > 1 else ""
+            found[name] = _suite(suites[name], where)
+    return found
 
 
-def _machines(environments: list[dict[str, Any]]) -> list[str]:
+def _machines(environments: list[dict[str, Any]]) -> str:
     """A column for each run: the machine, its measured rates, the versions."""
     rows = {
         "date": lambda e: e["date"],
@@ -71,29 +72,16 @@ def _machines(environments: list[dict[str, Any]]) -> list[str]:
     packages = list(dict.fromkeys(p for e in environments for p in e["versions"]))
     rows |= {p: lambda e, p=p: e["versions"].get(p) or "not installed" for p in packages}
     names = [f"run {i + 1}" for i in range(len(environments))] if len(environments) > 1 else [""]
-    lines = [["", *names], ["---"] * (len(names) + 1)]
-    lines += [[label, *map(value, environments)] for label, value in rows.items()]
-    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    words = (
-        "The rates of a float32 matrix product and of a copy in memory were measured in the same "
-        "run; fractions of them are in the tables."
-    )
-    return ["## The machine", table, words]
+    cells = [[label, *map(value, environments)] for label, value in rows.items()]
+    return markdown(["", *names], cells, words=1 + len(names), spaced=True)
 
 
-def _section(name: str, suite: Mapping[str, Any], where: str, has_figure: bool) -> list[str]:
-    section, tables = SECTIONS[name], suite["tables"]
-    parts = [f"## {section.heading}", section.before.strip()]
-    parts.append(f"```bash\n{suite['command']}\n```")
-    parts.append(where)
-    parts += [as_markdown(table) for table in tables]
+def _suite(suite: Mapping[str, Any], where: str) -> str:
+    """The command, the tables, and how to read them."""
+    tables = suite["tables"]
     notes = dict.fromkeys(note for table in tables for note in table["notes"])
-    if notes:
-        parts.append(" ".join(map(sentence, notes)))
-    if has_figure:
-        parts.append(f"![{section.alt}]({_FIGURES}/{name}.svg)")
-    parts.append(section.after(tables))
-    return [part for part in parts if part]
+    parts = [f"```bash\n{suite['command']}\n```", where, *map(as_markdown, tables)]
+    return "\n\n".join(filter(None, [*parts, " ".join(map(sentence, notes))]))
 
 
 if __name__ == "__main__":

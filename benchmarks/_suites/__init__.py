@@ -6,14 +6,12 @@ from typing import Any
 from .._settings import Settings
 from .._tables import Table
 from ._compile import compile_times
+from ._contests import layer, solve, train
 from ._engines import engines
-from ._layer import layer
 from ._memory import memory
 from ._noise import noise
 from ._scaling import scaling
-from ._solve import solve
 from ._solvers import solvers
-from ._train import train
 from ._wires import wires
 
 Suite = Callable[[Settings, dict[str, Any]], list[Table]]

@@ -14,8 +14,8 @@ from eqx_qdeq import AddInjection, circuits, PauliZ, QDEQClassifier, QuantumCell
 from eqx_qdeq.training import Dataset, fit, Split
 
 from .._contest import contest
-from .._noise_peers import noise_model, noisy_peers, our_noisy_layer
-from .._peers import Layer, our_layer
+from .._noise_peers import noise_model, NOISY_PEERS, our_noisy_layer
+from .._peers import available, Layer, our_layer
 from .._problems import batched_loss, OURS, paper, problem
 from .._settings import Settings
 from .._tables import rounded, Table
@@ -53,7 +53,7 @@ def _cell(settings: Settings, rates: dict[str, Any]) -> Table:
         return lax.fori_loop(0, _STEPS, lambda _, w: fn(w), jnp.zeros(n, x.dtype))
 
     functions = {OURS: ours}
-    for name, layer in noisy_peers(p.circuit, settings.peers).items():
+    for name, layer in available(p.circuit, settings.peers, NOISY_PEERS).items():
         if name != "pennylane":  # its channels compile for minutes inside a loop
             step = lambda angles, w, x, layer=layer: layer(angles, injection(w, x))
             functions[name] = _iterated(step, n)  # pyright: ignore
@@ -72,7 +72,7 @@ def _density(settings: Settings, rates: dict[str, Any]) -> Table:
     n = 4 if settings.smoke else 8
     p = problem(circuits.hardware_efficient(n, 2), 1)
     layers = {OURS: our_noisy_layer(p.circuit, engine="density", batch=1)}
-    layers |= noisy_peers(p.circuit, settings.peers)
+    layers |= available(p.circuit, settings.peers, NOISY_PEERS)
     functions = {name: jax.value_and_grad(batched_loss(run)) for name, run in layers.items()}
     table, _ = contest(
         functions, (p.angles, p.x), seconds=settings.seconds, atol=1e-4, sgemm=rates["sgemm_gflops"]

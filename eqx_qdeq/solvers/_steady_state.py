@@ -114,7 +114,9 @@ class SteadyState(AbstractResidualSolver):
         ode_solver, controller = self._parts(at.y.dtype)
         term, t0 = _flow(at.f), jnp.zeros_like(memory.dt)
         if isinstance(ode_solver, diffrax.AbstractImplicitSolver):
-            finder = _DownToRounding(ode_solver.root_finder, _rounding(term, at.y))
+            finder = _DownToRounding(  # pyright: ignore[reportCallIssue]
+                ode_solver.root_finder, _rounding(term, at.y)
+            )
             ode_solver = eqx.tree_at(lambda s: s.root_finder, ode_solver, finder)
         new, error, _, ode_state, _ = ode_solver.step(
             term, t0, memory.dt, at.y, None, memory.ode_state, made_jump=False

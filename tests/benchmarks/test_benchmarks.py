@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 
 import jax
@@ -13,9 +14,8 @@ import pytest
 from benchmarks import __main__ as run, report
 from benchmarks._figures import FIGURES
 from benchmarks._maps import quantum
-from benchmarks._peers import ours
+from benchmarks._peers import ours, PEERS
 from benchmarks._problems import paper
-from benchmarks._prose import SECTIONS
 from benchmarks._settings import SMOKE
 from benchmarks._suites import SUITES
 from benchmarks._tables import as_markdown, load, save, show
@@ -25,6 +25,8 @@ from eqx_qdeq import AddInjection
 pytestmark = pytest.mark.usefixtures("once")
 
 QUICK = ("layer", "solve", "train")
+ROOT = Path(__file__).parents[2]
+PAGE, RESULTS = ROOT / "docs" / "benchmarks.md", ROOT / "benchmarks" / "results.json"
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,7 @@ def test_results(results: Path) -> None:
 def test_page(results: Path, tmp_path: Path) -> None:
     report.main(results, tmp_path)
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
+    assert "<!-- begin: wires -->\n\n*(not run)*\n" in page
     for suite in load(results).values():
         assert suite["command"] in page
         for table in suite["tables"]:
@@ -85,11 +88,10 @@ def test_page(results: Path, tmp_path: Path) -> None:
                 numbers = [row[key] for key in row if key != "name"]
                 assert all(f" {show(number)} " in line for number in numbers)
     assert "| 617 |" in page and "python -m elsewhere" in page
-    assert SECTIONS["wires"].heading not in page  # was not run
-    figures = re.findall(r"!\[.+\]\((.+)\)", page)
-    assert len(figures) == 4
+    figures = [*(tmp_path / "figures" / "benchmarks").iterdir()]
+    assert sorted(figure.stem for figure in figures) == sorted([*QUICK, "memory"])
     for figure in figures:
-        assert (tmp_path / figure).read_text(encoding="utf-8").endswith("</svg>\n")
+        assert figure.read_text(encoding="utf-8").endswith("</svg>\n")
 
 
 @pytest.mark.parametrize("library", ["jaxopt", "torchdeq"])
@@ -113,7 +115,7 @@ def test_solvers_of_other_libraries(library: str, tmp_path: Path) -> None:
     save(tmp_path / "results.json", {"solvers": suite})
     report.main(tmp_path / "results.json", tmp_path)
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
-    assert "With fewer evaluations than eqx-qdeq by the same method" in page
+    assert all(as_markdown(table) in page for table in tables)
     assert (tmp_path / "figures/benchmarks/solvers.svg").exists()
 
 
@@ -129,18 +131,79 @@ def test_the_quantum_map_is_the_cell() -> None:
     np.testing.assert_allclose(f.residual(np.asarray(y)), gap, atol=2e-5)
 
 
+def _findings(page: str) -> dict[str, tuple[str, str]]:
+    """For every suite of the page, what is filled in and what is written by hand behind it."""
+    found = {}
+    marked = re.compile(r"<!-- begin: (\w+) -->(.*?)<!-- end -->(.*?)(?=^## |\Z)", re.M | re.S)
+    for name, filled, behind in marked.findall(page):
+        figure, _, words = behind.strip().partition("\n\n")
+        if name in SUITES:
+            assert re.fullmatch(rf"!\[.+\]\(figures/benchmarks/{name}\.svg\)", figure)
+            found[name] = filled, words
+    return found
+
+
+def _numbers(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)", text))
+
+
 def test_every_suite_has_words_and_a_figure() -> None:
-    assert set(SUITES) == set(SECTIONS) == set(FIGURES)
+    findings = _findings(PAGE.read_text(encoding="utf-8"))
+    assert set(SUITES) == set(findings) == set(FIGURES)
+    assert all(words.endswith(".") for _, words in findings.values())
 
 
 def test_the_committed_page_is_that_of_the_results(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    report.main(root / "benchmarks" / "results.json", tmp_path)
+    shutil.copy(PAGE, tmp_path)
+    report.main(RESULTS, tmp_path)
     for written in [path for path in tmp_path.rglob("*.*") if path.is_file()]:
-        committed = root / "docs" / written.relative_to(tmp_path)
+        committed = PAGE.parent / written.relative_to(tmp_path)
         assert committed.exists(), "run `python -m benchmarks.report`"
         if committed.suffix == ".md":
             assert committed.read_text("utf-8") == written.read_text("utf-8")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_numbers_in_the_words_are_in_the_tables(suite: str) -> None:
+    """Or another run would leave the words as they were."""
+    tables, words = _findings(PAGE.read_text(encoding="utf-8"))[suite]
+    assert _numbers(words)
+    assert not _numbers(words) - _numbers(tables), "read the words again"
+
+
+def test_the_words_name_every_peer_that_does_better() -> None:
+    """And the fastest one."""
+    findings = _findings(PAGE.read_text(encoding="utf-8"))
+    for suite, found in load(RESULTS).items():
+        said = _numbers(findings[suite][1])
+        for table in found["tables"]:
+            rows = {row["name"]: row for row in table["rows"] if "ratio" in row}
+            peers = {name: row for name, row in rows.items() if not name.startswith("eqx-qdeq")}
+            if suite == "solvers":
+                for name, row in peers.items():
+                    mine = rows[f"eqx-qdeq: {name.rpartition(': ')[2]}"]
+                    for key in ("median_ms", "evaluations"):
+                        if row["solved"] == 100 and row[key] < mine[key]:
+                            assert {show(row[key]), show(mine[key])} <= said
+            elif "eqx-qdeq" in rows and peers:
+                ratios = [row["ratio"] for row in peers.values()]
+                better = [ratio for ratio in ratios if ratio < 1]
+                assert {show(ratio) for ratio in (min(ratios), *better)} <= said
+
+
+def test_the_readme_has_the_numbers_of_a_training_step() -> None:
+    readme = " ".join((PAGE.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    small, large = (
+        {row["name"]: row for row in table["rows"]} for table in load(RESULTS)["train"]["tables"]
+    )
+    ratios = {name: (small[name]["ratio"], large[name]["ratio"]) for name in small if name in PEERS}
+    fastest = min(ratios, key=lambda name: ratios[name][0])
+    assert fastest == min(ratios, key=lambda name: ratios[name][1])
+    ours = [rows["eqx-qdeq"]["median_ms"] for rows in (small, large)]
+    qujax, other = ratios["qujax"], ratios[fastest]
+    assert f"about {ours[0]:.1g} ms at 4 qubits and {ours[1]:.2g} ms at 10" in readme
+    assert f": {qujax[0]:.2g} and {qujax[1]:.2g} times less than with qujax's" in readme
+    assert f"and {other[0]:.2g} and {other[1]:.2g} times less than with the fastest" in readme
 
 
 def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:

@@ -1,0 +1,19 @@
+"""The studies behind the numbers in the docs, and what they share: see README.md."""
+
+from ._report import (
+    DOCS as DOCS,
+    fill_page as fill_page,
+    markdown as markdown,
+    save_figure as save_figure,
+    tidy as tidy,
+)
+from ._results import (
+    load_records as load_records,
+    Off as Off,
+    progress as progress,
+    Record as Record,
+    require_records as require_records,
+    rounded as rounded,
+    save_record as save_record,
+    to_do as to_do,
+)

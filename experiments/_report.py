@@ -1,0 +1,57 @@
+"""Tables and figures of a study, into its page in the docs."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+_BEGIN, _END = "<!-- begin: {} -->", "<!-- end -->"
+
+
+def markdown(
+    header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1, *, spaced: bool = False
+) -> str:
+    """A table whose first columns are words, and the others numbers."""
+    rows = list(rows)
+    if not rows:
+        return "*(not run)*"
+    pad = " " if spaced else ""
+    rules = [f"{pad}---{pad}"] * words + [f"{pad}---:{pad}"] * (len(header) - words)
+    lines = ["| " + " | ".join(row) + " |" for row in (header, *rows)]
+    return "\n".join([lines[0], "|" + "|".join(rules) + "|", *lines[1:]])
+
+
+def fill_page(page: Path, texts: Mapping[str, str]) -> None:
+    """Puts every text between its two marks in a page; what is written around them stays.
+
+    A page that is not there is made of marks alone. One that is there may do without a text.
+    """
+    new = not page.exists()
+    old = "" if new else page.read_text(encoding="utf-8")
+    for name, text in texts.items():
+        begin = _BEGIN.format(name)
+        if new:
+            old += f"{begin}\n{_END}\n\n"
+        marked = re.escape(begin) + r".*?" + re.escape(_END)
+        whole = f"{begin}\n\n{text}\n\n{_END}"
+        old = re.sub(marked, lambda _, whole=whole: whole, old, count=1, flags=re.DOTALL)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(old, encoding="utf-8")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """As SVG; the same figure is the same file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def tidy(ax: Axes) -> None:
+    """A pale grid, and no frame where there are no ticks."""
+    ax.grid(color="#e5e5e5", linewidth=0.6)
+    ax.spines[["top", "right"]].set_visible(False)

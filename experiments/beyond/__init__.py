@@ -1,0 +1,1 @@
+"""Our recipes on the paper's tasks."""

@@ -1,0 +1,1 @@
+"""Two tasks whose answer at a node stands arbitrarily far away."""

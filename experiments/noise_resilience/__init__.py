@@ -1,0 +1,1 @@
+"""What noise, shots and mitigation do to trained models."""
