@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..circuits._separate import one_angle_each
+from ..circuits import one_angle_each
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
 from ..layers import QuantumLayer, with_fields
 from ..measurements import AbstractMeasurement

@@ -17,8 +17,7 @@ import numpy as np
 import qujax
 from jaxtyping import Array, Complex, Float
 
-from ..circuits import Circuit, GATES
-from ..circuits._gates import Unitary
+from ..circuits import Circuit, GATES, Unitary
 
 _IMPORT = "from jax import numpy as jnp"
 
