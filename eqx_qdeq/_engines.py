@@ -21,6 +21,7 @@ from .simulate import (
     best_block_size,
     Cost,
     gate_propagator,
+    Gradient,
     make_plan,
     matrix_propagator,
     Plan,
@@ -28,7 +29,6 @@ from .simulate import (
     product_cost,
     this_machine,
 )
-from .simulate._run import Gradient
 
 Engine = Literal["auto", "statevector", "operator", "heisenberg", "density", "trajectories"]
 ENGINES = ("auto", "statevector", "operator", "heisenberg")  # of noiseless circuits

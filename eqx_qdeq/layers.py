@@ -17,8 +17,7 @@ from .circuits import Circuit
 from .encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
 from .measurements import AbstractMeasurement
 from .noise import NoiseModel
-from .simulate import AbstractPropagator
-from .simulate._run import Gradient, GRADIENTS
+from .simulate import AbstractPropagator, Gradient, GRADIENTS
 
 
 class QuantumLayer(eqx.Module):
