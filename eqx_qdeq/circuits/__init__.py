@@ -1,9 +1,11 @@
 """What a circuit is: gates on wires with parameter indices."""
 
-from ._circuit import Circuit as Circuit
-from ._gates import GateInfo as GateInfo, GATES as GATES
-from ._resources import Resources as Resources
-from ._separate import one_angle_each
+# With an alias: for users. Without one: what other folders of the package and tests share.
+from ._checks import check_lists, check_n_qubits
+from ._circuit import Circuit as Circuit, one_angle_each
+from ._describe import Resources as Resources
+from ._gates import GateInfo as GateInfo, GATES as GATES, InUnitsOfPi, Unitary
+from ._openqasm_write import DEFINITIONS
 from ._templates import (
     basic_entangler as basic_entangler,
     brickwork as brickwork,

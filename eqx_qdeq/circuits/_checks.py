@@ -9,52 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from ._gates import Adjoint, Gate, GATES, Unitary, ZZMAX_INVERSE
+from ._gates import Gate, gate_name, GateInfo, GATES, Operation, Slot, Unitary
 
 # What the same gates are called elsewhere, for the hint in an error.
-_ELSEWHERE = {
-    "cnot": "CX",
-    "cp": "CU1",
-    "controlledphaseshift": "CU1",
-    "ecr": "ECR",
-    "fredkin": "CSWAP",
-    "hadamard": "H",
-    "identity": "I",
-    "isingxx": "XXPhase",
-    "isingxy": "ISWAP",
-    "isingyy": "YYPhase",
-    "isingzz": "ZZPhase",
-    "p": "U1",
-    "paulix": "X",
-    "pauliy": "Y",
-    "pauliz": "Z",
-    "phase": "U1",
-    "phaseshift": "U1",
-    "rxx": "XXPhase",
-    "ryy": "YYPhase",
-    "rzz": "ZZPhase",
-    "sqrtx": "SX",
-    "toffoli": "CCX",
-    "u": "U3",
-}
-
-Ints = tuple[int, ...]
-Floats = tuple[float, ...]
+_ELSEWHERE = dict(
+    pair.split(":")
+    for pair in (
+        "cnot:CX cp:CU1 controlledphaseshift:CU1 ecr:ECR fredkin:CSWAP hadamard:H identity:I "
+        "isingxx:XXPhase isingxy:ISWAP isingyy:YYPhase isingzz:ZZPhase p:U1 paulix:X pauliy:Y "
+        "pauliz:Z phase:U1 phaseshift:U1 rxx:XXPhase ryy:YYPhase rzz:ZZPhase sqrtx:SX "
+        "toffoli:CCX u:U3"
+    ).split()
+)
 
 
-def gate_name(gate: Any) -> str:
-    """A short name for any gate."""
-    if isinstance(gate, str):
-        return gate
-    if isinstance(gate, Adjoint):
-        return f"{gate_name(gate.gate)}†"
-    if isinstance(gate, Unitary) and gate == ZZMAX_INVERSE:
-        return "ZZMax†"
-    if isinstance(gate, Unitary) or hasattr(gate, "__array__"):
-        return "unitary"
-    if callable(getattr(gate, "gate", None)):  # a wrapper of ours around a function
-        return gate_name(gate.gate)
-    return getattr(gate, "__name__", type(gate).__name__)
+def check_circuit(n_qubits: Any, **lists: Any) -> tuple[tuple[Operation, ...], int]:
+    """The operations of a circuit and its number of wires.
+
+    **Raises:** `TypeError` or `ValueError`, which says where in the circuit the mistake is.
+    """
+    columns = check_lists(lists)
+    n_qubits = check_n_qubits(n_qubits, columns["wires"])
+    absent = (None,) * len(columns["gates"])
+    rows = zip(*(columns.get(name, absent) for name in lists), strict=True)
+    operations = tuple(_operation(g, n_qubits, *row) for g, row in enumerate(rows))
+    _check_indices(operations)
+    return operations, n_qubits
 
 
 def check_lists(lists: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -82,46 +62,45 @@ def check_n_qubits(n_qubits: Any, wires: Sequence[Any]) -> int:
             return 1 + max(0, *map(operator.index, used), 0)
         except TypeError:
             return 1  # some wire is no integer: its gate's check says so
-    if isinstance(n_qubits, bool) or not hasattr(n_qubits, "__index__"):
-        raise TypeError(f"`n_qubits` must be a positive integer; got {n_qubits!r}.")
-    if n_qubits < 1:
-        raise ValueError(f"`n_qubits` must be a positive integer; got {n_qubits!r}.")
+    is_integer = hasattr(n_qubits, "__index__") and not isinstance(n_qubits, bool)
+    if not is_integer or n_qubits < 1:
+        error = ValueError if is_integer else TypeError
+        raise error(f"`n_qubits` must be a positive integer; got {n_qubits!r}.")
     return operator.index(n_qubits)
 
 
-def check_gate(
+def _operation(
     position: int, n_qubits: int, gate: Any, wires: Any, params: Any, scales: Any, offsets: Any
-) -> tuple[Gate, Ints, Ints, Floats, Floats]:
-    """One gate with its wires, parameters, scales and offsets, in their final form.
-
-    **Raises:** `TypeError` or `ValueError`, which says where in the circuit the gate is.
-    """
+) -> Operation:
+    """One gate in its final form; errors say where in the circuit it is."""
     try:
         gate = _gate(gate)
         wires = _wires(gate, wires, n_qubits)
-        params = _params(gate, params)
-        scales = _floats("scales", scales, len(params), 1.0)
-        offsets = _floats("offsets", offsets, len(params), 0.0)
+        slots = _slots(gate, params, scales, offsets)
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         shown = tuple(wires) if isinstance(wires, list | tuple | np.ndarray) else wires
         where = f"gate {position} ({gate_name(gate)!r} on wires {shown})"
         raise kind(f"{where}: {error}") from None
-    return gate, wires, params, scales, offsets
+    return Operation(gate, wires, slots)
 
 
-def check_indices(gates: Sequence[Gate], wires: Sequence[Ints], params: Sequence[Ints]) -> int:
-    """The number of parameters: indices 0, 1, … without gaps."""
-    used = {p for ps in params for p in ps}
-    missing = sorted(set(range(max(used, default=-1) + 1)) - used)
+def _check_indices(operations: Sequence[Operation]) -> None:
+    """Parameter indices are 0, 1, … without gaps."""
+    used = {index for operation in operations for index, _, _ in operation.slots}
+    largest = max(used, default=-1)
+    missing = sorted(set(range(largest + 1)) - used)
     if missing:
-        g = next(g for g, ps in enumerate(params) if max(used) in ps)
+        g, (gate, wires, _) = next(
+            (g, operation)
+            for g, operation in enumerate(operations)
+            if any(index == largest for index, _, _ in operation.slots)
+        )
         shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise ValueError(
-            f"gate {g} ({gate_name(gates[g])!r} on wires {wires[g]}): uses parameter {max(used)}, "
+            f"gate {g} ({gate_name(gate)!r} on wires {wires}): uses parameter {largest}, "
             f"but no gate uses {shown}. Parameter indices are 0, 1, … without gaps."
         )
-    return len(used)
 
 
 def _gate(gate: Any) -> Gate:
@@ -150,14 +129,20 @@ def _gate(gate: Any) -> Gate:
 
 def _hint(name: str) -> str:
     lower = {known.lower(): known for known in GATES}
-    if name.lower() in _ELSEWHERE:
-        return f" Did you mean {_ELSEWHERE[name.lower()]!r}?"
     close = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f" Did you mean {lower[close[0]]!r}?" if close else ""
+    meant = _ELSEWHERE.get(name.lower()) or "".join(lower[match] for match in close)
+    return f" Did you mean {meant!r}?" if meant else ""
 
 
-def _wires(gate: Gate, wires: Any, n_qubits: int) -> Ints:
-    wires = _integers("wires", wires)
+def _size(gate: Gate) -> GateInfo | None:
+    """The wires and angles of a gate, unless it is a function."""
+    if isinstance(gate, str):
+        return GATES[gate]
+    return GateInfo(gate.n_wires, 0) if isinstance(gate, Unitary) else None
+
+
+def _wires(gate: Gate, values: Any, n_qubits: int) -> tuple[int, ...]:
+    wires = _integers("wires", values)
     if not wires:
         raise ValueError("a gate acts on at least one wire.")
     for wire in wires:
@@ -166,58 +151,52 @@ def _wires(gate: Gate, wires: Any, n_qubits: int) -> Ints:
             raise ValueError(f"wire {wire} is out of range; the circuit has {has}.")
     if len(set(wires)) < len(wires):
         raise ValueError("the wires of a gate must differ.")
-    expected = GATES[gate].n_wires if isinstance(gate, str) else getattr(gate, "n_wires", None)
-    if isinstance(gate, str | Unitary) and len(wires) != expected:
-        raise ValueError(f"the gate acts on {_count(expected, 'wire')}; got {len(wires)}.")
+    size = _size(gate)
+    if size is not None and len(wires) != size.n_wires:
+        raise ValueError(f"the gate acts on {_count(size.n_wires, 'wire')}; got {len(wires)}.")
     return wires
 
 
-def _params(gate: Gate, params: Any) -> Ints:
-    params = () if params is None else _integers("params", params)
-    if any(p < 0 for p in params):
-        raise ValueError(f"parameter indices start at 0; got {params}.")
-    if isinstance(gate, str):
-        expected = GATES[gate].n_params
-    elif isinstance(gate, Unitary):
-        expected = 0
-    else:
-        return _params_of_function(gate, params)
-    if len(params) != expected:
-        raise ValueError(f"the gate takes {_count(expected, 'parameter')}; got {len(params)}.")
-    return params
+def _slots(gate: Gate, params: Any, scales: Any, offsets: Any) -> tuple[Slot, ...]:
+    indices = () if params is None else _integers("params", params)
+    if any(index < 0 for index in indices):
+        raise ValueError(f"parameter indices start at 0; got {indices}.")
+    size = _size(gate)
+    if size is not None and len(indices) != size.n_params:
+        needed = _count(size.n_params, "parameter")
+        raise ValueError(f"the gate takes {needed}; got {len(indices)}.")
+    if size is None:
+        _check_call(gate, indices)  # pyright: ignore[reportArgumentType]
+    n = len(indices)
+    numbers = _floats("scales", scales, n, 1.0), _floats("offsets", offsets, n, 0.0)
+    return tuple(zip(indices, *numbers, strict=True))
 
 
-def _params_of_function(gate: Callable, params: Ints) -> Ints:
+def _check_call(function: Callable, angles: tuple[int, ...]) -> None:
     try:
-        inspect.signature(gate).bind(*params)
+        inspect.signature(function).bind(*angles)
     except TypeError as error:
-        took = _count(len(params), "angle")
+        took = _count(len(angles), "angle")
         raise ValueError(f"the function cannot be called with {took}: {error}.") from None
     except ValueError:
         pass  # no signature to be found, e.g. of a built-in
-    return params
 
 
-def _integers(what: str, values: Any) -> Ints:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"`{what}` must be a list of integers; got {values!r}.")
+def _integers(what: str, values: Any) -> tuple[int, ...]:
     out = []
-    for value in values:
+    for value in _list(what, "integers", values):
         try:
-            if isinstance(value, bool):
-                raise TypeError
-            out.append(operator.index(value))
+            # True has an index, 1, but is no wire.
+            out.append(operator.index(None if isinstance(value, bool) else value))
         except TypeError:
             raise TypeError(f"`{what}` must be integers; got {value!r}.") from None
     return tuple(out)
 
 
-def _floats(what: str, values: Any, n: int, default: float) -> Floats:
+def _floats(what: str, values: Any, n: int, default: float) -> tuple[float, ...]:
     if values is None:
         return (default,) * n
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"`{what}` must be a list of numbers; got {values!r}.")
-    out = tuple(float(value) for value in values)
+    out = tuple(map(float, _list(what, "numbers", values)))
     if len(out) != n:
         raise ValueError(
             f"`{what}` needs one number for each of its {_count(n, 'parameter')}; got {len(out)}."
@@ -227,5 +206,11 @@ def _floats(what: str, values: Any, n: int, default: float) -> Floats:
     return out
 
 
-def _count(n: Any, what: str) -> str:
+def _list(what: str, of: str, values: Any) -> Iterable[Any]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"`{what}` must be a list of {of}; got {values!r}.")
+    return values
+
+
+def _count(n: int, what: str) -> str:
     return f"{n} {what}{'' if n == 1 else 's'}"

@@ -1,15 +1,17 @@
 """Circuit: gates on wires, with parameter indices. No angles; those belong to a layer."""
 
-from collections.abc import Iterable
-from typing import Any
+import functools as ft
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _checks as checks, _convert as convert
-from ._draw import draw
-from ._gates import Gate, invert
-from ._openqasm import write_openqasm
-from ._resources import count_resources, Resources
+from ._checks import check_circuit, check_lists
+from ._describe import count_resources, draw, Resources
+from ._gates import from_plain, from_qujax, Gate, invert, Operation, to_plain, to_qujax
+from ._openqasm_read import read_openqasm
+from ._openqasm_write import write_openqasm
 
 Half = tuple["Circuit", tuple[int, ...]]
 
@@ -46,20 +48,8 @@ class Circuit:
     offsets: tuple[tuple[float, ...], ...]
     n_qubits: int
     n_params: int
-    _hash: int
-    _repetition: "tuple[Circuit, int] | None"
-
-    __slots__ = (
-        "_hash",
-        "_repetition",
-        "gates",
-        "n_params",
-        "n_qubits",
-        "offsets",
-        "params",
-        "scales",
-        "wires",
-    )
+    _operations: tuple[Operation, ...]
+    _key: tuple[int, int, tuple[Operation, ...]]
 
     def __init__(
         self,
@@ -71,26 +61,37 @@ class Circuit:
         scales: Iterable[Any] | None = None,
         offsets: Iterable[Any] | None = None,
     ):
-        lists = checks.check_lists(
-            {"gates": gates, "wires": wires, "params": params, "scales": scales, "offsets": offsets}
+        checked = check_circuit(
+            n_qubits, gates=gates, wires=wires, params=params, scales=scales, offsets=offsets
         )
-        n_qubits = checks.check_n_qubits(n_qubits, lists["wires"])
-        absent = (None,) * len(lists["gates"])
-        rows = zip(
-            lists["gates"],
-            lists["wires"],
-            lists["params"],
-            lists.get("scales", absent),
-            lists.get("offsets", absent),
-            strict=True,
+        self._set(*checked)
+
+    def _set(self, operations: tuple[Operation, ...], n_qubits: int) -> None:
+        none = ((), (), ())
+        columns = lambda rows: zip(*rows, strict=True) if rows else none
+        gates, wires, slots = columns(operations)
+        params, scales, offsets = columns([columns(row) for row in slots])
+        vars(self).update(
+            gates=gates,
+            wires=wires,
+            params=params,
+            scales=scales,
+            offsets=offsets,
+            n_qubits=n_qubits,
+            n_params=1 + max((p for ps in params for p in ps), default=-1),
+            _operations=operations,
+            # A circuit is a static field of every layer, so JAX hashes and compares it at every
+            # call: by a hash that is computed once, and by identity first. (That, the message of
+            # `__setattr__` and checked arguments are all that a frozen dataclass would give.)
+            _key=(hash((operations, n_qubits)), n_qubits, operations),
         )
-        checked = [checks.check_gate(g, n_qubits, *row) for g, row in enumerate(rows)]
-        columns = tuple(zip(*checked, strict=True)) if checked else ((),) * 5
-        n_params = checks.check_indices(*columns[:3])
-        fields = (*columns, n_qubits, n_params, hash((columns, n_qubits)), None)
-        names = ("gates", "wires", "params", "scales", "offsets", "n_qubits", "n_params")
-        for name, value in zip((*names, "_hash", "_repetition"), fields, strict=True):
-            object.__setattr__(self, name, value)
+
+    @staticmethod
+    def _of(operations: Iterable[Operation], n_qubits: int) -> "Circuit":
+        # What comes from a circuit, or from a reader that has checked it, is not checked again.
+        circuit = object.__new__(Circuit)
+        circuit._set(tuple(operations), n_qubits)
+        return circuit
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("circuits are immutable; make a new one.")
@@ -100,10 +101,7 @@ class Circuit:
 
     # Pickled by what defines it: hashes of strings differ between processes.
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, self._key()
-
-    def _key(self) -> tuple[Any, ...]:
-        return self.gates, self.wires, self.params, self.scales, self.offsets, self.n_qubits
+        return Circuit._of, (self._operations, self.n_qubits)
 
     def __len__(self) -> int:
         return len(self.gates)
@@ -113,14 +111,14 @@ class Circuit:
         return True
 
     def __hash__(self) -> int:
-        return self._hash
+        return self._key[0]
 
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
         if not isinstance(other, Circuit):
             return NotImplemented
-        return self._hash == other._hash and self._key() == other._key()
+        return self._key == other._key
 
     def __repr__(self) -> str:
         return f"<Circuit: {self.n_qubits} wires, {len(self)} gates, {self.n_params} parameters>"
@@ -132,14 +130,8 @@ class Circuit:
         """
         if not isinstance(other, Circuit):
             return NotImplemented
-        return Circuit(
-            self.gates + other.gates,
-            self.wires + other.wires,
-            self.params + tuple(tuple(p + self.n_params for p in ps) for ps in other.params),
-            max(self.n_qubits, other.n_qubits),
-            scales=self.scales + other.scales,
-            offsets=self.offsets + other.offsets,
-        )
+        behind = _renumbered(other._operations, lambda p: p + self.n_params)
+        return Circuit._of(self._operations + behind, max(self.n_qubits, other.n_qubits))
 
     def repeat(self, k: int, tied: bool = False) -> "Circuit":
         """This circuit `k` times in a row.
@@ -155,28 +147,12 @@ class Circuit:
         if k < 1:
             raise ValueError(f"`k` must be at least 1; got {k}.")
         step = 0 if tied else self.n_params
-        return Circuit(
-            self.gates * k,
-            self.wires * k,
-            tuple(tuple(p + i * step for p in ps) for i in range(k) for ps in self.params),
-            self.n_qubits,
-            scales=self.scales * k,
-            offsets=self.offsets * k,
-        )
+        parts = [_renumbered(self._operations, lambda p, i=i: p + i * step) for i in range(k)]
+        return Circuit._of(itertools.chain(*parts), self.n_qubits)
 
     def inverse(self) -> "Circuit":
         """The circuit that undoes this one when it gets the same angles."""
-        gates, params, scales, offsets = [], [], [], []
-        for g in reversed(range(len(self))):
-            slots = tuple(zip(self.params[g], self.scales[g], self.offsets[g], strict=True))
-            gate, slots = invert(self.gates[g], slots)
-            gates.append(gate)
-            params.append(tuple(slot[0] for slot in slots))
-            scales.append(tuple(slot[1] for slot in slots))
-            offsets.append(tuple(slot[2] for slot in slots))
-        return Circuit(
-            gates, self.wires[::-1], params, self.n_qubits, scales=scales, offsets=offsets
-        )
+        return Circuit._of(map(invert, reversed(self._operations)), self.n_qubits)
 
     def split(self, position: int) -> tuple[Half, Half]:
         """The gates before `position`, and those from `position` on, as two circuits.
@@ -199,15 +175,8 @@ class Circuit:
     def _part(self, start: int, stop: int) -> Half:
         used = sorted({p for ps in self.params[start:stop] for p in ps})
         number = {p: i for i, p in enumerate(used)}
-        part = Circuit(
-            self.gates[start:stop],
-            self.wires[start:stop],
-            [tuple(number[p] for p in ps) for ps in self.params[start:stop]],
-            self.n_qubits,
-            scales=self.scales[start:stop],
-            offsets=self.offsets[start:stop],
-        )
-        return part, tuple(used)
+        part = _renumbered(self._operations[start:stop], number.__getitem__)
+        return Circuit._of(part, self.n_qubits), tuple(used)
 
     def repetition(self) -> "tuple[Circuit, int]":
         """The shortest circuit of which this one is the untied repetition, and how often.
@@ -217,16 +186,16 @@ class Circuit:
         `(block, k)` with `block.repeat(k) == circuit`; `(circuit, 1)` if nothing is repeated. Found
         once and kept.
         """
-        if self._repetition is None:
-            object.__setattr__(self, "_repetition", self._find_repetition())
-        assert self._repetition is not None
         return self._repetition
 
-    def _find_repetition(self) -> "tuple[Circuit, int]":
+    @ft.cached_property
+    def _repetition(self) -> "tuple[Circuit, int]":
         n = len(self)
-        lists = (self.gates, self.wires, self.scales, self.offsets)
+        # Most lengths are ruled out by what does not change from one repetition to the next: all
+        # but the numbers of the parameters.
+        fixed = _renumbered(self._operations, lambda p: 0)
         for period in (d for d in range(1, n // 2 + 1) if n % d == 0):
-            if all(values[period:] == values[:-period] for values in lists):
+            if fixed[period:] == fixed[:-period]:
                 block = self._part(0, period)[0]
                 if block.repeat(n // period) == self:
                     return block, n // period
@@ -251,11 +220,11 @@ class Circuit:
 
         - `width`: lines are broken before they get longer than this many characters.
         """
-        return draw(self, width)
+        return draw(self._operations, self.n_qubits, width)
 
     def resources(self) -> Resources:
         """What the circuit costs: counts of gates, depth. Print it for a table."""
-        return count_resources(self)
+        return count_resources(self._operations, self.n_qubits, self.n_params)
 
     def to_openqasm(self, angles: Any = None) -> str:
         """The circuit in OpenQASM 3; `q[i]` is wire i.
@@ -275,7 +244,7 @@ class Circuit:
 
         **Raises:** `ValueError` if a gate is an array or a function, or `angles` don't fit.
         """
-        return write_openqasm(self, angles)
+        return write_openqasm(self._operations, self.n_qubits, self.n_params, angles)
 
     @staticmethod
     def from_openqasm(text: str) -> "tuple[Circuit, np.ndarray]":
@@ -294,9 +263,8 @@ class Circuit:
 
         **Raises:** `ValueError`, which says in which line.
         """
-        from ._openqasm_read import read_openqasm  # makes a Circuit, so it imports this module
-
-        return read_openqasm(text)
+        operations, n_qubits, angles = read_openqasm(text)
+        return Circuit._of(operations, n_qubits), angles
 
     def to_dict(self) -> dict[str, Any]:
         """The circuit as lists, numbers and strings, e.g. for JSON.
@@ -304,7 +272,7 @@ class Circuit:
         **Raises:** `TypeError` if a gate is a function, which cannot be written down.
         """
         return {
-            "gates": [convert.to_plain(g, gate) for g, gate in enumerate(self.gates)],
+            "gates": [to_plain(g, gate) for g, gate in enumerate(self.gates)],
             "wires": [list(ws) for ws in self.wires],
             "params": [list(ps) for ps in self.params],
             "scales": [list(vs) for vs in self.scales],
@@ -316,7 +284,7 @@ class Circuit:
     def from_dict(data: dict[str, Any]) -> "Circuit":
         """The circuit that [`eqx_qdeq.Circuit.to_dict`][] wrote."""
         data = dict(data)
-        gates = [convert.from_plain(gate) for gate in data.pop("gates")]
+        gates = [from_plain(gate) for gate in data.pop("gates")]
         return Circuit(gates, data.pop("wires"), data.pop("params"), **data)
 
     @staticmethod
@@ -331,10 +299,9 @@ class Circuit:
         The arguments are those of `qujax.get_params_to_statetensor_func`. Functions among the
         gates are still called with angles in units of π, as qujax does.
         """
-        lists = checks.check_lists({"gates": gates, "wires": wires, "params": params})
-        known = []
-        for gate, ps in zip(lists["gates"], lists["params"], strict=True):
-            known.append(convert.from_qujax(gate, 0 if ps is None else len(ps)))
+        lists = check_lists({"gates": gates, "wires": wires, "params": params})
+        pairs = zip(lists["gates"], lists["params"], strict=True)
+        known = [from_qujax(gate, 0 if ps is None else len(ps)) for gate, ps in pairs]
         gates, scales, offsets = zip(*known, strict=True) if known else ((), (), ())
         return Circuit(
             gates, lists["wires"], lists["params"], n_qubits, scales=scales, offsets=offsets
@@ -346,10 +313,7 @@ class Circuit:
         qujax measures angles in units of π: call its functions with `angles / π`. Gates whose
         angles are scaled or shifted become functions of qujax's angles.
         """
-        gates = [
-            convert.to_qujax(gate, scales, offsets)
-            for gate, scales, offsets in zip(self.gates, self.scales, self.offsets, strict=True)
-        ]
+        gates = [to_qujax(operation) for operation in self._operations]
         return gates, [list(ws) for ws in self.wires], [list(ps) for ps in self.params]
 
 
@@ -369,7 +333,38 @@ Circuit.__init__.__doc__ = """**Arguments:**
 """
 
 
-def _rebuild(
-    gates: Any, wires: Any, params: Any, scales: Any, offsets: Any, n_qubits: int
-) -> Circuit:
-    return Circuit(gates, wires, params, n_qubits, scales=scales, offsets=offsets)
+def _renumbered(
+    operations: Sequence[Operation], number: Callable[[int], int]
+) -> tuple[Operation, ...]:
+    """The operations with other numbers for their parameters."""
+    return tuple(
+        Operation(gate, wires, tuple((number(p), scale, offset) for p, scale, offset in slots))
+        for gate, wires, slots in operations
+    )
+
+
+class Separate(NamedTuple):
+    """A circuit in which every place of every gate has a parameter of its own, and where these
+    come from: the angle in place i is `scales[i] * angles[index[i]] + offsets[i]`."""
+
+    circuit: Circuit
+    index: np.ndarray
+    scales: np.ndarray
+    offsets: np.ndarray
+
+
+@ft.lru_cache(maxsize=256)
+def one_angle_each(circuit: Circuit) -> Separate:
+    """The circuit with a parameter for each angle of each gate.
+
+    What shifts or disturbs single angles works on this one. A shared parameter's derivative is
+    then the sum over its places, scaled.
+    """
+    fresh = itertools.count()
+    own = [
+        Operation(gate, wires, tuple((next(fresh), 1.0, 0.0) for _ in slots))
+        for gate, wires, slots in circuit._operations
+    ]
+    slots = [slot for operation in circuit._operations for slot in operation.slots]
+    index, scales, offsets = (np.array([slot[i] for slot in slots]) for i in range(3))
+    return Separate(Circuit._of(own, circuit.n_qubits), index.astype(int), scales, offsets)

@@ -1,10 +1,12 @@
-"""The gates that a circuit may hold, and how each is undone."""
+"""The gates that a circuit may hold: what each is called, how it is undone, and what it is as plain
+data and in qujax."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,22 +19,20 @@ class GateInfo:
     n_params: int
 
 
-def _table() -> dict[str, GateInfo]:
-    groups = {
-        (1, 0): "I X Y Z H S Sdg T Tdg V Vdg SX SXdg",
-        (2, 0): "CX CY CZ CH CV CVdg CSX CSXdg ECR SWAP ZZMax",
-        (3, 0): "CCX CSWAP",
-        (1, 1): "Rx Ry Rz U1",
-        (1, 2): "U2 PhasedX",
-        (1, 3): "U3",
-        (2, 1): "CRx CRy CRz CU1 ISWAP XXPhase YYPhase ZZPhase",
-        (2, 2): "CU2 PhasedISWAP",
-        (2, 3): "CU3",
-    }
-    return {name: GateInfo(*size) for size, names in groups.items() for name in names.split()}
-
-
-GATES: Mapping[str, GateInfo] = MappingProxyType(_table())
+_NAMES = {
+    (1, 0): "I X Y Z H S Sdg T Tdg V Vdg SX SXdg",
+    (2, 0): "CX CY CZ CH CV CVdg CSX CSXdg ECR SWAP ZZMax",
+    (3, 0): "CCX CSWAP",
+    (1, 1): "Rx Ry Rz U1",
+    (1, 2): "U2 PhasedX",
+    (1, 3): "U3",
+    (2, 1): "CRx CRy CRz CU1 ISWAP XXPhase YYPhase ZZPhase",
+    (2, 2): "CU2 PhasedISWAP",
+    (2, 3): "CU3",
+}
+GATES: Mapping[str, GateInfo] = MappingProxyType(
+    {name: GateInfo(*size) for size, names in _NAMES.items() for name in names.split()}
+)
 """The gates known by name, with the names of `qujax.gates`."""
 
 
@@ -105,6 +105,33 @@ Slot = tuple[int, float, float]
 """A parameter slot: index into the angles, scale, offset; the gate's angle is
 `scale * angles[index] + offset`."""
 
+
+class Operation(NamedTuple):
+    """A gate in its place. A circuit is a list of these; what draws, counts, writes or reads
+    circuits knows no more of them than this list."""
+
+    gate: Gate
+    wires: tuple[int, ...]
+    slots: tuple[Slot, ...]
+
+
+def gate_name(gate: Any) -> str:
+    """A short name for any gate."""
+    if isinstance(gate, str):
+        return gate
+    if isinstance(gate, Adjoint):
+        return f"{gate_name(gate.gate)}†"
+    if isinstance(gate, Unitary) and gate == ZZMAX_INVERSE:
+        return "ZZMax†"
+    if isinstance(gate, Unitary) or hasattr(gate, "__array__"):
+        return "unitary"
+    if callable(getattr(gate, "gate", None)):  # a wrapper of ours around a function
+        return gate_name(gate.gate)
+    return getattr(gate, "__name__", type(gate).__name__)
+
+
+# --- Undone -----------------------------------------------------------------------------------
+
 # qujax has no name for the inverse of ZZMax, the only such gate.
 ZZMAX_INVERSE = Unitary(np.diag(np.exp(0.25j * np.pi * np.array([1, -1, -1, 1]))))
 
@@ -112,34 +139,35 @@ _PARTNERS = ("S Sdg", "T Tdg", "V Vdg", "SX SXdg", "CV CVdg", "CSX CSXdg")
 _PARTNER = {a: b for pair in map(str.split, _PARTNERS) for a, b in (pair, pair[::-1])}
 
 
-def invert(gate: Gate, slots: tuple[Slot, ...]) -> tuple[Gate, tuple[Slot, ...]]:
-    """The gate and the parameter slots that undo `gate` with `slots`.
-
-    Inverting twice gives back the same gate and slots.
-    """
-    if gate == ZZMAX_INVERSE:
-        return "ZZMax", slots
+def invert(operation: Operation) -> Operation:
+    """The operation that undoes this one. Inverting twice gives back the same operation."""
+    gate, wires, slots = operation
+    negative = [_negate(slot) for slot in slots]
     if isinstance(gate, Unitary):
-        return gate.adjoint(), slots
-    if isinstance(gate, Adjoint):
-        return gate.gate, slots
-    if not isinstance(gate, str):
-        return Adjoint(gate), slots
-    if gate == "ZZMax":
-        return ZZMAX_INVERSE, slots
-    if gate in ("U2", "CU2"):
+        gate = "ZZMax" if gate == ZZMAX_INVERSE else gate.adjoint()
+    elif isinstance(gate, Adjoint):
+        gate = gate.gate
+    elif not isinstance(gate, str):
+        gate = Adjoint(gate)
+    elif gate == "ZZMax":
+        gate = ZZMAX_INVERSE
+    elif gate in ("U2", "CU2"):
         # U2(φ, λ) = U3(π/2, φ, λ), and U3(-θ, φ, λ) = U3(θ, φ + π, λ + π).
-        phi, lam = (_shift(_negate(slot), math.pi) for slot in slots)
-        return gate, (lam, phi)
-    if gate in ("U3", "CU3"):
+        slots = tuple((index, scale, offset + math.pi) for index, scale, offset in negative[::-1])
+    elif gate in ("U3", "CU3"):
         # U3(θ, φ, λ) = exp(i (φ + λ) / 2) Rz(φ) Ry(θ) Rz(λ).
-        theta, phi, lam = (_negate(slot) for slot in slots)
-        return gate, (theta, lam, phi)
-    if gate == "PhasedISWAP":
-        return gate, (slots[0], _negate(slots[1]))
-    if gate == "PhasedX":
-        return gate, (_negate(slots[0]), slots[1])
-    return _PARTNER.get(gate, gate), tuple(_negate(slot) for slot in slots)
+        slots = (negative[0], negative[2], negative[1])
+    elif gate == "PhasedISWAP":
+        # The first angle only turns the frame in which the second one acts;
+        slots = (slots[0], negative[1])
+    elif gate == "PhasedX":
+        # here it is the other way round.
+        slots = (negative[0], slots[1])
+    else:
+        # A rotation turns back with -θ, and gates without angles are their own inverses or come
+        # in pairs.
+        gate, slots = _PARTNER.get(gate, gate), tuple(negative)
+    return Operation(gate, wires, slots)
 
 
 def _negate(slot: Slot) -> Slot:
@@ -147,6 +175,92 @@ def _negate(slot: Slot) -> Slot:
     return index, -scale, 0.0 - offset  # not -offset, which makes a negative zero
 
 
-def _shift(slot: Slot, by: float) -> Slot:
-    index, scale, offset = slot
-    return index, scale, offset + by
+# --- As plain data ----------------------------------------------------------------------------
+
+
+def to_plain(position: int, gate: Gate) -> str | dict[str, Any]:
+    """A gate as a string or numbers, for JSON."""
+    if isinstance(gate, str):
+        return gate
+    if isinstance(gate, Unitary):
+        matrix = np.asarray(gate)
+        return {"real": np.real(matrix).tolist(), "imag": np.imag(matrix).tolist()}
+    raise TypeError(
+        f"gate {position} is a function, which cannot be written to a file; use a named gate or a "
+        "unitary array instead."
+    )
+
+
+def from_plain(data: str | dict[str, Any]) -> str | np.ndarray:
+    """The gate that `to_plain` wrote."""
+    if isinstance(data, str):
+        return data
+    return np.array(data["real"]) + 1j * np.array(data["imag"])
+
+
+# --- In qujax, which measures angles in units of π --------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class InUnitsOfPi:
+    """A function of angles in units of π, as qujax takes it, called with radians."""
+
+    gate: Callable
+
+    def __call__(self, *angles: Any) -> Any:
+        return self.gate(*(angle / math.pi for angle in angles))
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.gate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """A gate of ours as a function of qujax's angles, with its scales and offsets.
+
+    `Circuit.from_qujax` takes it apart again, so that the way there and back changes nothing.
+    """
+
+    gate: str | Callable
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+
+    def __call__(self, *angles: Any) -> Any:
+        radians = [
+            scale * math.pi * angle + offset
+            for angle, scale, offset in zip(angles, self.scales, self.offsets, strict=True)
+        ]
+        if not isinstance(self.gate, str):
+            return self.gate(*radians)
+        import qujax  # it is qujax that calls this; describing circuits needs no simulator
+
+        return getattr(qujax.gates, self.gate)(*(angle / math.pi for angle in radians))
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        # qujax counts a function's arguments by its signature.
+        kind = inspect.Parameter.POSITIONAL_ONLY
+        names = [f"angle{i}" for i in range(len(self.scales))]
+        return inspect.Signature([inspect.Parameter(name, kind) for name in names])
+
+
+def to_qujax(operation: Operation) -> Any:
+    """The gate of an operation as qujax takes it, for angles in units of π."""
+    gate, _, slots = operation
+    if isinstance(gate, Unitary):
+        return np.asarray(gate)
+    if any(slot[1:] != (1, 0) for slot in slots) or not isinstance(gate, str | InUnitsOfPi):
+        return Scaled(gate, tuple(slot[1] for slot in slots), tuple(slot[2] for slot in slots))
+    return gate if isinstance(gate, str) else gate.gate
+
+
+def from_qujax(gate: Any, n_params: int) -> tuple[Any, tuple[float, ...], tuple[float, ...]]:
+    """A gate of qujax, with scales and offsets, for angles in radians."""
+    if isinstance(gate, Scaled):
+        return gate.gate, gate.scales, gate.offsets
+    if callable(gate) and not isinstance(gate, str):
+        name = getattr(gate, "__name__", "")
+        named = name in GATES and getattr(gate, "__module__", None) == "qujax.gates"
+        gate = name if named else InUnitsOfPi(gate)
+    return gate, (1.0,) * n_params, (0.0,) * n_params

@@ -5,18 +5,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ._circuit import Circuit
-from ._gates import Gate, GATES, ZZMAX_INVERSE
-from ._openqasm import DEFINITIONS, QASM_NAMES
+from ._gates import Gate, GateInfo, GATES, Operation, ZZMAX_INVERSE
 from ._openqasm_text import (
     Affine,
     Definition,
     QasmError,
     read_definition,
+    read_formulas,
     Reader,
     Token,
     tokens_of,
 )
+from ._openqasm_write import DEFINITIONS, QASM_NAMES
 
 _NATIVE: Mapping[str, Gate] = {
     **{theirs: ours for ours, theirs in QASM_NAMES.items()},
@@ -41,8 +41,8 @@ _UNSUPPORTED = (
 Qubits = Mapping[str, list[int]]
 
 
-def read_openqasm(text: str) -> tuple[Circuit, np.ndarray]:
-    """The circuit and angles of `Circuit.from_openqasm`."""
+def read_openqasm(text: str) -> tuple[list[Operation], int, np.ndarray]:
+    """The operations, the number of wires and the angles of `Circuit.from_openqasm`."""
     program = _Program()
     program.read(_LIBRARY)
     program.read(text)
@@ -57,12 +57,10 @@ class _Program:
         self.labels: list[str] = []
         self.bits: set[str] = set()
         self.inputs: dict[str, Affine] = {}
-        self.input_lines: dict[str, int] = {}
+        self.input_lines: list[int] = []
         self.definitions: dict[str, Definition] = {}
         self.measured: dict[int, int] = {}
-        self.gates: list[Gate] = []
-        self.wires: list[tuple[int, ...]] = []
-        self.angles: list[list[Affine]] = []
+        self.gates: list[tuple[Gate, tuple[int, ...], list[Affine]]] = []
 
     def read(self, text: str) -> None:
         reader = Reader(tokens_of(text))
@@ -78,31 +76,30 @@ class _Program:
             "measure": self._measure,
         }
         while not reader.done:
+            first = reader.peek.text
             if reader.take_if(";"):
                 continue
-            first = reader.peek
-            if first.text in statements:
+            if first in statements:
                 reader.take()
-                statements[first.text](reader)
-            elif first.text in self.bits:
+                statements[first](reader)
+            elif first in self.bits:
                 reader.until("=")
                 reader.expect("measure")
                 self._measure(reader)
             else:
                 self._call(reader, self.inputs, self.qubits, ())
 
-    def finish(self) -> tuple[Circuit, np.ndarray]:
+    def finish(self) -> tuple[list[Operation], int, np.ndarray]:
         if not self.labels:
             raise QasmError(1, "the text declares no qubits.")
-        used = {angle.index for angles in self.angles for angle in angles}
-        for name, value in self.inputs.items():
+        used = {angle.index for _, _, angles in self.gates for angle in angles}
+        for (name, value), line in zip(self.inputs.items(), self.input_lines, strict=True):
             if value.index not in used:
-                raise QasmError(
-                    self.input_lines[name], f"no gate uses the input {name!r}; remove it."
-                )
+                raise QasmError(line, f"no gate uses the input {name!r}; remove it.")
+        # The inputs are the first parameters; every number of the text becomes one of its own.
         values = [math.nan] * len(self.inputs)
-        params, scales, offsets = [], [], []
-        for angles in self.angles:
+        operations = []
+        for gate, wires, angles in self.gates:
             slots = []
             for angle in angles:
                 if angle.index is None:
@@ -110,13 +107,8 @@ class _Program:
                     values.append(angle.offset)
                 else:
                     slots.append((angle.index, angle.scale, angle.offset))
-            params.append([slot[0] for slot in slots])
-            scales.append([slot[1] for slot in slots])
-            offsets.append([slot[2] for slot in slots])
-        circuit = Circuit(
-            self.gates, self.wires, params, len(self.labels), scales=scales, offsets=offsets
-        )
-        return circuit, np.array(values, dtype=float)
+            operations.append(Operation(gate, wires, tuple(slots)))
+        return operations, len(self.labels), np.array(values, dtype=float)
 
     def _version(self, reader: Reader) -> None:
         version = reader.take()
@@ -134,29 +126,32 @@ class _Program:
             )
         reader.expect(";")
 
+    def _new_name(self, reader: Reader) -> Token:
+        name = reader.name()
+        if name.text in {*self.qubits, *self.bits, *self.inputs}:
+            raise QasmError(name.line, f"{name.text!r} is declared twice.")
+        return name
+
     def _declare(self, reader: Reader, *, quantum: bool, size_first: bool) -> None:
         size = self._size(reader) if size_first else None
-        name = reader.name()
+        name = self._new_name(reader).text
         if not size_first:
             size = self._size(reader)
-        if name.text in self.qubits or name.text in self.bits or name.text in self.inputs:
-            raise QasmError(name.line, f"{name.text!r} is declared twice.")
         if quantum:
-            labels = [name.text] if size is None else [f"{name.text}[{i}]" for i in range(size)]
+            labels = [name] if size is None else [f"{name}[{i}]" for i in range(size)]
             start = len(self.labels)
-            self.qubits[name.text] = list(range(start, start + len(labels)))
             self.labels += labels
+            self.qubits[name] = list(range(start, len(self.labels)))
         else:
-            self.bits.add(name.text)
+            self.bits.add(name)
             if reader.take_if("="):
                 reader.expect("measure")
-                self._measure(reader)
-                return
+                return self._measure(reader)
         reader.expect(";")
 
     def _size(self, reader: Reader) -> int | None:
         line = reader.peek.line
-        if reader.take_if("[") is None:
+        if not reader.take_if("["):
             return None
         size = reader.integer()
         if size < 1:
@@ -167,22 +162,19 @@ class _Program:
     def _input(self, reader: Reader) -> None:
         kind = reader.name()
         if kind.text not in ("float", "angle"):
-            raise QasmError(kind.line, f"an input is a float or an angle; got {kind.text!r}.")
+            raise QasmError(kind.line, f"an input is a float or an angle; got {kind}.")
         self._size(reader)
-        name = reader.name()
-        if name.text in self.inputs or name.text in self.qubits or name.text in self.bits:
-            raise QasmError(name.line, f"{name.text!r} is declared twice.")
+        name = self._new_name(reader)
         reader.expect(";")
-        self.input_lines[name.text] = name.line
         self.inputs[name.text] = Affine(0.0, len(self.inputs), 1.0)
+        self.input_lines.append(name.line)
 
     def _define(self, reader: Reader) -> None:
         name, new = read_definition(reader)
-        ours = DEFINITIONS.get(name.text)
-        if ours is not None and new.same(read_definition(Reader(tokens_of(ours)[1:]))[1]):
-            self.definitions.pop(name.text, None)  # what we wrote: the gate itself
-        else:
-            self.definitions[name.text] = new
+        self.definitions[name] = new
+        ours = DEFINITIONS.get(name)
+        if ours is not None and new == read_definition(Reader(tokens_of(ours)[1:]))[1]:
+            del self.definitions[name]  # what we wrote: the gate itself
 
     def _measure(self, reader: Reader) -> None:
         line = reader.peek.line
@@ -203,20 +195,18 @@ class _Program:
         if name.text in _UNSUPPORTED:
             raise QasmError(name.line, f"{name.text!r} is not supported: a circuit is only gates.")
         if not name.is_name:
-            raise QasmError(name.line, f"expected a statement; got {name.text!r}.")
+            raise QasmError(name.line, f"expected a statement; got {name}.")
         if name.text in ("barrier", "gphase"):  # neither changes what can be measured
             reader.until(";")
             return
-        arguments: list[Affine] = []
-        if reader.take_if("(") and not reader.take_if(")"):
-            arguments.append(reader.expression(values))
-            while reader.take_if(","):
-                arguments.append(reader.expression(values))
-            reader.expect(")")
+        tokens = reader.parenthesis() if reader.take_if("(") else []
+        arguments = read_formulas(tokens, values)
         operands = [self._operand(reader, qubits)]
         while reader.take_if(","):
             operands.append(self._operand(reader, qubits))
         reader.expect(";")
+        # A gate on registers acts on their first qubits, on their second ones, …; a single qubit
+        # takes part each time.
         sizes = {len(operand) for operand in operands} - {1}
         if len(sizes) > 1:
             raise QasmError(name.line, f"registers of different sizes: {sorted(sizes)}.")
@@ -245,11 +235,10 @@ class _Program:
     ) -> None:
         definition = self.definitions.get(name.text)
         if definition is not None:
-            n_params, n_wires = len(definition.params), len(definition.qubits)
+            size = GateInfo(len(definition.qubits), len(definition.params))
         elif name.text in _NATIVE:
             native = _NATIVE[name.text]
-            info = GATES[native if isinstance(native, str) else "ZZMax"]
-            n_params, n_wires = info.n_params, info.n_wires
+            size = GATES[native if isinstance(native, str) else "ZZMax"]
         else:
             known = ", ".join(sorted({*_NATIVE, *self.definitions}))
             raise QasmError(
@@ -257,27 +246,9 @@ class _Program:
                 f"unknown gate {name.text!r}; define it with a gate statement, or use "
                 f"one of {known}.",
             )
-        for what, needed, got in (
-            ("angles", n_params, len(arguments)),
-            ("qubits", n_wires, len(wires)),
-        ):
-            if needed != got:
-                raise QasmError(name.line, f"{name.text!r} takes {needed} {what}; got {got}.")
-        if len(set(wires)) < len(wires):
-            raise QasmError(name.line, f"the qubits of {name.text!r} must differ.")
-        if not all(math.isfinite(a.offset) and math.isfinite(a.scale) for a in arguments):
-            raise QasmError(name.line, f"the angles of {name.text!r} must be finite.")
-        for wire in wires:
-            if wire in self.measured:
-                raise QasmError(
-                    name.line,
-                    f"{name.text!r} acts on {self.labels[wire]} after its measurement "
-                    f"in line {self.measured[wire]}; only measurements at the end can be read.",
-                )
+        self._check(name, size, arguments, wires)
         if definition is None:
-            self.gates.append(_NATIVE[name.text])
-            self.wires.append(wires)
-            self.angles.append(arguments)
+            self.gates.append((_NATIVE[name.text], wires, arguments))
             return
         if name.text in within:
             raise QasmError(name.line, f"the gate {name.text!r} is defined by itself.")
@@ -287,3 +258,24 @@ class _Program:
         while not body.done:
             if not body.take_if(";"):
                 self._call(body, values, qubits, (*within, name.text))
+
+    def _check(
+        self, name: Token, size: GateInfo, arguments: list[Affine], wires: tuple[int, ...]
+    ) -> None:
+        measured = [wire for wire in wires if wire in self.measured]
+        if len(arguments) != size.n_params:
+            problem = f"{name} takes {size.n_params} angles; got {len(arguments)}."
+        elif len(wires) != size.n_wires:
+            problem = f"{name} takes {size.n_wires} qubits; got {len(wires)}."
+        elif len(set(wires)) < len(wires):
+            problem = f"the qubits of {name} must differ."
+        elif not all(math.isfinite(a.offset) and math.isfinite(a.scale) for a in arguments):
+            problem = f"the angles of {name} must be finite."
+        elif measured:
+            problem = (
+                f"{name} acts on {self.labels[measured[0]]} after its measurement in line "
+                f"{self.measured[measured[0]]}; only measurements at the end can be read."
+            )
+        else:
+            return
+        raise QasmError(name.line, problem)

@@ -1,5 +1,6 @@
-"""OpenQASM's tokens, expressions and definitions."""
+"""OpenQASM's tokens, formulas and definitions."""
 
+import ast
 import dataclasses
 import math
 import re
@@ -13,12 +14,18 @@ class QasmError(ValueError):
         super().__init__(f"line {line}: {problem}")
 
 
+# --- Tokens -----------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A word, number, string or sign, and its line; `""` at the end of the text."""
+    """A word, number, string or sign, and its line; `""` at the end of the text.
+
+    Tokens are equal where they say the same, wherever they stand.
+    """
 
     text: str
-    line: int
+    line: int = dataclasses.field(compare=False)
 
     @property
     def is_name(self) -> bool:
@@ -28,7 +35,10 @@ class Token:
     @property
     def is_number(self) -> bool:
         """Whether it is a number."""
-        return self.text[:1].isdigit() or (self.text[:1] == "." and len(self.text) > 1)
+        return self.text.lstrip(".")[:1].isdigit()
+
+    def __str__(self) -> str:
+        return repr(self.text) if self.text else "the end of the text"
 
 
 _TOKEN = re.compile(
@@ -53,6 +63,71 @@ def tokens_of(text: str) -> list[Token]:
     return [*tokens, Token("", line)]
 
 
+class Reader:
+    """Goes through tokens one by one; the last of them is the end of the text."""
+
+    def __init__(self, tokens: list[Token]):
+        self._tokens = tokens
+        self._next = 0
+
+    @property
+    def peek(self) -> Token:
+        """The next token, which stays the next."""
+        return self._tokens[self._next]
+
+    @property
+    def done(self) -> bool:
+        """Whether the text has ended."""
+        return self.peek.text == ""
+
+    def take(self, expected: str = "", fits: Callable[[Token], bool] | None = None) -> Token:
+        """The next token, which must be what is expected."""
+        token = self.peek
+        if fits is not None and not fits(token):
+            raise QasmError(token.line, f"expected {expected}; got {token}.")
+        self._next += not self.done
+        return token
+
+    def take_if(self, text: str) -> bool:
+        """Takes the next token if it is this one."""
+        found = self.peek.text == text
+        self._next += found
+        return found
+
+    def expect(self, text: str) -> None:
+        """Takes the next token, which must be this one."""
+        self.take(repr(text), lambda token: token.text == text)
+
+    def name(self) -> Token:
+        """The next token, which must be a word."""
+        return self.take("a name", lambda token: token.is_name)
+
+    def integer(self) -> int:
+        """The next token as an integer."""
+        return int(self.take("an integer", lambda token: token.text.isdecimal()).text)
+
+    def until(self, end: str) -> list[Token]:
+        """The tokens before the next `end`, which is taken too."""
+        start = self._next
+        while self.peek.text != end:
+            if self.done:
+                raise QasmError(self.peek.line, f"the text ends before {end}.")
+            self._next += 1
+        self._next += 1
+        return self._tokens[start : self._next - 1]
+
+    def parenthesis(self) -> list[Token]:
+        """The tokens behind a parenthesis, up to the one that closes it."""
+        start, depth = self._next, 1
+        while depth:
+            token = self.take("')'", lambda token: token.text not in ("", ";"))
+            depth += (token.text == "(") - (token.text == ")")
+        return self._tokens[start : self._next - 1]
+
+
+# --- Formulas ---------------------------------------------------------------------------------
+
+
 @dataclasses.dataclass(frozen=True)
 class Affine:
     """A number, or `scale * θ[index] + offset`: what the angle of a gate can be."""
@@ -72,124 +147,97 @@ _FUNCTIONS: Mapping[str, Callable[[float], float]] = {
     **{"ln": math.log, "log": math.log, "sqrt": math.sqrt},
     **{"arcsin": math.asin, "arccos": math.acos, "arctan": math.atan},
 }
-CONSTANTS = {
+_CONSTANTS = {
     **dict.fromkeys(("pi", "π"), math.pi),
     **dict.fromkeys(("tau", "τ"), math.tau),
     **dict.fromkeys(("euler", "ℇ"), math.e),
 }
+_SIGNS = ("+", "-", "*", "/", "**", "^", "(", ")", ",")
 
 
-class Reader:
-    """Goes through tokens one by one."""
+def read_formulas(tokens: list[Token], values: Mapping[str, Affine]) -> list[Affine]:
+    """Formulas of numbers, π and the given names, between commas."""
+    if not tokens:
+        return []
+    # OpenQASM's signs bind as Python's do, so Python's parser reads them. All that is no sign is
+    # called n0, n1, … for it: none of Python's own words gets in, and nothing is executed but the
+    # arithmetic below.
+    names = {f"n{i}": token for i, token in enumerate(tokens)}
+    source = " ".join(t.text if t.text in _SIGNS else name for name, t in names.items())
+    try:
+        tree = ast.parse(f"({source.replace('^', '**')},)", mode="eval").body
+        return [_value(node, names, values) for node in tree.elts]  # pyright: ignore
+    except SyntaxError:
+        problem = f"expected an angle; got {' '.join(token.text for token in tokens)!r}."
+    except ValueError as error:
+        problem = str(error)
+    raise QasmError(tokens[0].line, problem)
 
-    def __init__(self, tokens: list[Token]):
-        self._tokens = tokens
-        self._next = 0
 
-    @property
-    def peek(self) -> Token:
-        """The next token, which stays the next."""
-        return self._tokens[self._next]
+def _value(node: ast.AST, names: dict[str, Token], values: Mapping[str, Affine]) -> Affine:
+    match node:
+        case ast.Name(id=name):
+            return _atom(names[name], values)
+        case ast.UnaryOp(op=sign, operand=inside):
+            factor = -1.0 if isinstance(sign, ast.USub) else 1.0
+            return _value(inside, names, values).scaled(factor)
+        case ast.BinOp(left=left, op=sign, right=right):
+            return _operate(_value(left, names, values), sign, _value(right, names, values))
+        case ast.Call(func=ast.Name(id=name), args=[inside]) if names[name].text in _FUNCTIONS:
+            argument = _number(_value(inside, names, values))
+            return _finite(_FUNCTIONS[names[name].text], argument)
+    raise SyntaxError
 
-    @property
-    def done(self) -> bool:
-        """Whether the text has ended."""
-        return self.peek.text == ""
 
-    def take(self) -> Token:
-        """The next token."""
-        token = self.peek
-        if not self.done:
-            self._next += 1
-        return token
+def _atom(token: Token, values: Mapping[str, Affine]) -> Affine:
+    if token.is_number:
+        return Affine(float(token.text))
+    if token.text in values:
+        return values[token.text]
+    if token.text in _CONSTANTS:
+        return Affine(_CONSTANTS[token.text])
+    if token.is_name:
+        raise ValueError(f"{token.text!r} is not a declared input or a constant.")
+    raise SyntaxError
 
-    def take_if(self, *texts: str) -> str | None:
-        """The next token if it is one of these."""
-        return self.take().text if self.peek.text in texts and not self.done else None
 
-    def expect(self, text: str) -> Token:
-        """The next token, which must be this one."""
-        token = self.take()
-        if token.text != text:
-            raise QasmError(token.line, f"expected {text!r}; got {_shown(token)}.")
-        return token
+def _operate(a: Affine, sign: ast.operator, b: Affine) -> Affine:
+    if isinstance(sign, ast.Add | ast.Sub):
+        b = b.scaled(1.0 if isinstance(sign, ast.Add) else -1.0)
+        if None not in (a.index, b.index) and a.index != b.index:
+            raise ValueError("an angle may contain one input, as in 2 * theta + pi; it has two.")
+        index = b.index if a.index is None else a.index
+        return Affine(a.offset + b.offset, index, a.scale + b.scale)
+    if isinstance(sign, ast.Mult):
+        return b.scaled(a.offset) if a.index is None else a.scaled(_number(b))
+    number = _number(b)
+    if isinstance(sign, ast.Pow):
+        return _finite(lambda base: base**number, _number(a))
+    if number == 0:
+        raise ValueError("division by zero.")
+    # Divided and not scaled by 1 / number: rounded once, as pi/3 is elsewhere.
+    return Affine(a.offset / number, a.index, a.scale / number)
 
-    def name(self) -> Token:
-        """The next token, which must be a word."""
-        token = self.take()
-        if not token.is_name:
-            raise QasmError(token.line, f"expected a name; got {_shown(token)}.")
-        return token
 
-    def integer(self) -> int:
-        """The next token as an integer."""
-        token = self.take()
-        if not token.text.isdecimal():
-            raise QasmError(token.line, f"expected an integer; got {_shown(token)}.")
-        return int(token.text)
+def _number(value: Affine) -> float:
+    if value.index is not None:
+        raise ValueError(
+            "an angle must be a multiple of an input plus a number, as in 2 * theta + pi."
+        )
+    return value.offset
 
-    def until(self, *ends: str) -> list[Token]:
-        """The tokens before the next of these, which is taken too."""
-        start = self._next
-        while self.peek.text not in ends:
-            if self.done:
-                raise QasmError(self.peek.line, f"the text ends before {' or '.join(ends)}.")
-            self._next += 1
-        self._next += 1
-        return self._tokens[start : self._next - 1]
 
-    def expression(self, values: Mapping[str, Affine]) -> Affine:
-        """A formula of numbers, π and the given names."""
-        line, total = self.peek.line, self._product(values)
-        while sign := self.take_if("+", "-"):
-            total = _sum(line, total, self._product(values).scaled(1.0 if sign == "+" else -1.0))
-        return total
+def _finite(function: Callable[[float], float], value: float) -> Affine:
+    try:
+        result = function(value)
+        if isinstance(result, float) and math.isfinite(result):  # (-1)**0.5 is complex
+            return Affine(result)
+    except (ArithmeticError, ValueError):
+        pass
+    raise ValueError("a function of this value is not a finite number.")
 
-    def _product(self, values: Mapping[str, Affine]) -> Affine:
-        line, total = self.peek.line, self._signed(values)
-        while sign := self.take_if("*", "/"):
-            other = self._signed(values)
-            if sign == "*" and total.index is None:
-                total = other.scaled(total.offset)
-            elif sign == "*":
-                total = total.scaled(_number(line, other))
-            elif (divisor := _number(line, other)) == 0:
-                raise QasmError(line, "division by zero.")
-            elif total.index is None:
-                total = Affine(total.offset / divisor)  # rounded once, as pi/3 is elsewhere
-            else:
-                total = Affine(total.offset / divisor, total.index, total.scale / divisor)
-        return total
 
-    def _signed(self, values: Mapping[str, Affine]) -> Affine:
-        if sign := self.take_if("-", "+"):
-            return self._signed(values).scaled(-1.0 if sign == "-" else 1.0)
-        line, base = self.peek.line, self._atom(values)
-        if self.take_if("**", "^"):
-            exponent = _number(line, self._signed(values))
-            return Affine(_finite(line, lambda b: b**exponent, _number(line, base)))
-        return base
-
-    def _atom(self, values: Mapping[str, Affine]) -> Affine:
-        token = self.take()
-        if token.text == "(":
-            inside = self.expression(values)
-            self.expect(")")
-            return inside
-        if token.is_number:
-            return Affine(float(token.text))
-        if token.text in values:
-            return values[token.text]
-        if token.text in CONSTANTS:
-            return Affine(CONSTANTS[token.text])
-        if token.text in _FUNCTIONS:
-            self.expect("(")
-            inside = _number(token.line, self.expression(values))
-            self.expect(")")
-            return Affine(_finite(token.line, _FUNCTIONS[token.text], inside))
-        if token.is_name:
-            raise QasmError(token.line, f"{token.text!r} is not a declared input or a constant.")
-        raise QasmError(token.line, f"expected an angle; got {_shown(token)}.")
+# --- Definitions ------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -200,16 +248,10 @@ class Definition:
     qubits: list[str]
     body: list[Token]
 
-    def same(self, other: "Definition") -> bool:
-        """Whether the texts are the same but for spaces and comments."""
-        texts = [[token.text for token in each.body] for each in (self, other)]
-        heads = [(each.params, each.qubits) for each in (self, other)]
-        return texts[0] == texts[1] and heads[0] == heads[1]
 
-
-def read_definition(reader: Reader) -> tuple[Token, Definition]:
+def read_definition(reader: Reader) -> tuple[str, Definition]:
     """A gate statement behind the word gate."""
-    name = reader.name()
+    name = reader.name().text
     params = _names(reader.until(")")) if reader.take_if("(") else []
     qubits = _names(reader.until("{"))
     return name, Definition(params, qubits, reader.until("}"))
@@ -218,34 +260,5 @@ def read_definition(reader: Reader) -> tuple[Token, Definition]:
 def _names(tokens: list[Token]) -> list[str]:
     for i, token in enumerate(tokens):
         if not (token.text == "," if i % 2 else token.is_name):
-            raise QasmError(token.line, f"expected names between commas; got {token.text!r}.")
+            raise QasmError(token.line, f"expected names between commas; got {token}.")
     return [token.text for token in tokens[::2]]
-
-
-def _sum(line: int, a: Affine, b: Affine) -> Affine:
-    if a.index is not None and b.index is not None and a.index != b.index:
-        raise QasmError(line, "an angle may contain one input, as in 2 * theta + pi; it has two.")
-    index = a.index if a.index is not None else b.index
-    return Affine(a.offset + b.offset, index, a.scale + b.scale)
-
-
-def _number(line: int, value: Affine) -> float:
-    if value.index is not None:
-        raise QasmError(
-            line, "an angle must be a multiple of an input plus a number, as in 2 * theta + pi."
-        )
-    return value.offset
-
-
-def _finite(line: int, function: Callable[[float], float], value: float) -> float:
-    try:
-        result = function(value)
-        if isinstance(result, float) and math.isfinite(result):
-            return result
-    except (ArithmeticError, ValueError):
-        pass
-    raise QasmError(line, "a function of this value is not a finite number.")
-
-
-def _shown(token: Token) -> str:
-    return repr(token.text) if token.text else "the end of the text"

@@ -12,8 +12,7 @@ class _Builder:
     """Collects gates with fresh parameters."""
 
     def __init__(self, n_qubits: int):
-        if n_qubits < 1:
-            raise ValueError(f"`n_qubits` must be at least 1; got {n_qubits}.")
+        _check_positive(n_qubits=n_qubits)
         self.n_qubits = n_qubits
         self.gates: list[str] = []
         self.wires: list[tuple[int, ...]] = []
@@ -54,9 +53,10 @@ def _pairs(n_qubits: int, pattern: str) -> list[tuple[int, int]]:
     raise ValueError(f"`pattern` must be 'ring', 'line', 'brick' or 'all'; got {pattern!r}.")
 
 
-def _check_depth(depth: int) -> None:
-    if depth < 1:
-        raise ValueError(f"`depth` must be at least 1; got {depth}.")
+def _check_positive(**values: int) -> None:
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"`{name}` must be at least 1; got {value}.")
 
 
 def _check_gate(gate: str, n_wires: int, argument: str) -> None:
@@ -100,23 +100,19 @@ def hardware_efficient(
         A. Kandala et al., "Hardware-efficient variational quantum eigensolver for small molecules
         and quantum magnets", Nature 549, 242 (2017).
     """
-    _check_depth(depth)
+    _check_positive(depth=depth)
     rotations = (rotations,) if isinstance(rotations, str) else rotations
     for gate in rotations:
         _check_gate(gate, 1, "rotations")
     _check_gate(entangler, 2, "entangler")
     builder = _Builder(n_qubits)
     pairs = _pairs(n_qubits, pattern)
-    for _ in range(depth):
+    for layer in range(depth + final_rotations):
         for gate in rotations:
             for wire in range(n_qubits):
                 builder.add(gate, wire)
-        for pair in pairs:
+        for pair in pairs if layer < depth else ():
             builder.add(entangler, *pair)
-    if final_rotations:
-        for gate in rotations:
-            for wire in range(n_qubits):
-                builder.add(gate, wire)
     return builder.circuit()
 
 
@@ -135,7 +131,7 @@ def strongly_entangling(n_qubits: int, depth: int, ranges: Sequence[int] | None 
         M. Schuld, A. Bocharov, K. M. Svore and N. Wiebe, "Circuit-centric quantum classifiers",
         Phys. Rev. A 101, 032308 (2020).
     """
-    _check_depth(depth)
+    _check_positive(depth=depth)
     if ranges is None:
         ranges = [1 + layer % max(n_qubits - 1, 1) for layer in range(depth)]
     if len(ranges) != depth:
@@ -162,10 +158,7 @@ def brickwork(n_qubits: int, depth: int, *, width: int = 5, layers: int = 3) -> 
     - `width`: the wires of a brick, or all of them if there are fewer.
     - `layers`: the strongly entangling layers in a brick; entangler ranges 1, 2, …
     """
-    _check_depth(depth)
-    for name, value in (("width", width), ("layers", layers)):
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1; got {value}.")
+    _check_positive(depth=depth, width=width, layers=layers)
     builder = _Builder(n_qubits)
     width = min(width, n_qubits)
     for layer in range(depth):
@@ -205,8 +198,7 @@ def random_layer(n_qubits: int, n_ops: int = 50, seed: int = 1111) -> Circuit:
         H. Wang et al., "QuantumNAS: noise-adaptive search for robust quantum circuits", HPCA 2022,
         arXiv:2107.10845 (TorchQuantum).
     """
-    if n_ops < 1:
-        raise ValueError(f"`n_ops` must be at least 1; got {n_ops}.")
+    _check_positive(n_ops=n_ops)
     random = np.random.RandomState(seed)
     builder = _Builder(n_qubits)
     names = np.array(["Rx", "Ry", "Rz", "CX"])

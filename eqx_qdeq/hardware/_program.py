@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from ..circuits._separate import one_angle_each
+from ..circuits import one_angle_each
 from ..encodings import AmplitudeEncoding, AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
 from ._circuit import layer_circuit, need_qiskit, observables

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from ..simulate._blocks import Block
+from ..simulate import Block
 
 
 def fused_matrices(

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement, PauliStrings
-from ..simulate._blocks import Block, fuse
+from ..simulate import Block, fuse
 from ._channel import AbstractChannel
 from ._fused import fused_matrices
 from ._model import Channels, NoiseModel, PreparationNoise

@@ -6,9 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from ..circuits import Circuit
-from ..circuits._separate import one_angle_each
-from ..simulate._qujax import constant_matrix, entry_layout, gate_entries, is_constant
+from ..circuits import Circuit, one_angle_each
+from ..simulate import constant_matrix, entry_layout, gate_entries, is_constant
 from ._coherent import own_angle, turned
 from ._model import Channels, NoiseModel
 

@@ -8,9 +8,7 @@ from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement
-from ..simulate import best_block_size
-from ..simulate._apply import evolve, full_tensor
-from ..simulate._blocks import Block, fuse
+from ..simulate import best_block_size, Block, evolve, full_tensor, fuse
 from ._fused import fused_matrices, ordered_product
 from ._model import NoiseModel, PreparationNoise
 from ._readout_values import values_with_readout

@@ -24,11 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-from ._blocks import Block
-from ._product import real_form
-
-_HIGHEST = lax.Precision.HIGHEST
-
+from ._blocks import Block, HIGHEST, multiply, real_form
 
 PARTS = "parts"  # the label of the axis of real and imaginary parts
 
@@ -86,13 +82,13 @@ def apply_block(u: Float[Array, "2 _ _"], block: Block, t: StateTensor, n_open: 
         # would be moved number by number; to the end, in longer runs or not at all.
         array = lax.squeeze(t.array, (len(t.labels),))
         dims = ((of_tensor, of_matrix), ((), ()))
-        t.array = lax.dot_general(array, matrix, dims, precision=_HIGHEST)[..., None]
+        t.array = lax.dot_general(array, matrix, dims, precision=HIGHEST)[..., None]
         t.labels = [*rest, *outputs]
         return
     if t.array.shape[-1] == 1:
         # A batch of these may come from `vmap`, whose axis the product then takes in by itself.
         dims = ((of_matrix, of_tensor), ((), ()))
-        t.array = lax.dot_general(matrix, t.array, dims, precision=_HIGHEST)
+        t.array = lax.dot_general(matrix, t.array, dims, precision=HIGHEST)
     else:
         t.array = _matrix_product(matrix, of_matrix, t.array, of_tensor)
     t.labels = [*outputs, *rest]
@@ -112,7 +108,7 @@ def _matrix_product(
     size = math.prod(matrix.shape[i] for i in of_matrix)
     left = matrix.transpose(*rows, *of_matrix).reshape(-1, size)
     right = array.transpose(*of_array, *columns).reshape(size, -1)
-    return jnp.dot(left, right, precision=_HIGHEST).reshape(shape)
+    return jnp.dot(left, right, precision=HIGHEST).reshape(shape)
 
 
 def _close(t: StateTensor, open_wires: range, columns: int) -> None:
@@ -166,6 +162,88 @@ def apply_wirewise(
     n = gates.shape[0]
     tensor = state.reshape((2,) * n)
     for wire in range(n):
-        product = jnp.tensordot(gates[wire], tensor, (1, wire), precision=_HIGHEST)
+        product = jnp.tensordot(gates[wire], tensor, (1, wire), precision=HIGHEST)
         tensor = jnp.moveaxis(product, 0, wire)
     return tensor.reshape(-1)
+
+
+# --- Reverse mode by uncomputing: the memory of two states, however many blocks ------------------
+#
+# A block's unitary U is undone by its adjoint, so the states before it need not be kept. Going
+# backwards with the state s and its cotangent c,
+#
+#     s ← U† s,    c ← U† c,    ∂L/∂U = (U c) s† = U (c s†)
+#
+# (the last line with the new s and c). Both are moved alike, so c s† is one matrix product of
+# arrays that lie ready.
+
+Unitaries = Sequence[Float[Array, "sections 2 _ _"]]
+
+
+def evolve_uncomputed(
+    unitaries: Unitaries,
+    blocks: tuple[Block, ...],
+    n_qubits: int,
+    state: Float[Array, "2 dim cols"],
+) -> Float[Array, "2 dim cols"]:
+    """All sections of a plan on full states. Differentiable once, in reverse mode."""
+
+    @jax.custom_vjp
+    def run(unitaries: list[Array], state: Array) -> Array:
+        def section(state: Array, us: list[Array]) -> tuple[Array, None]:
+            return evolve(us, blocks, full_tensor(state, n_qubits), n_qubits), None
+
+        return lax.scan(section, state, unitaries)[0]
+
+    def forward(unitaries: list[Array], state: Array) -> tuple[Array, tuple[list[Array], Array]]:
+        out = run(unitaries, state)
+        return out, (unitaries, out)
+
+    def backward(kept: tuple[list[Array], Array], cotangent: Array) -> tuple[list[Array], Array]:
+        unitaries, out = kept
+
+        def section(
+            pair: tuple[Array, Array], us: list[Array]
+        ) -> tuple[tuple[Array, Array], list[Array]]:
+            return _undo_section(us, blocks, n_qubits, *pair)
+
+        (_, cotangent), gradients = lax.scan(section, (out, cotangent), unitaries, reverse=True)
+        return gradients, cotangent
+
+    run.defvjp(forward, backward)
+    return run(list(unitaries), state)
+
+
+def _undo_section(
+    unitaries: list[Array], blocks: tuple[Block, ...], n: int, state: Array, cotangent: Array
+) -> tuple[tuple[Array, Array], list[Array]]:
+    s, c = full_tensor(state, n), full_tensor(cotangent, n)
+    gradients: list[Array] = []
+    for u, block in zip(reversed(unitaries), reversed(blocks), strict=True):
+        if not block.gates:
+            gradients.append(jnp.zeros_like(u))
+            continue
+        adjoint = jnp.stack([u[0].T, -u[1].T])  # Re U† = (Re U)ᵀ, Im U† = -(Im U)ᵀ
+        apply_block(adjoint, block, s, n)
+        apply_block(adjoint, block, c, n)
+        gradients.append(multiply(u, _outer(c, s, block)))
+    for tensor in (s, c):
+        tensor.arrange([PARTS, *range(n)])
+    shape = state.shape
+    return (s.array.reshape(shape), c.array.reshape(shape)), gradients[::-1]
+
+
+def _outer(c: StateTensor, s: StateTensor, block: Block) -> Float[Array, "2 dim dim"]:
+    """c s†, the other wires and the columns summed over."""
+    dim = 2 ** len(block.wires)
+    inside = {c.axis(PARTS), *(c.axis(w) for w in block.wires)}
+    outside = [i for i in range(c.array.ndim) if i not in inside]
+    product = lax.dot_general(c.array, s.array, ((outside, outside), ((), ())), precision=HIGHEST)
+    # JAX's cotangents of real and imaginary parts are those of a real function of two real
+    # arrays, so c s† is the plain complex product: its four real parts are all there, in the order
+    # of the tensor's axes, and are put together below.
+    order = sorted([PARTS, *block.wires], key=c.axis)
+    side = [order.index(label) for label in (PARTS, *block.wires)]
+    product = product.transpose(*side, *(len(side) + i for i in side))
+    product = product.reshape(2, dim, 2, dim)
+    return jnp.stack([product[0, :, 0] + product[1, :, 1], product[1, :, 0] - product[0, :, 1]])

@@ -1,55 +1,65 @@
-"""The one place that calls qujax: from angles to the matrices of gates.
+"""The one place that calls qujax: from angles to the matrices of gates."""
 
-qujax measures angles in units of π and creates its constants at import, in the precision
-that was set then. Both stop here: angles arrive in radians, and constants are evaluated anew in
-double precision, so that nothing depends on whether JAX's x64 mode was switched on before or
-after an import.
-"""
-
+import contextlib
 import functools as ft
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib.machinery import PathFinder
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import qujax
 from jaxtyping import Array, Complex, Float
 
-from ..circuits import Circuit, GATES
-from ..circuits._gates import Unitary
+from ..circuits import Circuit, GATES, Unitary
+
+# What qujax 1.1.0 does otherwise than we do stops in this module:
+#
+# - It measures angles in units of π. They arrive here in radians.
+# - `import qujax` computes: the constant gates, by JAX, one by one. That takes over a second,
+#   starts JAX's back end, fixes the precision to the one that is set at that moment, fails where
+#   dtypes are promoted strictly, and leaves tracers behind if it happens inside `jit`. So its
+#   definitions are read and not imported, and NumPy evaluates the constants: in double precision,
+#   whenever JAX's x64 mode is switched on.
+# - Its functions multiply dtypes and ranks as JAX promotes them by default.
+# - A circuit without parameters becomes a function of the state alone, `None` for no parameters
+#   raises, and too short or too large indices go unnoticed. (`Circuit` checks them.)
 
 _IMPORT = "from jax import numpy as jnp"
 
 
 @ft.cache
-def _constants() -> dict[str, np.ndarray]:
-    """Gates without parameters, as double-precision matrices.
-
-    qujax's own definitions, evaluated by NumPy: JAX would round them to the precision that is
-    set, and take over a second to compile them one by one.
-    """
-    spec = importlib.util.find_spec("qujax.gates")
+def _definitions() -> dict[str, Any]:
+    """qujax's gates by name: arrays in double precision, and functions of angles in units of π."""
+    # Asked for by its full name, a submodule's package would be imported.
+    package = importlib.util.find_spec("qujax")
+    locations = package and package.submodule_search_locations
+    spec = PathFinder.find_spec("qujax.gates", locations)
     source = getattr(spec and spec.loader, "get_source", lambda name: None)("qujax.gates")
     if source is None or _IMPORT not in source:
         raise ImportError(
             "this version of qujax defines its gates in another way than eqx-qdeq can read; "
             "install qujax 1.1.0."
         )
-    module: dict[str, Any] = {}
-    exec(source.replace(_IMPORT, "import numpy as jnp"), module)
-    constants = {}
-    for name, info in GATES.items():
-        if info.n_params == 0:
-            dim = 2**info.n_wires
-            constants[name] = np.asarray(module[name], complex).reshape(dim, dim)
-    return constants
+    module: dict[str, Any] = {"__name__": "qujax.gates", "jnp": np}
+    exec(source.replace(_IMPORT, ""), module)
+    module["jnp"] = jnp  # the constants are there; functions look it up when they are called
+    return {name: module[name] for name in GATES}
+
+
+@contextlib.contextmanager
+def _promotion_of_qujax() -> Iterator[None]:
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def constant_matrix(gate: str | Unitary) -> np.ndarray:
     """The matrix of a gate without parameters, in double precision."""
-    return _constants()[gate] if isinstance(gate, str) else np.asarray(gate)
+    if isinstance(gate, Unitary):
+        return np.asarray(gate)
+    dim = 2 ** GATES[gate].n_wires
+    return np.asarray(_definitions()[gate], complex).reshape(dim, dim)
 
 
 def is_constant(gate: object) -> bool:
@@ -106,14 +116,13 @@ def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex
         index = np.array([circuit.params[g] for g in members], int)
         scales = np.array([circuit.scales[g] for g in members])
         offsets = np.array([circuit.offsets[g] for g in members])
-        unit = 1.0
-        function = gate
-        if isinstance(gate, str):
-            function, unit = getattr(qujax.gates, gate), np.pi
+        named = isinstance(gate, str)
+        function, unit = (_definitions()[gate], np.pi) if named else (gate, 1.0)
         values = angles[index] * (scales / unit).astype(angles.dtype)
         if np.any(offsets):
             values = values + (offsets / unit).astype(angles.dtype)
-        tensors = jax.vmap(lambda v, function=function: jnp.asarray(function(*v)))(values)
+        with _promotion_of_qujax() if named else contextlib.nullcontext():
+            tensors = jax.vmap(lambda v, function=function: jnp.asarray(function(*v)))(values)
         parts.append(tensors.astype(dtype).reshape(-1))
     return jnp.concatenate(parts)
 
@@ -127,16 +136,14 @@ def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
     shape `(2,) * n_qubits`.
     """
     gates, wires, params = circuit.to_qujax()
-    gates: list[Any] = [_constants_first(gate) for gate in gates]
-    with jax.ensure_compile_time_eval():
-        function = qujax.get_params_to_statetensor_func(gates, wires, params, circuit.n_qubits)
-    if circuit.n_params == 0:
-        return lambda angles, state: function(state)  # pyright: ignore
-    return lambda angles, state: function(angles / np.pi, state)  # pyright: ignore
+    ours: list[Any] = [_definitions()[g] if isinstance(g, str) else g for g in gates]
+    with jax.ensure_compile_time_eval(), _promotion_of_qujax():
+        import qujax
 
+        function: Any = qujax.get_params_to_statetensor_func(ours, wires, params, circuit.n_qubits)
 
-def _constants_first(gate: object) -> object:
-    """Parameter-free names become double-precision arrays; the rest stays as it is."""
-    if isinstance(gate, str) and gate in _constants():
-        return _constants()[gate]
-    return gate
+    def run(angles: Array, state: Array) -> Array:
+        with _promotion_of_qujax():
+            return function(angles / np.pi, state) if circuit.n_params else function(state)
+
+    return run

@@ -9,7 +9,7 @@ import pytest
 import qujax
 
 from eqx_qdeq import Circuit, circuits
-from eqx_qdeq.circuits._gates import Unitary
+from eqx_qdeq.circuits import Unitary
 from tests.circuits._tools import ARRAYS
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings, strategies as st
 
 from eqx_qdeq import Circuit, circuits
-from eqx_qdeq.circuits._openqasm import DEFINITIONS
+from eqx_qdeq.circuits import DEFINITIONS
 from tests._pennylane import apply, GATES
 from tests.circuits._tools import angles_of, any_circuit, ARRAYS, given, matrix, tilted
 

@@ -6,7 +6,7 @@ import qujax
 from hypothesis import settings
 
 from eqx_qdeq import Circuit, circuits
-from eqx_qdeq.circuits._convert import InUnitsOfPi
+from eqx_qdeq.circuits import InUnitsOfPi
 from tests.circuits._tools import angles_of, any_circuit, given, matrix
 
 

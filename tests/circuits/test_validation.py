@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eqx_qdeq import Circuit, circuits
-from eqx_qdeq.circuits._checks import check_lists, check_n_qubits
+from eqx_qdeq.circuits import check_lists, check_n_qubits
 
 
 def _one_angle(a):

@@ -1,16 +1,13 @@
 """Circuits written as OpenQASM 3."""
 
 import math
-from collections.abc import Iterable
-from typing import Any, TYPE_CHECKING
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from ._checks import gate_name
-from ._gates import ZZMAX_INVERSE
-
-if TYPE_CHECKING:
-    from ._circuit import Circuit
+from ._gates import gate_name, Operation, ZZMAX_INVERSE
 
 QASM_NAMES = {
     # in stdgates.inc
@@ -49,37 +46,33 @@ DEFINITIONS = {
 }
 """Our gates that OpenQASM's standard library lacks, by those that it has and one another."""
 
-_NEEDS = {
-    **{"ryy": ("v", "vdg"), "zzmax": ("rzz",), "zzmaxdg": ("rzz",), "ecr": ("rzz",)},
-    **{"xy": ("rxx", "ryy"), "phased_xy": ("xy",)},
-}
 
-
-def write_openqasm(circuit: "Circuit", angles: Any) -> str:
+def write_openqasm(
+    operations: Sequence[Operation], n_qubits: int, n_params: int, angles: Any
+) -> str:
     """The text of `Circuit.to_openqasm`."""
-    values = None if angles is None else _checked(circuit, angles)
-    names = [_qasm_name(circuit, g) for g in range(len(circuit))]
+    values = None if angles is None else _checked(angles, n_params)
+    names = [_qasm_name(g, operation) for g, operation in enumerate(operations)]
     lines = ["OPENQASM 3.0;", 'include "stdgates.inc";']
     lines += [DEFINITIONS[name] for name in _needed(names)]
     if values is None:
-        lines += [f"input float theta_{index};" for index in range(circuit.n_params)]
-    lines.append(f"qubit[{circuit.n_qubits}] q;")
-    for g, name in enumerate(names):
-        slots = zip(circuit.params[g], circuit.scales[g], circuit.offsets[g], strict=True)
+        lines += [f"input float theta_{index};" for index in range(n_params)]
+    lines.append(f"qubit[{n_qubits}] q;")
+    for name, (_, wires, slots) in zip(names, operations, strict=True):
         if values is None:
             arguments = [_expression(*slot) for slot in slots]
         else:
             arguments = [repr(scale * values[index] + offset) for index, scale, offset in slots]
         called = name + (f"({', '.join(arguments)})" if arguments else "")
-        lines.append(f"{called} {', '.join(f'q[{wire}]' for wire in circuit.wires[g])};")
+        lines.append(f"{called} {', '.join(f'q[{wire}]' for wire in wires)};")
     return "\n".join(lines) + "\n"
 
 
-def _checked(circuit: "Circuit", angles: Any) -> list[float]:
+def _checked(angles: Any, n_params: int) -> list[float]:
     values = np.asarray(angles, dtype=float)
-    if values.shape != (circuit.n_params,):
+    if values.shape != (n_params,):
         raise ValueError(
-            f"`angles` must have shape ({circuit.n_params},), one for each parameter of the "
+            f"`angles` must have shape ({n_params},), one for each parameter of the "
             f"circuit; got {values.shape}. Leave it out to write the parameters as inputs."
         )
     if not np.isfinite(values).all():
@@ -88,14 +81,14 @@ def _checked(circuit: "Circuit", angles: Any) -> list[float]:
     return values.tolist()
 
 
-def _qasm_name(circuit: "Circuit", g: int) -> str:
-    gate = circuit.gates[g]
+def _qasm_name(g: int, operation: Operation) -> str:
+    gate = operation.gate
     if isinstance(gate, str):
         return QASM_NAMES[gate]
     if gate == ZZMAX_INVERSE:
         return "zzmaxdg"
     raise ValueError(
-        f"gate {g} ({gate_name(gate)!r} on wires {circuit.wires[g]}): OpenQASM has no name for an "
+        f"gate {g} ({gate_name(gate)!r} on wires {operation.wires}): OpenQASM has no name for an "
         "array or a function; write the gate as a circuit of named gates."
     )
 
@@ -103,15 +96,10 @@ def _qasm_name(circuit: "Circuit", g: int) -> str:
 def _needed(names: Iterable[str]) -> list[str]:
     """The definitions that a text with these names needs, each behind those that it uses."""
     needed: dict[str, None] = {}
-
-    def add(name: str) -> None:
-        for other in _NEEDS.get(name, ()):
-            add(other)
-        needed[name] = None
-
-    for name in names:
+    for name in dict.fromkeys(names):
         if name in DEFINITIONS:
-            add(name)
+            used = re.findall(r"\w+", DEFINITIONS[name].partition("{")[2])
+            needed |= dict.fromkeys([*_needed(used), name])
     return list(needed)
 
 

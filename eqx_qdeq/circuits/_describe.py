@@ -1,14 +1,14 @@
-"""Circuits as text."""
+"""A circuit as one looks at it: drawn as text, and counted."""
 
 import dataclasses
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-from ._checks import gate_name
+from ._gates import gate_name, Operation
 
-if TYPE_CHECKING:
-    from ._circuit import Circuit
+# --- Drawn ------------------------------------------------------------------------------------
 
 _CONTROLS = {"CCX": 2}  # the controls of a gate whose name begins with C are 1 otherwise
 _SYMMETRIC = ("SWAP", "ISWAP", "XXPhase", "YYPhase", "ZZPhase", "ZZMax", "ZZMax†")
@@ -16,23 +16,22 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _NARROWEST = 20
 
 
-def draw(circuit: "Circuit", width: int) -> str:
+def draw(operations: Sequence[Operation], n_qubits: int, width: int) -> str:
     """The drawing, lines no longer than `width` unless a single gate is."""
     if width < _NARROWEST:
         raise ValueError(f"`width` must be at least {_NARROWEST} characters; got {width}.")
-    digits = len(str(circuit.n_qubits - 1))
+    digits = len(str(n_qubits - 1))
     room = width - (digits + 2) - 1  # the wire's label, and the mark of a line that goes on
     blocks: list[list[_Column]] = [[]]
     used = 0
-    for column in _columns(circuit):
+    for column in _columns(operations, n_qubits):
         if blocks[-1] and used + column.width > room:
             blocks.append([])
             used = 0
         blocks[-1].append(column)
         used += column.width
     return "\n\n".join(
-        _block(circuit.n_qubits, digits, block, i + 1 < len(blocks))
-        for i, block in enumerate(blocks)
+        _block(n_qubits, digits, block, i + 1 < len(blocks)) for i, block in enumerate(blocks)
     )
 
 
@@ -59,19 +58,20 @@ class _Column:
         return fill * left + text + fill * (self.width - left - len(text))
 
 
-def _columns(circuit: "Circuit") -> list[_Column]:
+def _columns(operations: Sequence[Operation], n_qubits: int) -> list[_Column]:
     """Each gate as far to the left as the gates before it allow; a gate also keeps the wires
     between its own to itself, since its line crosses them."""
     columns: list[_Column] = []
-    free = [0] * circuit.n_qubits
-    for g, wires in enumerate(circuit.wires):
+    free = [0] * n_qubits
+    for operation in operations:
+        wires = operation.wires
         span = range(min(wires), max(wires) + 1)
         at = max(free[wire] for wire in span)
         if at == len(columns):
             columns.append(_Column({}, set()))
         for wire in span:
             free[wire] = at + 1
-        cells = dict.fromkeys(span, "┼") | dict(zip(wires, _cells(circuit, g), strict=True))
+        cells = dict.fromkeys(span, "┼") | dict(zip(wires, _cells(operation), strict=True))
         columns[at].cells.update(cells)
         columns[at].joined.update(span[:-1])
     return columns
@@ -87,11 +87,10 @@ def _block(n_qubits: int, digits: int, columns: list[_Column], goes_on: bool) ->
     return "\n".join(lines[:-1])
 
 
-def _cells(circuit: "Circuit", g: int) -> list[str]:
-    """What gate g puts on each of its wires."""
-    gate, n_wires = circuit.gates[g], len(circuit.wires[g])
-    slots = zip(circuit.params[g], circuit.scales[g], circuit.offsets[g], strict=True)
-    angles = ",".join(_angle(*slot) for slot in slots)
+def _cells(operation: Operation) -> list[str]:
+    """What a gate puts on each of its wires."""
+    gate, n_wires = operation.gate, len(operation.wires)
+    angles = ",".join(_angle(*slot) for slot in operation.slots)
     angles = f"({angles})" if angles else ""
     if isinstance(gate, str) and gate.startswith("C"):
         n_controls = _CONTROLS.get(gate, 1)
@@ -125,3 +124,71 @@ def _number(value: float) -> str:
     sign = "-" if in_pi < 0 else ""
     top, bottom = abs(in_pi.numerator), in_pi.denominator
     return sign + ("π" if top == 1 else f"{top}π") + ("" if bottom == 1 else f"/{bottom}")
+
+
+# --- Counted ----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a circuit costs; `print` shows a table.
+
+    A depth is the number of gates on the longest chain in which each gate shares a wire with the
+    next: the number of time steps if every gate takes one and starts as early as it can.
+    """
+
+    n_qubits: int
+    n_params: int
+    """The angles to choose."""
+    n_gates: int
+    gate_counts: Mapping[str, int] = dataclasses.field(hash=False)
+    """How often each gate occurs, the most frequent first."""
+    depth: int
+    n_two_qubit: int
+    """Gates on exactly two wires."""
+    two_qubit_depth: int
+    """The depth if only gates on exactly two wires take time."""
+    n_parametrised: int
+    """Gates that take at least one angle; more than `n_params` where gates share one."""
+
+    def __str__(self) -> str:
+        rows = [
+            ("qubits", self.n_qubits),
+            ("parameters", self.n_params),
+            ("gates", self.n_gates),
+            *((f"  {name}", count) for name, count in self.gate_counts.items()),
+            ("parametrised gates", self.n_parametrised),
+            ("two-qubit gates", self.n_two_qubit),
+            ("depth", self.depth),
+            ("two-qubit depth", self.two_qubit_depth),
+        ]
+        left = max(len(name) for name, _ in rows)
+        right = max(len(str(count)) for _, count in rows)
+        return "\n".join(f"{name:<{left}}  {count:>{right}}" for name, count in rows)
+
+
+def count_resources(operations: Sequence[Operation], n_qubits: int, n_params: int) -> Resources:
+    """Counts the gates of a circuit."""
+    counts = Counter(gate_name(operation.gate) for operation in operations)
+    two = [len(operation.wires) == 2 for operation in operations]
+    return Resources(
+        n_qubits=n_qubits,
+        n_params=n_params,
+        n_gates=len(operations),
+        gate_counts=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+        depth=_depth(operations, n_qubits, [True] * len(two)),
+        n_two_qubit=sum(two),
+        two_qubit_depth=_depth(operations, n_qubits, two),
+        n_parametrised=sum(1 for operation in operations if operation.slots),
+    )
+
+
+def _depth(operations: Iterable[Operation], n_qubits: int, counted: Iterable[bool]) -> int:
+    # When each wire is free again, if gates that are not counted take no time. The last of these
+    # times is the length of the longest chain.
+    free = [0] * n_qubits
+    for (_, wires, _), counts in zip(operations, counted, strict=True):
+        end = max(free[wire] for wire in wires) + counts
+        for wire in wires:
+            free[wire] = end
+    return max(free)
