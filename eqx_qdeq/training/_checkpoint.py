@@ -14,10 +14,17 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._dataset import Split
-from ._errors import CheckpointError
-from ._files import read_header, read_leaves, remove_leftovers, to_json, write_atomic, write_tree
+from ._files import (
+    CheckpointError,
+    read_header,
+    read_leaves,
+    remove_leftovers,
+    to_json,
+    write_atomic,
+    write_tree,
+)
 from ._step import State
+from .data import Split
 
 _NAME = "checkpoint.eqx"
 
@@ -141,7 +148,7 @@ class MetricsFile:
                     "that run from its checkpoint."
                 )
         text = "".join(to_json(record) + "\n" for record in history or [])
-        write_atomic(self.path, text.encode())
+        write_atomic(self.path, text)
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds an epoch."""

@@ -11,8 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..equilibrium import Solution
-from ._dataset import Split
-from ._errors import DataError
+from .data import DataError, Split
 
 _SMALL = 256
 

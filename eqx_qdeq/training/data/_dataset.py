@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._errors import DataError
+
+class DataError(ValueError):
+    """Data that are missing, malformed or do not fit what was asked of them."""
 
 
 class Split(eqx.Module):
