@@ -15,11 +15,7 @@ from ._files import (
 )
 from ._fit import fit as fit, fit_together as fit_together, FitResult as FitResult
 from ._loop import TrainingError as TrainingError
-from ._metrics import (
-    count_parameters as count_parameters,
-    evaluate as evaluate,
-    Metrics as Metrics,
-)
+from ._metrics import count_parameters as count_parameters, evaluate as evaluate, Metrics as Metrics
 from ._options import Options as Options
 from ._residuals import (
     plain_iteration_history as plain_iteration_history,

@@ -42,6 +42,10 @@ class Run:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
+# What the header keeps of a run; the rest are arrays.
+_KNOWN = [field.name for field in dataclasses.fields(Run) if field.name not in ("state", "best")]
+
+
 def to_host(tree: PyTree) -> PyTree:
     """Copies of the arrays, which outlive the donation of the originals."""
     return jax.tree.map(lambda x: np.array(x, copy=True), tree)
@@ -67,15 +71,8 @@ class Checkpoints:
         """Replaces the file."""
         if self.path is None:
             return
-        header = {
-            "identity": self.identity,
-            "step": int(run.state.step),
-            "best_epoch": run.best_epoch,
-            "best_loss": run.best_loss,
-            "seconds": run.seconds,
-            "stopped": run.stopped,
-            "history": run.history,
-        }
+        header = {"identity": self.identity, "step": int(run.state.step)}
+        header |= {name: getattr(run, name) for name in _KNOWN}
         write_tree(self.path, "checkpoint", header, (run.state, run.best))
 
     def read(self, run: Run, resume: bool) -> Run | None:
@@ -95,16 +92,10 @@ class Checkpoints:
         header, payload = read_header(self.path, "checkpoint")
         self._check(header["identity"])
         state, best = read_leaves(self.path, header, payload, (run.state, run.best))
-        loss = header["best_loss"]
-        return Run(
-            state=state,
-            best=best,
-            best_epoch=header["best_epoch"],
-            best_loss=float("inf") if loss is None else loss,
-            seconds=header["seconds"],
-            stopped=header["stopped"],
-            history=header["history"],
-        )
+        known = {name: header[name] for name in _KNOWN}
+        if known["best_loss"] is None:  # JSON has no infinity
+            known["best_loss"] = float("inf")
+        return Run(state, best, **known)
 
     def _check(self, stored: dict[str, Any]) -> None:
         for name, here in self.identity.items():

@@ -1,5 +1,6 @@
 """The loop over epochs: compiled steps, validation, reports and checkpoints, in that order."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -167,7 +168,7 @@ def train(
     """
     first = sessions[0]
     pace = first.n_batches if whole_epochs else 1
-    with Progress(first) as bar:
+    with _progress_bar(first) as bar:
         while first.step < first.total and not first.run.stopped:
             started = time.perf_counter()
             step, stop = first.step, first.next_stop(pace)
@@ -176,7 +177,10 @@ def train(
             for session in sessions:
                 session.check_finite()
             seconds = time.perf_counter() - started
-            bar.update(stop - step, epoch + 1, first.run.state.means())
+            if bar is not None:
+                bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)
+                bar.set_postfix_str(_describe(first.run.state.means()), refresh=False)
+                bar.update(stop - step)
             for session in sessions:
                 session.look_up(seconds)
             if whole_epochs:
@@ -187,39 +191,26 @@ def train(
                 pace *= 4
 
 
-class Progress:
-    """A tqdm bar over the steps of a training; a context manager."""
+def _progress_bar(session: Session) -> Any:
+    """A tqdm bar over the steps of a training, as a context; or one of `None`."""
+    if not session.options.progress:
+        return contextlib.nullcontext()
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise TrainingError(
+            'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
+        ) from None
+    done = min(session.step, session.total)
+    return tqdm(total=session.total, initial=done, unit="step", dynamic_ncols=True)
 
-    def __init__(self, session: Session):
-        self._bar: Any = None
-        self._epochs = session.options.epochs
-        if session.options.progress:
-            try:
-                from tqdm import tqdm
-            except ImportError:
-                raise TrainingError(
-                    'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
-                ) from None
-            done = min(session.step, session.total)
-            self._bar = tqdm(total=session.total, initial=done, unit="step", dynamic_ncols=True)
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def update(self, steps: int, epoch: int, means: dict[str, float]) -> None:
-        """Shows the means over the epoch so far."""
-        if self._bar is None:
-            return
-        text = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.1%}"
-        if "solver_steps" in means:
-            text += (
-                f", steps {means['solver_steps']:.1f}, residual {means['residual']:.0e}, "
-                f"converged {means['fraction_converged']:.0%}"
-            )
-        self._bar.set_description(f"epoch {epoch}/{self._epochs}", refresh=False)
-        self._bar.set_postfix_str(text, refresh=False)
-        self._bar.update(steps)
+def _describe(means: dict[str, float]) -> str:
+    """The means over the epoch so far, as short text."""
+    text = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.1%}"
+    if "solver_steps" in means:
+        text += (
+            f", steps {means['solver_steps']:.1f}, residual {means['residual']:.0e}, "
+            f"converged {means['fraction_converged']:.0%}"
+        )
+    return text

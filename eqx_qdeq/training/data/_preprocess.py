@@ -30,10 +30,10 @@ def _check_images(images: np.ndarray, step: str) -> None:
         )
 
 
-def _separable(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _separable(images: np.ndarray, *matrices: np.ndarray) -> np.ndarray:
     """Applies one matrix along the height and one along the width."""
-    dtype = images.dtype
-    return np.matmul(np.matmul(rows.astype(dtype), images), columns.T.astype(dtype))
+    rows, columns = (matrix.astype(images.dtype) for matrix in matrices)
+    return np.matmul(np.matmul(rows, images), columns.T)
 
 
 def _pool_matrix(size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
@@ -87,8 +87,7 @@ class AveragePool:
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "AveragePool")
         options = (self.kernel, self.stride, self.padding)
-        rows, columns = (_pool_matrix(size, *options) for size in images.shape[1:])
-        return _separable(images, rows, columns)
+        return _separable(images, *[_pool_matrix(size, *options) for size in images.shape[1:]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,9 +109,8 @@ class AdaptivePool:
                 f"AdaptivePool({self.side}) cannot enlarge images of "
                 f"{images.shape[1]}×{images.shape[2]} px; use Resize({max(height, width)})."
             )
-        rows = _adaptive_matrix(images.shape[1], height)
-        columns = _adaptive_matrix(images.shape[2], width)
-        return _separable(images, rows, columns)
+        sides = zip(images.shape[1:], (height, width), strict=True)
+        return _separable(images, *[_adaptive_matrix(size, side) for size, side in sides])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +152,7 @@ class Resize:
         _check_images(images, "Resize")
         if images.shape[1:] == (self.side, self.side):
             return images
-        rows, columns = (_bilinear_matrix(size, self.side) for size in images.shape[1:])
-        return _separable(images, rows, columns)
+        return _separable(images, *[_bilinear_matrix(n, self.side) for n in images.shape[1:]])
 
 
 @dataclasses.dataclass(frozen=True)

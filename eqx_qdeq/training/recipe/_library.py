@@ -15,7 +15,6 @@ from ..data import (
     Flatten,
     OrientedGradients,
     paper_preprocess,
-    Preprocess,
     unit_norm_preprocess,
     UnitNorm,
 )
@@ -26,119 +25,61 @@ _WEIGHTS = Path(__file__).parent / "weights"
 _FOUR = (0, 3, 6, 9)
 
 
-def _model(n_qubits: int, in_size: int, n_classes: int, **more: Any) -> Mapping[str, Any]:
-    return MappingProxyType(
-        {
-            "model": "QDEQClassifier",
-            "n_qubits": n_qubits,
-            "in_size": in_size,
-            "n_classes": n_classes,
-            "gain": 0.3,
-            "train_gain": True,
-            "readout": "zz",
-        }
-        | more
-    )
+# The sizes of a model: qubits, features, classes.
+_Sizes = tuple[int, int, int]
+
+
+def _model(sizes: _Sizes, **more: Any) -> Mapping[str, Any]:
+    named = dict(zip(("n_qubits", "in_size", "n_classes"), sizes, strict=True))
+    return MappingProxyType({"model": "QDEQClassifier"} | named | more)
 
 
 def _ours(
-    name: str,
-    dataset: str,
-    summary: str,
-    model: Mapping[str, Any],
-    preprocess: Preprocess,
-    **training: Any,
+    name: str, dataset: str, summary: str, sizes: _Sizes, *, model: dict[str, Any], **more: Any
 ) -> Recipe:
+    feedback = {"gain": 0.3, "train_gain": True, "readout": "zz"}
     return Recipe(
         name=name,
         summary=f"ours: {summary}, trained feedback gain",
         dataset=dataset,
-        model=model,
-        preprocess=preprocess,
+        model=_model(sizes, **feedback | model),
         schedule="cosine",
         # Where a sample is about to lose its equilibrium its gradient is huge, and without
         # clipping one such batch can undo the whole training.
         clip=0.5,
-        **training,
+        **more,
     )
 
 
-def _on_edges(name: str, dataset: str, *, depth: int, epochs: int) -> Recipe:
+def _on_edges(name: str, dataset: str, depth: int) -> Recipe:
     """10 qubits, and where the image rises in 8 directions as 200 amplitudes."""
     return _ours(
         name,
         dataset,
         f"10 qubits, {depth} layers of bricks, gradients in 8 directions on 5×5 places, ⟨Z⟩ and "
         "⟨ZZ⟩ read out",
-        _model(10, 200, 10, circuit="brickwork", depth=depth),
-        Compose((OrientedGradients(5, 8), UnitNorm())),
-        epochs=epochs,
+        (10, 200, 10),
+        model={"circuit": "brickwork", "depth": depth},
+        preprocess=Compose((OrientedGradients(5, 8), UnitNorm())),
+        epochs=40,
         learning_rate=0.03,
         batch_size=512,
     )
 
 
-_OURS = (
-    # Few samples: a gentle rate, and a penalty that keeps the map contracting.
-    _ours(
-        "digits-demo",
-        "digits",
-        "4 qubits, 12 hardware-efficient layers, pixels of unit norm, ⟨Z⟩ and ⟨ZZ⟩ read out",
-        _model(4, 16, 4, circuit="hardware_efficient", depth=12),
-        unit_norm_preprocess(4),
-        classes=_FOUR,
-        epochs=60,
-        learning_rate=0.01,
-        batch_size=32,
-        jacobian_penalty=0.5,
-    ),
-    _ours(
-        "ours-mnist4",
-        "mnist",
-        "4 qubits, 17 hardware-efficient layers, 8×4 pixels as complex amplitudes of unit norm, "
-        "⟨Z⟩, ⟨ZZ⟩ and ⟨ZZZ⟩ read out",
-        _model(
-            4,
-            32,
-            4,
-            circuit="hardware_efficient",
-            depth=17,
-            encoding="complex",
-            readout="zzz",
-        ),
-        Compose((Crop(3), AdaptivePool((8, 4)), Flatten(), UnitNorm())),
-        classes=_FOUR,
-        epochs=120,
-        learning_rate=0.06,
-        batch_size=128,
-    ),
-    _on_edges("ours-mnist10", "mnist", depth=10, epochs=40),
-    _on_edges("ours-fashion10", "fashion_mnist", depth=10, epochs=40),
-    _on_edges("ours-cifar10", "cifar10", depth=20, epochs=40),
-)
-
-
 def _paper(name: str, dataset: str, n_qubits: int, classes: tuple[int, ...] | None) -> Recipe:
+    n_classes = 10 if classes is None else len(classes)
     return Recipe(
         name=name,
-        summary=(
-            f"the paper's: {n_qubits} qubits, its circuit, pixels and head, its training; solved "
-            "exactly"
-        ),
+        summary=f"the paper's: {n_qubits} qubits, its circuit, pixels and head, its training; "
+        "solved exactly",
         dataset=dataset,
         classes=classes,
         preprocess=paper_preprocess(n_qubits),
-        model=MappingProxyType(
-            {
-                "model": "QDEQClassifier",
-                "n_qubits": n_qubits,
-                "in_size": n_qubits**2,
-                "n_classes": 10 if classes is None else len(classes),
-                "circuit": "paper",
-                "head": "paper",
-                "dropout": 0.05,
-            }
+        model=_model(
+            (n_qubits, n_qubits**2, n_classes), circuit="paper", head="paper", dropout=0.05
         ),
+        # The step size, clipping and penalty of the authors' code.
         epochs=100,
         learning_rate=5e-3,
         clip=0.25,
@@ -146,16 +87,47 @@ def _paper(name: str, dataset: str, n_qubits: int, classes: tuple[int, ...] | No
     )
 
 
-_PAPER = (
+_ALL = (
+    # Few samples: a gentle rate, and a penalty that keeps the map contracting.
+    _ours(
+        "digits-demo",
+        "digits",
+        "4 qubits, 12 hardware-efficient layers, pixels of unit norm, ⟨Z⟩ and ⟨ZZ⟩ read out",
+        (4, 16, 4),
+        model={"circuit": "hardware_efficient", "depth": 12},
+        preprocess=unit_norm_preprocess(4),
+        classes=_FOUR,
+        epochs=60,
+        learning_rate=0.01,
+        batch_size=32,
+        jacobian_penalty=0.5,
+    ),
+    # The margin of 3 pixels is black in nearly every digit; 8×4 = 32 pixels fill the real and the
+    # imaginary parts of 16 amplitudes.
+    _ours(
+        "ours-mnist4",
+        "mnist",
+        "4 qubits, 17 hardware-efficient layers, 8×4 pixels as complex amplitudes of unit norm, "
+        "⟨Z⟩, ⟨ZZ⟩ and ⟨ZZZ⟩ read out",
+        (4, 32, 4),
+        model={"readout": "zzz", "circuit": "hardware_efficient", "depth": 17}
+        | {"encoding": "complex"},
+        preprocess=Compose((Crop(3), AdaptivePool((8, 4)), Flatten(), UnitNorm())),
+        classes=_FOUR,
+        epochs=120,
+        learning_rate=0.06,
+        batch_size=128,
+    ),
+    _on_edges("ours-mnist10", "mnist", depth=10),
+    _on_edges("ours-fashion10", "fashion_mnist", depth=10),
+    _on_edges("ours-cifar10", "cifar10", depth=20),
     _paper("paper-mnist4", "mnist", 4, _FOUR),
     _paper("paper-mnist10", "mnist", 10, None),
     _paper("paper-fashion10", "fashion_mnist", 10, None),
     _paper("paper-cifar10", "cifar10", 10, None),
 )
 
-recipes: Mapping[str, Recipe] = MappingProxyType(
-    {recipe.name: recipe for recipe in (*_OURS, *_PAPER)}
-)
+recipes: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in _ALL})
 """The recipes by name."""
 
 
