@@ -67,6 +67,7 @@ def _check_equal(folder: Path, whole: Path) -> None:
     assert sorted(p.name for p in folder.iterdir()) == sorted(p.name for p in whole.iterdir())
 
 
+@pytest.mark.usefixtures("once")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 @pytest.mark.parametrize("moment", ["write:4", "rename:2", "renamed:9", "step:11"])
 def test_a_run_killed_at_a_chosen_moment(moment, tmp_path, whole):
@@ -78,6 +79,7 @@ def test_a_run_killed_at_a_chosen_moment(moment, tmp_path, whole):
     _check_equal(tmp_path, whole)
 
 
+@pytest.mark.usefixtures("once")
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_run_killed_at_random_moments(tmp_path, whole):
     moments = random.Random(0)

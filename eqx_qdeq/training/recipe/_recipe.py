@@ -1,6 +1,7 @@
 """A recipe: everything that a training run needs beside its seed, under a name."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,17 @@ import optax
 from ...models import classifier_from_config
 from .. import count_parameters, Options, to_json
 from ..data import Preprocess
+
+
+# Kept, because compiled steps are found again by the optimizer that they were compiled for: seeds
+# of a recipe, and recipes that differ in their data alone, compile once.
+@functools.lru_cache(maxsize=64)
+def _adam(
+    rate: float, decay_steps: int | None
+) -> tuple[float | optax.Schedule, optax.GradientTransformation]:
+    """Adam and its learning rate, constant or falling to zero as a cosine."""
+    schedule = rate if decay_steps is None else optax.cosine_decay_schedule(rate, decay_steps)
+    return schedule, optax.adam(schedule)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +79,8 @@ class Recipe:
 
         - `n_train`: over which the schedule of the learning rate goes.
         """
-        rate = self.rate(n_train)
-        return Options(optimizer=optax.adam(rate), learning_rate=rate, **self._shared())
+        rate, optimizer = _adam(self.learning_rate, self._decay_steps(n_train))
+        return Options(optimizer=optimizer, learning_rate=rate, **self._shared())
 
     def _shared(self) -> dict[str, Any]:
         """What recipes and options have in common."""
@@ -77,10 +89,12 @@ class Recipe:
 
     def rate(self, n_train: int) -> float | optax.Schedule:
         """The learning rate, for so many training samples."""
+        return _adam(self.learning_rate, self._decay_steps(n_train))[0]
+
+    def _decay_steps(self, n_train: int) -> int | None:
         if self.schedule == "constant":
-            return self.learning_rate
-        steps = self.epochs * -(-n_train // min(self.batch_size, n_train))
-        return optax.cosine_decay_schedule(self.learning_rate, steps)
+            return None
+        return self.epochs * -(-n_train // min(self.batch_size, n_train))
 
     def with_model(self, model: str, *, n_layers: int = 2) -> "Recipe":
         """The same recipe for another kind of model; its name gets the kind and size as a suffix.
