@@ -168,7 +168,7 @@ def train(solver: Any, data: training.Dataset, epochs: int, seed: int) -> tuple[
     result = training.fit(
         model,
         data,
-        optimiser=optax.adam(0.03),
+        optimizer=optax.adam(0.03),
         epochs=epochs,
         batch_size=64,
         seed=seed,

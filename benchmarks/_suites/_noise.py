@@ -91,7 +91,7 @@ def _epoch(samples: int) -> Table:
     plain = QDEQClassifier(4, 16, 4, circuit="paper", readout="zz", key=jax.random.key(0))
     rows = []
     for name, model in (("noiseless", plain), ("noisy", plain.with_noise(noise_model()))):
-        result = fit(model, data, optimiser=optax.adam(5e-3), epochs=1, progress=False)
+        result = fit(model, data, optimizer=optax.adam(5e-3), epochs=1, progress=False)
         rows.append({"name": name, "epoch_s": rounded(result.seconds)})
     for row in rows:
         row["ratio"] = rounded(row["epoch_s"] / rows[0]["epoch_s"])

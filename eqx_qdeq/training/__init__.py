@@ -1,50 +1,56 @@
 """Training on real data: data sources, the training loop, checkpoints, metrics and recipes."""
 
-from . import _extras as _extras  # first: says which extra is missing
-from ._dataset import Dataset as Dataset, Split as Split, stratified_split as stratified_split
-from ._errors import (
+try:
+    import optax
+except ImportError as error:
+    raise ImportError('eqx_qdeq.training needs optax: pip install "eqx-qdeq[train]"') from error
+
+from ._files import (
     CheckpointError as CheckpointError,
-    DataError as DataError,
-    TrainingError as TrainingError,
+    load as load,
+    load_metadata as load_metadata,
+    save as save,
+    to_json,
+    write_atomic as write_atomic,
 )
-from ._fit import fit as fit, FitResult as FitResult
-from ._gradients import OrientedGradients as OrientedGradients
-from ._load import load_dataset as load_dataset
-from ._metrics import (
-    count_parameters as count_parameters,
-    evaluate as evaluate,
-    Metrics as Metrics,
-)
-from ._preprocess import (
-    AdaptivePool as AdaptivePool,
-    AveragePool as AveragePool,
-    Compose as Compose,
-    Crop as Crop,
-    Flatten as Flatten,
-    Normalise as Normalise,
-    paper_preprocess as paper_preprocess,
-    PaperPixels as PaperPixels,
-    PixelPool as PixelPool,
-    Resize as Resize,
-    unit_norm_preprocess as unit_norm_preprocess,
-    UnitNorm as UnitNorm,
-)
-from ._pretrained import (
-    load_pretrained as load_pretrained,
-    pretrained as pretrained,
-    pretrained_path as pretrained_path,
-)
-from ._recipe import Recipe as Recipe
-from ._recipes import get_recipe as get_recipe, recipes as recipes
+from ._fit import fit as fit, fit_together as fit_together, FitResult as FitResult
+from ._loop import TrainingError as TrainingError
+from ._metrics import count_parameters as count_parameters, evaluate as evaluate, Metrics as Metrics
+from ._options import Options as Options
 from ._residuals import (
     plain_iteration_history as plain_iteration_history,
     residual_history as residual_history,
 )
-from ._run_recipe import (
+from ._step import epoch_batches
+from .data import (
+    AdaptivePool as AdaptivePool,
+    AveragePool as AveragePool,
+    Compose as Compose,
+    Crop as Crop,
+    DataError as DataError,
+    Dataset as Dataset,
+    Flatten as Flatten,
+    load_dataset as load_dataset,
+    Normalise as Normalise,
+    OrientedGradients as OrientedGradients,
+    paper_preprocess as paper_preprocess,
+    PaperPixels as PaperPixels,
+    PixelPool as PixelPool,
+    Resize as Resize,
+    Split as Split,
+    stratified_split as stratified_split,
+    unit_norm_preprocess as unit_norm_preprocess,
+    UnitNorm as UnitNorm,
+)
+from .recipe import (  # last: recipes stand on all of the above
+    get_recipe as get_recipe,
+    load_pretrained as load_pretrained,
     load_recipe_data as load_recipe_data,
+    pretrained as pretrained,
+    pretrained_path as pretrained_path,
+    Recipe as Recipe,
     RecipeResult as RecipeResult,
+    recipes as recipes,
     run_recipe as run_recipe,
     run_recipe_together as run_recipe_together,
 )
-from ._save import load as load, load_metadata as load_metadata, save as save
-from ._together import fit_together as fit_together

@@ -14,10 +14,17 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._dataset import Split
-from ._errors import CheckpointError
-from ._files import read_header, read_leaves, remove_leftovers, to_json, write_atomic, write_tree
+from ._files import (
+    CheckpointError,
+    read_header,
+    read_leaves,
+    remove_leftovers,
+    to_json,
+    write_atomic,
+    write_tree,
+)
 from ._step import State
+from .data import Split
 
 _NAME = "checkpoint.eqx"
 
@@ -33,6 +40,10 @@ class Run:
     seconds: float = 0.0
     stopped: bool = False  # by a callback
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+
+# What the header keeps of a run; the rest are arrays.
+_KNOWN = [field.name for field in dataclasses.fields(Run) if field.name not in ("state", "best")]
 
 
 def to_host(tree: PyTree) -> PyTree:
@@ -60,15 +71,8 @@ class Checkpoints:
         """Replaces the file."""
         if self.path is None:
             return
-        header = {
-            "identity": self.identity,
-            "step": int(run.state.step),
-            "best_epoch": run.best_epoch,
-            "best_loss": run.best_loss,
-            "seconds": run.seconds,
-            "stopped": run.stopped,
-            "history": run.history,
-        }
+        header = {"identity": self.identity, "step": int(run.state.step)}
+        header |= {name: getattr(run, name) for name in _KNOWN}
         write_tree(self.path, "checkpoint", header, (run.state, run.best))
 
     def read(self, run: Run, resume: bool) -> Run | None:
@@ -88,16 +92,10 @@ class Checkpoints:
         header, payload = read_header(self.path, "checkpoint")
         self._check(header["identity"])
         state, best = read_leaves(self.path, header, payload, (run.state, run.best))
-        loss = header["best_loss"]
-        return Run(
-            state=state,
-            best=best,
-            best_epoch=header["best_epoch"],
-            best_loss=float("inf") if loss is None else loss,
-            seconds=header["seconds"],
-            stopped=header["stopped"],
-            history=header["history"],
-        )
+        known = {name: header[name] for name in _KNOWN}
+        if known["best_loss"] is None:  # JSON has no infinity
+            known["best_loss"] = float("inf")
+        return Run(state, best, **known)
 
     def _check(self, stored: dict[str, Any]) -> None:
         for name, here in self.identity.items():
@@ -141,7 +139,7 @@ class MetricsFile:
                     "that run from its checkpoint."
                 )
         text = "".join(to_json(record) + "\n" for record in history or [])
-        write_atomic(self.path, text.encode())
+        write_atomic(self.path, text)
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds an epoch."""

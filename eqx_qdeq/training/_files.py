@@ -1,4 +1,4 @@
-"""The files that weights are kept in: one line of JSON, then Equinox's serialised leaves.
+"""Models as files, and how files are written: one line of JSON, then Equinox's serialised leaves.
 
 The line has a SHA-256 of the rest and of itself, and the path, dtype and shape of every leaf, so
 that a file that is damaged or holds something else is told apart from a good one before anything
@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,20 +24,108 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
-from ._errors import CheckpointError
+from ..models import classifier_from_config
 
 _VERSION = 1
 _START = b'{"format": "eqx-qdeq '
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file that is there whole or not at all, whenever the process or machine stops."""
+class CheckpointError(RuntimeError):
+    """A file of weights, or of a run, that cannot be used here. It is left as it was."""
+
+
+# --- Models -----------------------------------------------------------------------------------
+
+
+def save(path: str | os.PathLike[str], model: PyTree, *, metadata: dict | None = None) -> None:
+    """Writes a model and its hyperparameters to one file, atomically.
+
+    The file is a line of JSON (format, checksum, `model.config`, metadata), followed by what
+    `equinox.tree_serialise_leaves` writes.
+
+    **Arguments:**
+
+    - `path`: where to; a file that is there is replaced.
+    - `model`: any Equinox module. One with a `config`, such as the classifiers of this package, is
+        loaded again without further knowledge.
+    - `metadata`: anything else to keep with it that JSON can hold, e.g. the recipe.
+    """
+    config = getattr(model, "config", None)
+    write_tree(Path(path), "model", {"config": config, "metadata": metadata}, model)
+
+
+def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
+    """Reads a model that [`eqx_qdeq.training.save`][] wrote.
+
+    Floating-point weights come in the precision of the session, whatever that of the file.
+
+    **Arguments:**
+
+    - `path`: the file.
+    - `like`: a model of the same structure, whose weights do not matter; needed for models that
+        have no `config`.
+
+    **Returns:**
+
+    The model.
+
+    **Raises:** [`eqx_qdeq.training.CheckpointError`][] naming the file, if it is missing, damaged,
+    something else, or of another architecture.
+    """
+    file = Path(path)
+    header, payload = read_header(file, "model")
+    if like is None:
+        if header["config"] is None:
+            raise CheckpointError(
+                f"'{file}' holds a model without `config`; pass load(..., like=model) with a model "
+                "of the same structure."
+            )
+        try:
+            like = classifier_from_config(header["config"], key=jax.random.key(0))
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"'{file}' has a config that this release cannot build: {error}"
+            ) from error
+    return read_leaves(file, header, payload, like)
+
+
+def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a model file says about its model, without building it.
+
+    **Arguments:**
+
+    - `path`: the file.
+
+    **Returns:**
+
+    A dictionary with `"config"` and `"metadata"` as they were saved.
+
+    **Raises:** [`eqx_qdeq.training.CheckpointError`][] naming the file, if it is missing,
+    damaged or something else.
+    """
+    header, _ = read_header(Path(path), "model")
+    return {"config": header["config"], "metadata": header["metadata"]}
+
+
+# --- Whole or not at all ------------------------------------------------------------------------
+
+
+def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes a file that is there whole or not at all, whenever the process or machine stops.
+
+    **Arguments:**
+
+    - `path`: where to; a file that is there is replaced, missing folders are made.
+    - `content`: what to write; text as UTF-8.
+    """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
+            # On disk before its name is: a name without content is what a power cut would leave.
             os.fsync(file.fileno())
         # mkstemp makes files private; these are as readable as the one before, or as any other.
         os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)
@@ -86,6 +175,12 @@ def _write_leaf(file: Any, x: Any) -> None:
     eqx.default_serialise_filter_spec(file, jax.random.key_data(x) if _is_key(x) else x)
 
 
+def _serialise(tree: PyTree) -> bytes:
+    buffer = io.BytesIO()
+    eqx.tree_serialise_leaves(buffer, tree, filter_spec=_write_leaf)
+    return buffer.getvalue()
+
+
 def _read_leaf(file: Any, x: Any) -> Any:
     if _is_key(x):
         return jax.random.wrap_key_data(jnp.load(file), impl=jax.random.key_impl(x))
@@ -111,17 +206,12 @@ def describe_leaves(tree: PyTree) -> list[list[str]]:
 
 def fingerprint(tree: PyTree) -> str:
     """A short name for the values of all leaves that would be saved."""
-    buffer = io.BytesIO()
-    eqx.tree_serialise_leaves(buffer, tree, filter_spec=_write_leaf)
-    return hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+    return hashlib.sha256(_serialise(tree)).hexdigest()[:16]
 
 
 def _kind(description: str) -> str:
     """Floats of any precision are one kind: they are converted when read."""
-    for name in ("float32", "float64"):
-        if description.startswith(name):
-            return description.replace(name, "float", 1)
-    return description
+    return re.sub("^float(32|64)", "float", description)
 
 
 # --- Files ------------------------------------------------------------------------------------
@@ -129,9 +219,7 @@ def _kind(description: str) -> str:
 
 def write_tree(path: Path, kind: str, header: dict[str, Any], tree: PyTree) -> None:
     """Writes the leaves of `tree`, with a header, as a file of the given kind."""
-    buffer = io.BytesIO()
-    eqx.tree_serialise_leaves(buffer, tree, filter_spec=_write_leaf)
-    payload = buffer.getvalue()
+    payload = _serialise(tree)
     text = to_json(
         {
             "format": f"eqx-qdeq {kind}",

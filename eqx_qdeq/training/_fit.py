@@ -1,23 +1,27 @@
-"""fit: the training loop."""
+"""fit and fit_together: the training loop, for one model or for several at once."""
 
 import dataclasses
+import inspect
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload, ParamSpec, Protocol
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
+from jaxtyping import Array, Int, PyTree
 
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
-from ._dataset import Dataset
 from ._files import fingerprint, to_json
-from ._loop import Callback, Loop
+from ._loop import Session, train
 from ._metrics import chunks, forward
-from ._step import make_state, Settings
+from ._options import DEFAULTS, gather, Options
+from ._step import make_state, run_steps, run_steps_together
+from .data import Dataset
+
+_P = ParamSpec("_P")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,69 +47,65 @@ class FitResult:
     seconds: float
 
 
-def fit(
-    model: Any,
-    dataset: Dataset,
-    *,
-    optimiser: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int = 256,
-    seed: int = 0,
-    clip: float | None = None,
-    jacobian_penalty: float = 0.0,
-    warmup_steps: int = 0,
-    warmup_layers: int = 2,
-    shared_dropout: bool = True,
-    drop_last: bool = False,
-    trainable: Any = eqx.is_inexact_array,
-    learning_rate: float | Callable | None = None,
-    callbacks: Sequence[Callback] = (),
-    progress: bool = True,
-    metrics_path: str | os.PathLike[str] | None = None,
-    checkpoint_dir: str | os.PathLike[str] | None = None,
-    checkpoint_every: int | None = None,
-    resume: bool = True,
-    config: dict[str, Any] | None = None,
-) -> FitResult:
+class _Fit(Protocol[_P]):
+    """The options of a training by name, or as one object with changes by name."""
+
+    @overload
+    def __call__(
+        self, model: Any, dataset: Dataset, *args: _P.args, **named: _P.kwargs
+    ) -> FitResult: ...
+
+    @overload
+    def __call__(
+        self, model: Any, dataset: Dataset, *, options: Options, **changes: Any
+    ) -> FitResult: ...
+
+
+def _with_the_options_of(
+    options: Callable[_P, Options],
+) -> Callable[[Callable[..., FitResult]], _Fit[_P]]:
+    """Names each option in a signature, as editors, type checkers and `help` show it."""
+
+    def name_them(function: Any) -> Any:
+        own, theirs = (inspect.signature(f).parameters.values() for f in (function, options))
+        parameters = [p for p in own if p.kind is not p.VAR_KEYWORD] + list(theirs)
+        function.__signature__ = inspect.Signature(parameters, return_annotation=FitResult)
+        return function
+
+    return name_them
+
+
+@_with_the_options_of(Options)
+def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named: Any) -> FitResult:
     r"""Trains a classifier: minimises the mean cross-entropy, plus `jacobian_penalty` times the
-    mean of $\|\partial f/\partial z\|_F^2 / m$, by any Optax optimiser.
+    mean of $\|\partial f/\partial z\|_F^2 / m$, by any Optax optimizer.
 
     A run with a `checkpoint_dir` that is killed, at any moment, and started again with the same
     arguments ends with the same weights, bit by bit, as one left alone. (On GPUs this needs
     `XLA_FLAGS=--xla_gpu_deterministic_ops=true`.)
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq, jax, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        model = qdeq.QDEQClassifier(4, 16, 2, depth=2, key=jax.random.key(0))
+        result = training.fit(
+            model, data, optimizer=optax.adam(0.05), epochs=1, progress=False
+        )
+        assert result.steps == 1
+        ```
 
     **Arguments:**
 
     - `model`: a classifier of [`eqx_qdeq`][], or any Equinox module called as `model(x, key=key)`
         that takes one sample to logits. One with `solve` is also asked how its solves went.
     - `dataset`: the data.
-    - `optimiser`: an Optax optimiser; schedules count steps, of which an epoch has
-        ⌈training samples / `batch_size`⌉.
-    - `epochs`: passes over the training samples.
-    - `batch_size`: samples per step.
-    - `seed`: of the order of the samples, the dropout and the probes of the penalty.
-    - `clip`: the largest Euclidean norm of the gradient of all parameters; not clipped if left out.
-    - `jacobian_penalty`: the weight of the Jacobian penalty, estimated with one Gaussian probe per
-        sample and step, as in the paper.
-    - `warmup_steps`, `warmup_layers`: for the first so many steps, train
-        `model.unrolled(warmup_layers)`, which has the same parameters.
-    - `shared_dropout`: one dropout mask for a whole batch, as in the paper, or one per sample.
-    - `drop_last`: leave out the samples of an epoch that do not fill a batch. Otherwise the last
-        batch is smaller, and its mean is over fewer samples.
-    - `trainable`: which arrays are trained, as the filter of `equinox.partition`.
-    - `learning_rate`: a number or schedule, for reports only; the optimiser has its own. One made
-        with `optax.inject_hyperparams` need not be told.
-    - `callbacks`: called after each epoch as `callback(record, model)` with the epoch's numbers
-        and the model then. One that returns true ends the training, for good.
-    - `progress`: whether to show a progress bar.
-    - `metrics_path`: a file that gets one line of JSON per epoch.
-    - `checkpoint_dir`: a folder for the checkpoint of this run.
-    - `checkpoint_every`: a checkpoint every so many steps; after each epoch if left out. There is
-        always one at the start and one at the end.
-    - `resume`: whether to go on from the checkpoint if there is one. If false, one that is there
-        is an error.
-    - `config`: anything more that identifies the run, e.g. the learning rate; kept in the
-        checkpoint, and a run with another one is not resumed.
+    - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
+        name. Only the first two have no defaults.
+    - `options`: all of them as one object; those that are also given by name replace its own.
 
     **Returns:**
 
@@ -118,141 +118,166 @@ def fit(
         step; the last good checkpoint stays.
     - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged or of another run.
     """
-    session = start(
-        model,
-        dataset,
-        optimiser=optimiser,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        clip=clip,
-        jacobian_penalty=jacobian_penalty,
-        warmup_steps=warmup_steps,
-        warmup_layers=warmup_layers,
-        shared_dropout=shared_dropout,
-        drop_last=drop_last,
-        trainable=trainable,
-        learning_rate=learning_rate,
-        callbacks=callbacks,
-        metrics_path=metrics_path,
-        checkpoint_dir=checkpoint_dir,
-        checkpoint_every=checkpoint_every,
-        resume=resume,
-        config=config,
-    )
-    session.loop.run(session.run, session.checkpoints, session.metrics, progress)
-    return session.result()
+    session = _start(model, dataset, gather(options, named))
+    run, epoch = session.run, session.step // session.n_batches
+    fixed = session.fixed(epoch)
+
+    def advance(now: int, stop: int) -> None:
+        nonlocal epoch, fixed
+        if now != epoch:
+            epoch, fixed = now, session.fixed(now)
+        here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
+        run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
+
+    train([session], advance)
+    return _result(session)
 
 
-@dataclasses.dataclass(frozen=True)
-class Session:
-    """A training that has started: where it stands, and what carries it on."""
-
-    loop: Loop
-    run: Run
-    checkpoints: Checkpoints
-    metrics: MetricsFile
-
-    def result(self) -> FitResult:
-        run, static = self.run, self.loop.static
-        return FitResult(
-            model=eqx.combine(jax.tree.map(jnp.asarray, run.best), static),
-            last_model=eqx.combine(run.state.params, static),
-            history=run.history,
-            best_epoch=run.best_epoch,
-            steps=int(run.state.step),
-            seconds=run.seconds,
-        )
-
-
-def start(
-    model: Any,
-    dataset: Dataset,
+def fit_together(
+    models: Sequence[Any],
+    datasets: Dataset | Sequence[Dataset],
     *,
-    optimiser: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int = 256,
-    seed: int = 0,
-    clip: float | None = None,
-    jacobian_penalty: float = 0.0,
-    warmup_steps: int = 0,
-    warmup_layers: int = 2,
-    shared_dropout: bool = True,
-    drop_last: bool = False,
-    trainable: Any = eqx.is_inexact_array,
-    learning_rate: float | Callable | None = None,
-    callbacks: Sequence[Callback] = (),
-    metrics_path: str | os.PathLike[str] | None = None,
-    checkpoint_dir: str | os.PathLike[str] | None = None,
-    checkpoint_every: int | None = None,
-    resume: bool = True,
-    config: dict[str, Any] | None = None,
-) -> Session:
-    """Checks the arguments of `fit` and takes up the run's checkpoint, or writes its first."""
-    _check_least(1, epochs=epochs, batch_size=batch_size, warmup_layers=warmup_layers)
-    _check_least(0, seed=seed, warmup_steps=warmup_steps)
-    if checkpoint_every is not None:
-        _check_least(1, checkpoint_every=checkpoint_every)
-    if clip is not None and not clip > 0:
-        raise ValueError(f"`clip` must be positive; got {clip}.")
-    if not jacobian_penalty >= 0:
-        raise ValueError(f"`jacobian_penalty` must not be negative; got {jacobian_penalty}.")
-    _check_model(model, dataset, needs_solve=jacobian_penalty > 0 or warmup_steps > 0)
+    seeds: Sequence[int],
+    checkpoint_dirs: Sequence[str | os.PathLike[str]] | None = None,
+    configs: Sequence[dict[str, Any]] | None = None,
+    options: Options | None = None,
+    **named: Any,
+) -> list[FitResult]:
+    """Trains several models of one structure at once, each as [`eqx_qdeq.training.fit`][] would
+    train it alone: the steps of all are one computation, by `vmap`. Results differ by rounding,
+    which a long training may amplify, as between two machines.
 
-    batch_size = min(batch_size, len(dataset.train))
-    params, static = eqx.partition(model, trainable)
+    That is faster where one training leaves the hardware idle, as small circuits leave a GPU. On a
+    CPU it takes as long as one training after the other.
+
+    **Arguments:**
+
+    - `models`: the models, e.g. of one architecture with different keys.
+    - `datasets`: the data of each, with equally many training samples; or one for all.
+    - `seeds`: the seed of each.
+    - `checkpoint_dirs`: a folder for the checkpoint of each. These are the checkpoints of `fit`:
+        `fit` goes on from one of them, and `fit_together` from those of runs that stand at the same
+        step.
+    - `configs`: what else identifies each run, as `config` of `fit`.
+    - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
+        name, for all; but not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
+        `checkpoint_every` and `config`, which are of one run.
+    - `options`: all of them as one object; those that are also given by name replace its own.
+
+    **Returns:**
+
+    A [`eqx_qdeq.training.FitResult`][] for each. `seconds` is the time of all together.
+
+    **Raises:** as `fit`; `ValueError` for models of different structures, data of different sizes,
+    or checkpoints of different steps; `TypeError` for other options of `fit`.
+    """
+    shared = gather(options, named)
+    for name in _ALONE:
+        if name in named or getattr(shared, name) != DEFAULTS[name]:
+            takes = [field.name for field in dataclasses.fields(Options)]
+            raise TypeError(
+                f"fit_together has no option `{name}`; it takes "
+                f"{', '.join(name for name in takes if name not in _ALONE)}. Train the models "
+                "with fit, one after the other, to use the others."
+            )
+    n = len(models)
+    all_data = [datasets] * n if isinstance(datasets, Dataset) else list(datasets)
+    lists = {"datasets": all_data, "seeds": seeds}
+    lists |= {"checkpoint_dirs": checkpoint_dirs, "configs": configs}
+    for name, given in lists.items():
+        if given is not None and len(given) != n:
+            raise ValueError(
+                f"`{name}` must have one entry for each of {n} models; has {len(given)}."
+            )
+    none = [None] * n
+    each = zip(models, all_data, seeds, checkpoint_dirs or none, configs or none, strict=True)
+    sessions = [
+        _start(
+            model,
+            data,
+            dataclasses.replace(shared, seed=seed, checkpoint_dir=folder, config=config),
+        )
+        for model, data, seed, folder, config in each
+    ]
+    _check_alike(sessions)
+    first = sessions[0]
+    # Stacked once: with the images it is large, and only the batches change.
+    fixed = _stack([session.fixed(0) for session in sessions])
+
+    def advance(epoch: int, stop: int) -> None:
+        changes = (
+            jnp.stack([session.batches(epoch) for session in sessions]),
+            jnp.full_like(fixed.first, epoch * first.n_batches),
+            first.settings_at(first.step),
+        )
+        # Not dataclasses.replace, which would check the shapes of a single run.
+        here = eqx.tree_at(lambda f: (f.batches, f.first, f.settings), fixed, changes)
+        states = _stack([session.run.state for session in sessions])
+        states = run_steps_together((here, jnp.asarray(stop, jnp.int32)), states)
+        for i, session in enumerate(sessions):
+            session.run.state = _entry(states, jnp.asarray(i))
+
+    # States are stacked at every stop, so as few stops as possible.
+    train(sessions, advance, whole_epochs=True)
+    return [_result(session) for session in sessions]
+
+
+_ALONE = ("seed", "callbacks", "metrics_path", "checkpoint_dir", "checkpoint_every", "config")
+"""The options that make no sense for several runs in step."""
+
+
+def _start(model: Any, dataset: Dataset, options: Options) -> Session:
+    """Takes up the checkpoint of a run, or writes its first."""
+    _check_model(model, dataset, options)
+    options = dataclasses.replace(options, batch_size=min(options.batch_size, len(dataset.train)))
+    params, static = eqx.partition(model, options.trainable)
     identity = {
-        "config": config,
+        "config": options.config,
         "model": getattr(model, "config", None),
         "untrained part": fingerprint(static),
         "training data": [dataset.name, digest(dataset.train)],
         "validation data": digest(dataset.validation),
-        "batch_size": batch_size,
-        "seed": seed,
-        "clip": clip,
-        "jacobian_penalty": float(jacobian_penalty),
-        "warm-up": [warmup_steps, warmup_layers] if warmup_steps else None,
-        "shared_dropout": shared_dropout,
-        "drop_last": drop_last,
+        "batch_size": options.batch_size,
+        "seed": options.seed,
+        "clip": options.clip,
+        "jacobian_penalty": float(options.jacobian_penalty),
+        "warm-up": [options.warmup_steps, options.warmup_layers] if options.warmup_steps else None,
+        "shared_dropout": options.shared_dropout,
+        "drop_last": options.drop_last,
         "precision": str(dataset.train.x.dtype),
     }
     # Compared with what comes back from a file, where tuples are lists.
-    checkpoints = Checkpoints(
-        None if checkpoint_dir is None else Path(checkpoint_dir), json.loads(to_json(identity))
-    )
-    metrics = MetricsFile(None if metrics_path is None else Path(metrics_path))
-    run = Run(make_state(params, optimiser, hasattr(model, "solve")), to_host(params))
-    resumed = checkpoints.read(run, resume)
+    checkpoints = Checkpoints(_path(options.checkpoint_dir), json.loads(to_json(identity)))
+    metrics = MetricsFile(_path(options.metrics_path))
+    run = Run(make_state(params, options.optimizer, hasattr(model, "solve")), to_host(params))
+    resumed = checkpoints.read(run, options.resume)
     metrics.start(None if resumed is None else resumed.history)
     if resumed is None:
         checkpoints.write(run)
     else:
         run = resumed
-    loop = Loop(
-        static=static,
-        train=dataset.train,
-        validation=chunks(dataset.validation),
-        settings=Settings(optimiser, clip, float(jacobian_penalty), 0, shared_dropout),
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        drop_last=drop_last,
-        warmup_steps=warmup_steps,
-        warmup_layers=warmup_layers,
-        learning_rate=learning_rate,
-        callbacks=callbacks,
-        checkpoint_every=checkpoint_every,
+    validation = chunks(dataset.validation)
+    return Session(options, static, dataset.train, validation, run, checkpoints, metrics)
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _result(session: Session) -> FitResult:
+    run = session.run
+    return FitResult(
+        model=eqx.combine(jax.tree.map(jnp.asarray, run.best), session.static),
+        last_model=session.model,
+        history=run.history,
+        best_epoch=run.best_epoch,
+        steps=session.step,
+        seconds=run.seconds,
     )
-    return Session(loop, run, checkpoints, metrics)
 
 
-def _check_least(least: int, **arguments: int) -> None:
-    for name, value in arguments.items():
-        if value < least:
-            raise ValueError(f"`{name}` must be at least {least}; got {value}.")
-
-
-def _check_model(model: Any, dataset: Dataset, needs_solve: bool) -> None:
+def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
+    needs_solve = options.jacobian_penalty > 0 or options.warmup_steps > 0
     if needs_solve and not hasattr(model, "solve"):
         raise ValueError(
             "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model with "
@@ -264,3 +289,30 @@ def _check_model(model: Any, dataset: Dataset, needs_solve: bool) -> None:
             f"the model gives logits of shape {logits.shape} for one sample, where "
             f"{dataset.name} has {dataset.n_classes} classes."
         )
+
+
+def _check_alike(sessions: list[Session]) -> None:
+    def alike(name: str, values: list[Any]) -> None:
+        different = [i for i, value in enumerate(values) if value != values[0]]
+        if different:
+            raise ValueError(
+                f"{name} must be the same for all models that are trained together; that of model "
+                f"{different[0]} is not that of model 0. Train it with fit."
+            )
+
+    alike("the structure and the untrained part", [fingerprint(s.static) for s in sessions])
+    shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), s.run.best) for s in sessions]
+    alike("the shapes of the parameters", shapes)
+    alike("the number of training samples", [len(s.train) for s in sessions])
+    alike("the step that the checkpoint has reached", [s.step for s in sessions])
+
+
+def _stack(trees: list[PyTree]) -> PyTree:
+    """Arrays stacked along a new first axis; of anything else, the first."""
+    stack = lambda *leaves: jnp.stack(leaves) if eqx.is_array(leaves[0]) else leaves[0]
+    return jax.tree.map(stack, *trees)
+
+
+@eqx.filter_jit
+def _entry(tree: PyTree, i: Int[Array, ""]) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf[i], tree)

@@ -1,5 +1,6 @@
 """The loop over epochs: compiled steps, validation, reports and checkpoints, in that order."""
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -13,75 +14,50 @@ import optax
 from jaxtyping import Array, PyTree
 
 from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
-from ._dataset import Split
-from ._errors import TrainingError
 from ._metrics import evaluate_chunks
-from ._progress import Pace, Progress
-from ._step import epoch_batches, Fixed, run_steps, Settings, State
+from ._options import Options
+from ._step import epoch_batches, Fixed, Settings
+from .data import Split
 
-Callback = Callable[[dict[str, Any], Any], Any]
+_FASTEST, _SLOWEST = 0.1, 0.5  # seconds between updates of the progress bar
 
 
-@dataclasses.dataclass
-class Loop:
-    """What a training loop needs beside where it stands."""
+class TrainingError(RuntimeError):
+    """A training run that cannot go on."""
 
-    static: PyTree
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A training that has started: where it stands, and what carries it on."""
+
+    options: Options  # with a batch no larger than the data
+    static: PyTree  # the part of the model that is not trained
     train: Split
     validation: list[tuple[Array, Array, Array]]
-    settings: Settings
-    epochs: int
-    batch_size: int
-    seed: int
-    drop_last: bool
-    warmup_steps: int
-    warmup_layers: int
-    learning_rate: float | Callable | None
-    callbacks: Sequence[Callback]
-    checkpoint_every: int | None
+    run: Run
+    checkpoints: Checkpoints
+    metrics: MetricsFile
 
     @property
     def n_batches(self) -> int:
-        n = len(self.train)
-        return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
+        """The steps of an epoch."""
+        n, size = len(self.train), self.options.batch_size
+        return n // size if self.options.drop_last else -(-n // size)
 
-    def run(self, run: Run, checkpoints: Checkpoints, metrics: MetricsFile, progress: bool) -> None:
-        """Trains to the last epoch, from wherever `run` stands."""
-        total, pace = self.epochs * self.n_batches, Pace()
-        step = int(run.state.step)
-        with Progress(total, min(step, total), self.epochs, progress) as bar:
-            while step < total and not run.stopped:
-                epoch = step // self.n_batches
-                step = self._epoch(run, epoch, checkpoints, bar, pace)
-                # First the checkpoint: an epoch in the metrics file is never lost.
-                if self._due(step, at_end=True) or run.stopped or step == total:
-                    checkpoints.write(run)
-                metrics.append(run.history[-1])
+    @property
+    def total(self) -> int:
+        """The steps of the whole training."""
+        return self.options.epochs * self.n_batches
 
-    def _epoch(
-        self, run: Run, epoch: int, checkpoints: Checkpoints, bar: Progress, pace: Pace
-    ) -> int:
-        """The rest of an epoch; returns the step after it."""
-        last = (epoch + 1) * self.n_batches
-        fixed = self.fixed(epoch)
-        step = int(run.state.step)
-        means: dict[str, float] = {}
-        while step < last:
-            started = time.perf_counter()
-            stop = self.next_stop(step, last, pace.steps)
-            now = dataclasses.replace(fixed, settings=self.settings_at(step))
-            run.state = run_steps((now, jnp.asarray(stop, jnp.int32)), run.state)
-            self.check_finite(run.state)
-            seconds = time.perf_counter() - started
-            run.seconds += seconds
-            pace.adapt(stop - step, seconds)
-            means = run.state.means()
-            bar.update(stop - step, epoch + 1, means)
-            step = stop
-            if step < last and self._due(step, at_end=False):
-                checkpoints.write(run)
-        self.close_epoch(run, epoch, means)
-        return step
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        return int(self.run.state.step)
+
+    @property
+    def model(self) -> Any:
+        """The model as it is now."""
+        return eqx.combine(self.run.state.params, self.static)
 
     def fixed(self, epoch: int) -> Fixed:
         """What the steps of an epoch need, but for their settings."""
@@ -91,47 +67,60 @@ class Loop:
             self.train.y,
             self.batches(epoch),
             jnp.asarray(epoch * self.n_batches, jnp.int32),
-            jax.random.key(self.seed),
-            self.settings,
+            jax.random.key(self.options.seed),
+            self.settings_at(0),
         )
 
     def batches(self, epoch: int) -> Array:
         """The rows of an epoch's batches."""
+        size, seed = self.options.batch_size, self.options.seed
         return jnp.asarray(
-            epoch_batches(len(self.train), self.batch_size, self.seed, epoch, self.drop_last)
+            epoch_batches(len(self.train), size, seed, epoch, self.options.drop_last)
         )
 
     def settings_at(self, step: int) -> Settings:
         """Those of the steps from this one on, until the next stop."""
-        layers = self.warmup_layers if step < self.warmup_steps else 0
-        return self.settings._replace(unrolled_layers=layers)
+        options = self.options
+        layers = options.warmup_layers if step < options.warmup_steps else 0
+        penalty = float(options.jacobian_penalty)
+        return Settings(options.optimizer, options.clip, penalty, layers, options.shared_dropout)
 
-    def next_stop(self, step: int, last: int, pace: int) -> int:
+    def next_stop(self, pace: int) -> int:
         """The step at which to look up: at most `pace` steps on."""
-        stops = [last, step + pace]
-        if step < self.warmup_steps:
-            stops.append(self.warmup_steps)
-        if self.checkpoint_every is not None:
-            stops.append((step // self.checkpoint_every + 1) * self.checkpoint_every)
+        step, every = self.step, self.options.checkpoint_every
+        stops = [step + pace, (step // self.n_batches + 1) * self.n_batches]
+        if step < self.options.warmup_steps:
+            stops.append(self.options.warmup_steps)
+        if every is not None:
+            stops.append((step // every + 1) * every)
         return min(stops)
 
-    def _due(self, step: int, at_end: bool) -> bool:
-        if self.checkpoint_every is None:
-            return at_end
-        return step % self.checkpoint_every == 0
+    def look_up(self, seconds: float) -> None:
+        """Reports and saves what is due after steps that took so long."""
+        self.run.seconds += seconds
+        at_end = self.step % self.n_batches == 0
+        if at_end:
+            self._close_epoch()
+        every = self.options.checkpoint_every
+        due = at_end if every is None else self.step % every == 0
+        # First the checkpoint: an epoch in the metrics file is never lost.
+        if due or self.run.stopped or self.step == self.total:
+            self.checkpoints.write(self.run)
+        if at_end:
+            self.metrics.append(self.run.history[-1])
 
-    def close_epoch(self, run: Run, epoch: int, means: dict[str, float]) -> None:
-        """Validates, and writes down what the epoch was like."""
+    def _close_epoch(self) -> None:
+        """Validates, and notes what the epoch was like."""
         started = time.perf_counter()
-        model = eqx.combine(run.state.params, self.static)
+        run, model, epoch = self.run, self.model, self.step // self.n_batches
         found = evaluate_chunks(model, self.validation).to_dict()
-        record: dict[str, Any] = {"epoch": epoch + 1, "step": int(run.state.step)}
-        record |= {f"train_{name}": value for name, value in means.items()}
+        record: dict[str, Any] = {"epoch": epoch, "step": self.step}
+        record |= {f"train_{name}": value for name, value in run.state.means().items()}
         record |= {f"validation_{name}": value for name, value in found.items()}
         record["gradient_norm"] = float(run.state.gradient_norm) / self.n_batches
-        if self.settings.jacobian_penalty:
+        if self.options.jacobian_penalty:
             record["jacobian_penalty"] = float(run.state.penalty) / self.n_batches
-        rate = self._rate(run.state)
+        rate = self._rate()
         if rate is not None:
             record["learning_rate"] = rate
         run.seconds += time.perf_counter() - started
@@ -139,32 +128,89 @@ class Loop:
         run.history.append(record)
         # A validation loss that is not a number is never the best, but some model has to be.
         if found["loss"] < run.best_loss or run.best_epoch == 0:
-            run.best, run.best_epoch = to_host(run.state.params), epoch + 1
+            run.best, run.best_epoch = to_host(run.state.params), epoch
             run.best_loss = found["loss"] if math.isfinite(found["loss"]) else math.inf
         run.state = run.state.fresh_sums()
         # All are called, also after one that asks to stop.
-        answers = [bool(callback(record, model)) for callback in self.callbacks]
+        answers = [bool(callback(record, model)) for callback in self.options.callbacks]
         run.stopped = any(answers)
 
-    def _rate(self, state: State) -> float | None:
+    def _rate(self) -> float | None:
         """The learning rate of the step that comes next, if it can be known."""
-        rate = self.learning_rate
+        rate = self.options.learning_rate
         if callable(rate):
-            return float(rate(int(state.step)))
+            return float(rate(self.step))
         if rate is None:
-            found = optax.tree.get_all_with_path(state.opt_state, "learning_rate")
+            found = optax.tree.get_all_with_path(self.run.state.opt_state, "learning_rate")
             rate = float(found[0][1]) if len(found) == 1 else None
         return rate
 
-    def check_finite(self, state: State) -> None:
+    def check_finite(self) -> None:
         """Raises if a step was undone."""
-        if bool(state.finite):
+        if bool(self.run.state.finite):
             return
-        step = int(state.step)
-        rate = self._rate(state)
+        rate = self._rate()
         known = "" if rate is None else f", learning rate {rate:.3g}"
         raise TrainingError(
-            f"the loss or its gradient became NaN or infinite in step {step + 1} (epoch "
-            f"{step // self.n_batches + 1}{known}). Lower the learning rate or set `clip`; the "
-            "last checkpoint is from before."
+            f"the loss or its gradient became NaN or infinite in step {self.step + 1} (epoch "
+            f"{self.step // self.n_batches + 1}{known}). Lower the learning rate or set `clip`; "
+            "the last checkpoint is from before."
         )
+
+
+def train(
+    sessions: Sequence[Session], advance: Callable[[int, int], None], *, whole_epochs: bool = False
+) -> None:
+    """Takes trainings that are in step to their last epoch, from wherever they stand.
+
+    `advance(epoch, stop)` takes all of them through the steps of an epoch up to `stop`. It is asked
+    for whole epochs, or for as many steps as keep the bar moving while Python costs nothing.
+    """
+    first = sessions[0]
+    pace = first.n_batches if whole_epochs else 1
+    with _progress_bar(first) as bar:
+        while first.step < first.total and not first.run.stopped:
+            started = time.perf_counter()
+            step, stop = first.step, first.next_stop(pace)
+            epoch = step // first.n_batches
+            advance(epoch, stop)
+            for session in sessions:
+                session.check_finite()
+            seconds = time.perf_counter() - started
+            if bar is not None:
+                bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)
+                bar.set_postfix_str(_describe(first.run.state.means()), refresh=False)
+                bar.update(stop - step)
+            for session in sessions:
+                session.look_up(seconds)
+            if whole_epochs:
+                continue
+            if seconds > _SLOWEST:
+                pace = max(pace // 2, 1)
+            elif seconds < _FASTEST and stop - step == pace:
+                pace *= 4
+
+
+def _progress_bar(session: Session) -> Any:
+    """A tqdm bar over the steps of a training, as a context; or one of `None`."""
+    if not session.options.progress:
+        return contextlib.nullcontext()
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise TrainingError(
+            'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
+        ) from None
+    done = min(session.step, session.total)
+    return tqdm(total=session.total, initial=done, unit="step", dynamic_ncols=True)
+
+
+def _describe(means: dict[str, float]) -> str:
+    """The means over the epoch so far, as short text."""
+    text = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.1%}"
+    if "solver_steps" in means:
+        text += (
+            f", steps {means['solver_steps']:.1f}, residual {means['residual']:.0e}, "
+            f"converged {means['fraction_converged']:.0%}"
+        )
+    return text

@@ -11,8 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..equilibrium import Solution
-from ._dataset import Split
-from ._errors import DataError
+from .data import DataError, Split
 
 _SMALL = 256
 
@@ -106,24 +105,19 @@ class Sums(eqx.Module):
         y: Int[Array, " n"],
         weight: Float[Array, " n"],
     ) -> "Sums":
-        dtype = jnp.result_type(float)
-
-        def total(values: Array) -> Array:
-            # Not the product alone: what has no weight may be infinite.
-            weighted = jnp.where(weight > 0, weight * values.astype(weight.dtype), 0)
-            return jnp.sum(weighted).astype(dtype)
-
-        steps = residual = residual_max = converged = jnp.zeros((), dtype)
+        # Not the product alone: what has no weight may be infinite.
+        weighted = lambda values: jnp.where(weight > 0, weight * values.astype(weight.dtype), 0)
+        steps = residuals = converged = jnp.zeros_like(weight)
         if solution is not None:
-            residuals = solution.stats["residual"]
-            steps = total(solution.stats["num_steps"])
-            residual = total(residuals)
-            residual_max = jnp.max(jnp.where(weight > 0, residuals, 0)).astype(dtype)
-            converged = total(solution.success)
-        correct = total(guess(logits) == y)
-        weights = total(jnp.ones_like(weight))
-        parts = (weights, total(losses), correct, steps, residual, residual_max, converged)
-        return cls(*[jax.lax.stop_gradient(part) for part in parts])
+            steps, residuals = solution.stats["num_steps"], solution.stats["residual"]
+            converged = solution.success
+        correct = guess(logits) == y
+        summed = (jnp.ones_like(weight), losses, correct, steps, residuals, converged)
+        *sums, n_converged = [jnp.sum(weighted(values)) for values in summed]
+        largest = jnp.max(jnp.where(weight > 0, residuals, 0))
+        dtype = jnp.result_type(float)
+        parts = [part.astype(dtype) for part in (*sums, largest, n_converged)]
+        return cls(*jax.lax.stop_gradient(parts))
 
     def means(self, has_solver: bool) -> dict[str, float]:
         """Named means as Python numbers."""

@@ -21,7 +21,7 @@ from ._metrics import forward, Sums
 class Settings(NamedTuple):
     """What is fixed when the steps are compiled."""
 
-    optimiser: optax.GradientTransformation
+    optimizer: optax.GradientTransformation
     clip: float | None
     jacobian_penalty: float
     unrolled_layers: int  # 0: the model itself; otherwise its unrolled version (warm-up)
@@ -63,10 +63,10 @@ class Fixed(eqx.Module):
     settings: Settings
 
 
-def make_state(params: PyTree, optimiser: optax.GradientTransformation, has_solver: bool) -> State:
+def make_state(params: PyTree, optimizer: optax.GradientTransformation, has_solver: bool) -> State:
     """The state before the first step, on buffers of its own: they are donated."""
     params = jax.tree.map(lambda p: jnp.array(p, p.dtype, copy=True), params)
-    opt_state = eqx.filter_jit(optimiser.init)(params)
+    opt_state = eqx.filter_jit(optimizer.init)(params)
     zero = jnp.zeros((), jnp.result_type(float))
     return State(
         params,
@@ -135,8 +135,8 @@ def _step(fixed: Fixed, state: State) -> State:
     if settings.clip is not None:
         clipping = optax.clip_by_global_norm(settings.clip)
         gradient, _ = clipping.update(gradient, optax.EmptyState())
-    optimiser = optax.with_extra_args_support(settings.optimiser)
-    updates, opt_state = optimiser.update(
+    optimizer = optax.with_extra_args_support(settings.optimizer)
+    updates, opt_state = optimizer.update(
         gradient,
         state.opt_state,
         state.params,

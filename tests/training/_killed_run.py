@@ -15,11 +15,11 @@ from pathlib import Path
 import jax
 import optax
 
-from eqx_qdeq.training import _files, _loop, fit, save
+from eqx_qdeq.training import fit, save
 from tests.training._stand_in import make_data, make_model
 
 OPTIONS = {
-    "optimiser": optax.adam(optax.cosine_decay_schedule(0.05, 40)),
+    "optimizer": optax.adam(optax.cosine_decay_schedule(0.05, 40)),
     "epochs": 10,
     "batch_size": 16,
     "seed": 5,
@@ -52,7 +52,7 @@ def arm(moment: str) -> None:
                 die()
             fsync(descriptor)
 
-        _files.os.fsync = half
+        os.fsync = half
     elif what in ("rename", "renamed"):
         replace = os.replace
 
@@ -64,9 +64,10 @@ def arm(moment: str) -> None:
             if now:
                 die()
 
-        _files.os.replace = rename
+        os.replace = rename
     elif what == "step":
-        run_steps = _loop.run_steps
+        loop = sys.modules[fit.__module__]
+        run_steps = loop.run_steps
 
         def run(arguments, state):
             state = run_steps(arguments, state)
@@ -74,7 +75,7 @@ def arm(moment: str) -> None:
                 die()
             return state
 
-        _loop.run_steps = run
+        loop.run_steps = run
 
 
 def main(folder: Path, moment: str) -> None:

@@ -1,5 +1,6 @@
 """The training loop: what it minimises, in which order, and what it reports."""
 
+import inspect
 import json
 
 import equinox as eqx
@@ -10,8 +11,7 @@ import optax
 import pytest
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.training import evaluate, fit, TrainingError
-from eqx_qdeq.training._step import epoch_batches
+from eqx_qdeq.training import epoch_batches, evaluate, fit, fit_together, Options, TrainingError
 from tests.training._stand_in import make_data, make_model
 
 # One object, so that the compiled steps are shared by the tests.
@@ -24,7 +24,7 @@ def _model(seed=0, **options):
 
 
 def _fit(model, data=DATA, **options):
-    defaults = {"optimiser": ADAM, "epochs": 3, "batch_size": 16, "progress": False}
+    defaults = {"optimizer": ADAM, "epochs": 3, "batch_size": 16, "progress": False}
     return fit(model, data, **(defaults | options))
 
 
@@ -59,8 +59,8 @@ def test_it_is_what_a_plain_loop_does(tol):
     model = _model(dropout=0.0)
     result = _fit(model, epochs=2, clip=0.5)
 
-    optimiser = optax.chain(optax.clip_by_global_norm(0.5), ADAM)
-    state = optimiser.init(eqx.filter(model, eqx.is_inexact_array))
+    optimizer = optax.chain(optax.clip_by_global_norm(0.5), ADAM)
+    state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
 
     def loss(model, x, y):
         logits = jax.vmap(model)(x)
@@ -74,7 +74,7 @@ def test_it_is_what_a_plain_loop_does(tol):
             rows = batch[batch >= 0]
             x, y = DATA.train.x[rows], DATA.train.y[rows]
             value, gradient = eqx.filter_value_and_grad(loss)(model, x, y)
-            updates, state = optimiser.update(gradient, state)
+            updates, state = optimizer.update(gradient, state)
             model = eqx.apply_updates(model, updates)
             total += float(value) * len(rows)
         losses.append(total / 60)
@@ -120,7 +120,7 @@ def test_the_best_model_is_that_of_the_lowest_validation_loss():
 
     # From the fourth epoch on the learning rate is far too large.
     rate = optax.piecewise_constant_schedule(0.05, {12: 60})
-    result = _fit(_model(), optimiser=optax.adam(rate), epochs=8, callbacks=[keep])
+    result = _fit(_model(), optimizer=optax.adam(rate), epochs=8, callbacks=[keep])
     losses = {epoch: loss for epoch, (loss, _) in seen.items()}
     best = min(losses, key=lambda epoch: (losses[epoch], epoch))
     assert result.best_epoch == best < 8
@@ -178,7 +178,7 @@ def test_dropout_by_batch_or_by_sample():
 
 
 @pytest.mark.parametrize(
-    "optimiser",
+    "optimizer",
     [
         optax.sgd(optax.linear_schedule(0.1, 0.0, 8), momentum=0.9),
         optax.adamw(0.05, weight_decay=0.1),  # looks at the parameters
@@ -190,18 +190,18 @@ def test_dropout_by_batch_or_by_sample():
     ],
     ids=["schedule", "adamw", "inject", "plateau", "lbfgs", "masked"],
 )
-def test_any_optimiser(optimiser):
-    result = _fit(_model(dropout=0.0), optimiser=optimiser, batch_size=60)
+def test_any_optimizer(optimizer):
+    result = _fit(_model(dropout=0.0), optimizer=optimizer, batch_size=60)
     losses = [record["train_loss"] for record in result.history]
     assert losses[-1] < losses[0]
 
 
 def test_the_learning_rate_is_reported():
     schedule = optax.linear_schedule(0.1, 0.0, 12)
-    result = _fit(_model(), optimiser=optax.adam(schedule), learning_rate=schedule)
+    result = _fit(_model(), optimizer=optax.adam(schedule), learning_rate=schedule)
     rates = [record["learning_rate"] for record in result.history]
     np.testing.assert_allclose(rates, [0.1 * 8 / 12, 0.1 * 4 / 12, 0], rtol=1e-6, atol=1e-9)
-    injected = _fit(_model(), optimiser=optax.inject_hyperparams(optax.sgd)(learning_rate=0.25))
+    injected = _fit(_model(), optimizer=optax.inject_hyperparams(optax.sgd)(learning_rate=0.25))
     assert injected.history[0]["learning_rate"] == 0.25
     assert "learning_rate" not in _fit(_model()).history[0]
 
@@ -258,11 +258,31 @@ def test_a_loss_that_is_not_finite_ends_training(tmp_path):
     # The schedule blows up in step 7, the third of the second epoch.
     huge = jnp.finfo(DATA.train.x.dtype).max
     schedule = lambda step: jnp.where(step == 5, huge, 0.1)
-    options = {"optimiser": optax.sgd(schedule), "checkpoint_dir": tmp_path, "checkpoint_every": 1}
+    options = {"optimizer": optax.sgd(schedule), "checkpoint_dir": tmp_path, "checkpoint_every": 1}
     message = r"became NaN or infinite in step 7 \(epoch 2, learning rate 0\.1\)"
     with pytest.raises(TrainingError, match=message) as error:
         _fit(_model(), learning_rate=schedule, **options)
     assert "\n" not in str(error.value)
+
+
+def test_options_by_name_and_as_one_object():
+    named = {"clip": 0.5, "seed": 3, "drop_last": True}
+    options = Options(optimizer=ADAM, epochs=3, batch_size=16, progress=False, **named)
+    by_name, as_object = _fit(_model(), **named), fit(_model(), DATA, options=options)
+    assert _same(by_name.last_model, as_object.last_model)
+    changed = fit(_model(), DATA, options=options, epochs=1)
+    assert (changed.steps, options.epochs) == (3, 3)
+    # What `help` and editors show.
+    names = list(inspect.signature(fit).parameters)
+    assert names == ["model", "dataset", "options", *inspect.signature(Options).parameters]
+
+
+def test_the_old_spelling_is_refused():
+    for options in ({}, {"options": Options(optimizer=ADAM, epochs=1)}):
+        with pytest.raises(TypeError, match="`optimiser` is spelled `optimizer`, as in Optax"):
+            fit(_model(), DATA, optimiser=ADAM, **options)
+    with pytest.raises(TypeError, match="`optimiser` is spelled `optimizer`, as in Optax"):
+        fit_together([_model()], DATA, seeds=[0], optimiser=ADAM, epochs=1)
 
 
 def test_bad_arguments():

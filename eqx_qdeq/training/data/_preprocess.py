@@ -3,6 +3,11 @@
 A step takes images of shape `(n, height, width)` with pixels in [0, 1], and gives images or
 features. Any function of that kind will do; those here are hashable, compare by value and print
 as they are written. All are NumPy: data are prepared once, before anything is compiled.
+
+Pooling and resizing are linear and separable: one small matrix along the height, one along the
+width. `equinox.nn.AvgPool2d` and `jax.image.resize` would do as well, but differ in the last bit
+of every other pixel, and trained weights and published numbers are of these; and
+`equinox.nn.AdaptiveAvgPool2d` takes other windows than PyTorch's where the sizes do not divide.
 """
 
 import dataclasses
@@ -12,12 +17,12 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from ._errors import DataError
+from ._dataset import DataError
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
 
 
-def check_images(images: np.ndarray, step: str) -> None:
+def _check_images(images: np.ndarray, step: str) -> None:
     if images.ndim != 3:
         raise DataError(
             f"{step} needs images of shape (n, height, width); got {images.shape}. Pass "
@@ -25,10 +30,10 @@ def check_images(images: np.ndarray, step: str) -> None:
         )
 
 
-def _separable(images: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def _separable(images: np.ndarray, *matrices: np.ndarray) -> np.ndarray:
     """Applies one matrix along the height and one along the width."""
-    dtype = images.dtype
-    return np.matmul(np.matmul(rows.astype(dtype), images), columns.T.astype(dtype))
+    rows, columns = (matrix.astype(images.dtype) for matrix in matrices)
+    return np.matmul(np.matmul(rows, images), columns.T)
 
 
 def _pool_matrix(size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
@@ -38,6 +43,7 @@ def _pool_matrix(size: int, kernel: int, stride: int, padding: int) -> np.ndarra
     matrix = np.zeros((n_out, size))
     for i in range(n_out):
         start = i * stride - padding
+        # Divided by the whole window, also at the edge: zeros of the padding count.
         matrix[i, max(start, 0) : start + kernel] = 1 / kernel
     return matrix
 
@@ -45,12 +51,14 @@ def _pool_matrix(size: int, kernel: int, stride: int, padding: int) -> np.ndarra
 def _adaptive_matrix(size: int, side: int) -> np.ndarray:
     matrix = np.zeros((side, size))
     for i in range(side):
+        # Window i is [⌊i n/m⌋, ⌈(i+1) n/m⌉): neighbours overlap where m does not divide n.
         start, stop = i * size // side, -(-(i + 1) * size // side)
         matrix[i, start:stop] = 1 / (stop - start)
     return matrix
 
 
 def _bilinear_matrix(size: int, side: int) -> np.ndarray:
+    # Pixel centres are at half-integers in both images; beyond the outermost ones, the edge.
     where = (np.arange(side) + 0.5) * size / side - 0.5
     where = np.clip(where, 0, size - 1)
     low = np.minimum(where.astype(int), max(size - 2, 0))
@@ -77,10 +85,9 @@ class AveragePool:
     padding: int = 0
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        check_images(images, "AveragePool")
+        _check_images(images, "AveragePool")
         options = (self.kernel, self.stride, self.padding)
-        rows, columns = (_pool_matrix(size, *options) for size in images.shape[1:])
-        return _separable(images, rows, columns)
+        return _separable(images, *[_pool_matrix(size, *options) for size in images.shape[1:]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,16 +102,15 @@ class AdaptivePool:
     side: int | tuple[int, int]
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        check_images(images, "AdaptivePool")
+        _check_images(images, "AdaptivePool")
         height, width = self.side if isinstance(self.side, tuple) else (self.side, self.side)
         if height > images.shape[1] or width > images.shape[2]:
             raise DataError(
                 f"AdaptivePool({self.side}) cannot enlarge images of "
                 f"{images.shape[1]}×{images.shape[2]} px; use Resize({max(height, width)})."
             )
-        rows = _adaptive_matrix(images.shape[1], height)
-        columns = _adaptive_matrix(images.shape[2], width)
-        return _separable(images, rows, columns)
+        sides = zip(images.shape[1:], (height, width), strict=True)
+        return _separable(images, *[_adaptive_matrix(size, side) for size, side in sides])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +129,7 @@ class Crop:
             raise ValueError(f"`margin` must not be negative; got {self.margin}.")
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        check_images(images, "Crop")
+        _check_images(images, "Crop")
         height, width = images.shape[1:]
         if 2 * self.margin >= min(height, width):
             raise DataError(f"Crop({self.margin}) leaves nothing of {height}×{width} px.")
@@ -143,11 +149,10 @@ class Resize:
     side: int
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
-        check_images(images, "Resize")
+        _check_images(images, "Resize")
         if images.shape[1:] == (self.side, self.side):
             return images
-        rows, columns = (_bilinear_matrix(size, self.side) for size in images.shape[1:])
-        return _separable(images, rows, columns)
+        return _separable(images, *[_bilinear_matrix(n, self.side) for n in images.shape[1:]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +193,54 @@ class UnitNorm:
 
 
 @dataclasses.dataclass(frozen=True)
+class OrientedGradients:
+    r"""The rising part of an image's slope along each of K directions, pooled:
+
+    $$\Big(\operatorname{pool}\,\max(0,\ \cos\varphi_k\,\partial_x I + \sin\varphi_k\,\partial_y
+    I)\Big)^p,\qquad \varphi_k = 2\pi k/K.$$
+
+    Slopes are differences of the two neighbours, at the edges of the pixel and its neighbour. A
+    direction's values make an image of its own; the result is a vector, direction after direction,
+    each row by row. Nothing is fitted to data.
+
+    ??? cite "Reference"
+
+        After the histograms of oriented gradients of N. Dalal and B. Triggs, "Histograms of
+        oriented gradients for human detection", CVPR 2005; without their overlapping blocks.
+
+    **Arguments:**
+
+    - `side`: height and width of a direction's image, in pixels.
+    - `directions`: K.
+    - `power`: p; below 1 it brings weak and strong edges closer together.
+
+    **Raises:** `ValueError` for numbers that are not positive.
+    """
+
+    side: int
+    directions: int = 8
+    power: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("side", "directions", "power"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"`{name}` must be positive; got {getattr(self, name)}.")
+
+    def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
+        _check_images(images, "OrientedGradients")
+        padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
+        along_x = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+        along_y = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+        pool, number = AdaptivePool(self.side), images.dtype.type
+        values = []
+        # One direction after the other: all at once would be as many copies of the data set.
+        for angle in 2 * np.pi * np.arange(self.directions) / self.directions:
+            slope = number(np.cos(angle)) * along_x + number(np.sin(angle)) * along_y
+            values.append(pool(np.maximum(slope, 0)) ** number(self.power))
+        return np.stack(values, axis=1).reshape(len(images), -1)
+
+
+@dataclasses.dataclass(frozen=True)
 class PixelPool:
     """Pools images to as many pixels as fit the amplitudes of `n_qubits` wires.
 
@@ -207,7 +260,7 @@ class PixelPool:
             raise ValueError(f"`n_qubits` must be at least 2; got {self.n_qubits}.")
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
-        check_images(images, "PixelPool")
+        _check_images(images, "PixelPool")
         n = self.n_qubits
         if images.shape[1:] == (8, 8):
             return AdaptivePool(2 if n < 4 else 4 if n < 6 else 8)(images)

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ._errors import DataError
+
+class DataError(ValueError):
+    """Data that are missing, malformed or do not fit what was asked of them."""
 
 
 class Split(eqx.Module):
@@ -71,6 +73,10 @@ def check_finite(x: np.ndarray, name: str) -> None:
         )
 
 
+def _names(class_names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(str, class_names))
+
+
 class Dataset(eqx.Module):
     """Data for training, for choosing the best model, and for the final test.
 
@@ -79,38 +85,29 @@ class Dataset(eqx.Module):
     - `train`, `validation`, `test`: a [`eqx_qdeq.training.Split`][] each.
     - `class_names`: the name of each label.
     - `name`: where the data come from.
+
+    **Raises:** [`eqx_qdeq.training.DataError`][] for splits whose samples differ in shape, or
+    labels that have no name.
     """
 
     train: Split
     validation: Split
     test: Split
-    class_names: tuple[str, ...] = eqx.field(static=True)
-    name: str = eqx.field(static=True)
+    class_names: tuple[str, ...] = eqx.field(static=True, kw_only=True, converter=_names)
+    name: str = eqx.field(static=True, kw_only=True, default="data")
 
-    def __init__(
-        self,
-        train: Split,
-        validation: Split,
-        test: Split,
-        *,
-        class_names: Sequence[str],
-        name: str = "data",
-    ):
-        self.train = train
-        self.validation = validation
-        self.test = test
-        self.class_names = tuple(str(c) for c in class_names)
-        self.name = name
-        for part, split in (("train", train), ("validation", validation), ("test", test)):
-            if split.x.shape[1:] != train.x.shape[1:]:
+    def __check_init__(self) -> None:
+        for part in ("train", "validation", "test"):
+            split, shape = getattr(self, part), self.train.x.shape[1:]
+            if split.x.shape[1:] != shape:
                 raise DataError(
-                    f"{name}: samples of {part} have shape {split.x.shape[1:]}, those of train "
-                    f"{train.x.shape[1:]}; they must agree."
+                    f"{self.name}: samples of {part} have shape {split.x.shape[1:]}, those of "
+                    f"train {shape}; they must agree."
                 )
             largest = int(split.y.max())
             if largest >= self.n_classes:
                 raise DataError(
-                    f"{name}: label {largest} in {part} is out of range for {self.n_classes} "
+                    f"{self.name}: label {largest} in {part} is out of range for {self.n_classes} "
                     "classes; labels count from 0."
                 )
 
@@ -123,13 +120,6 @@ class Dataset(eqx.Module):
     def in_size(self) -> int:
         """The number of features of a sample."""
         return int(np.prod(self.train.x.shape[1:]))
-
-
-Dataset.__init__.__doc__ = """**Arguments:** the attributes.
-
-**Raises:** [`eqx_qdeq.training.DataError`][] for splits whose samples differ in shape, or labels
-that have no name.
-"""
 
 
 def stratified_split(

@@ -1,4 +1,4 @@
-"""Where images come from: arrays as they are stored, before any preprocessing."""
+"""Where images come from, as they are stored."""
 
 import os
 import zipfile
@@ -7,34 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._dataset import stratified_split
-from ._errors import DataError
+from ._dataset import DataError, stratified_split
 
-_FASHION = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
-_CIFAR = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
 _DIGITS = tuple(str(digit) for digit in range(10))
+_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+            "Bag", "Ankle boot")  # fmt: skip
+_CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # name -> (torchvision's class, its class names)
 _TORCHVISION = {
@@ -49,12 +27,10 @@ _GREY_CIFAR = "cifar10_gray.npz"
 
 
 class Raw(NamedTuple):
-    """Stored images and labels; `class_names[i]` names the label `labels[i]`."""
+    """What is stored: images and labels of "train" and "test"; `class_names[i]` names the label
+    `labels[i]`."""
 
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
+    parts: dict[str, tuple[np.ndarray, np.ndarray]]
     labels: tuple[int, ...]
     class_names: tuple[str, ...]
 
@@ -69,8 +45,7 @@ def read(name: str | os.PathLike[str], root: str | os.PathLike[str] | None, down
         grey = folder / _GREY_CIFAR
         if text == "cifar10" and grey.is_file() and not (folder / "cifar-10-batches-py").exists():
             raw = _read_npz(grey)
-            names = tuple(_CIFAR[label] for label in raw.labels)
-            return raw._replace(class_names=names)
+            return raw._replace(class_names=tuple(_CIFAR[label] for label in raw.labels))
         return _read_torchvision(text, folder, download)
     if text.endswith(".npz"):
         return _read_npz(Path(text))
@@ -112,7 +87,8 @@ def _read_digits() -> Raw:
     labels = np.asarray(y, np.int64)
     # There is no official test set: the same quarter of each class in every run.
     train, test = stratified_split(labels, 0.25, seed=0)
-    return Raw(images[train], labels[train], images[test], labels[test], tuple(range(10)), _DIGITS)
+    parts = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
+    return Raw(parts, tuple(range(10)), _DIGITS)
 
 
 def _read_torchvision(name: str, root: Path, download: bool) -> Raw:
@@ -123,7 +99,7 @@ def _read_torchvision(name: str, root: Path, download: bool) -> Raw:
         raise DataError(f'{name} is read by torchvision: pip install "eqx-qdeq[vision]"') from None
     make: Any = getattr(datasets, class_name)
     try:
-        train, test = (make(root, train=part, download=download) for part in (True, False))
+        found = {p: make(root, train=p == "train", download=download) for p in ("train", "test")}
     except Exception as error:
         if download:
             raise DataError(f"could not fetch {class_name} into '{root}': {error}") from error
@@ -134,10 +110,8 @@ def _read_torchvision(name: str, root: Path, download: bool) -> Raw:
                 "folder that has it."
             ) from error
         raise DataError(f"{class_name} in '{root}' cannot be read: {error}") from error
-    x_train, y_train, x_test, y_test = (
-        np.asarray(array) for part in (train, test) for array in (part.data, part.targets)
-    )
-    return Raw(x_train, y_train, x_test, y_test, tuple(range(10)), class_names)
+    parts = {p: (np.asarray(data.data), np.asarray(data.targets)) for p, data in found.items()}
+    return Raw(parts, tuple(range(10)), class_names)
 
 
 def _read_npz(path: Path) -> Raw:
@@ -151,14 +125,16 @@ def _read_npz(path: Path) -> Raw:
             if missing:
                 raise DataError(
                     f"'{path}' lacks {', '.join(missing)}; it has {', '.join(file.files)}. It "
-                    "must have x_train, y_train, x_test and y_test."
+                    f"must have {', '.join(names)}."
                 )
-            x_train, y_train, x_test, y_test = (file[name] for name in names)
+            stored = {part: (file[f"x_{part}"], file[f"y_{part}"]) for part in ("train", "test")}
     except DataError:
         raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"'{path}' is not a readable .npz file: {error}") from error
-    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
+    parts = {}
+    for part, (x, y) in stored.items():
+        # A column of labels, as MATLAB and some tools write it, is a vector.
         flat = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
         if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
             raise DataError(
@@ -167,11 +143,11 @@ def _read_npz(path: Path) -> Raw:
             )
         if len(x) != len(flat):
             raise DataError(f"'{path}': {len(x)} samples in x_{part} but {len(flat)} labels.")
-    y_train, y_test = y_train.reshape(-1), y_test.reshape(-1)
-    labels = tuple(int(label) for label in np.unique(y_train))
-    unseen = sorted(set(np.unique(y_test).tolist()) - set(labels))
+        parts[part] = x, flat
+    labels, in_test = (tuple(np.unique(y).tolist()) for _, y in parts.values())
+    unseen = sorted(set(in_test) - set(labels))
     if unseen:
         raise DataError(
             f"'{path}': labels {unseen} of y_test are out of range, y_train has {list(labels)}."
         )
-    return Raw(x_train, y_train, x_test, y_test, labels, tuple(map(str, labels)))
+    return Raw(parts, labels, tuple(map(str, labels)))

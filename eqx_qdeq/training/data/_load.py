@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._dataset import check_finite, Dataset, Split, stratified_split
-from ._errors import DataError
+from ._dataset import check_finite, DataError, Dataset, Split, stratified_split
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
 from ._sources import Raw, read, to_pixels
 
@@ -74,10 +73,11 @@ def load_dataset(
     chosen = _choose(raw, classes, str(name))
     label = Path(os.fspath(name)).stem
     parts = {}
-    for part, x, y in (("train", raw.x_train, raw.y_train), ("test", raw.x_test, raw.y_test)):
+    for part, (x, y) in raw.parts.items():
         x, y = _select(x, y, [raw.labels[i] for i in chosen])
         if limit is not None and limit < len(y):
-            x, y = _limit(x, y, limit, seed)
+            _, few = stratified_split(y, limit / len(y), seed)
+            x, y = x[few], y[few]
         if len(y) == 0:
             raise DataError(f"{label}: no {part} samples of the chosen classes.")
         parts[part] = _features(x, preprocess, f"{label} ({part})"), y
@@ -96,7 +96,8 @@ def _choose(raw: Raw, classes: Sequence[int | str] | None, name: str) -> list[in
     """The positions of the chosen classes among those that there are."""
     if classes is None:
         return list(range(len(raw.labels)))
-    wanted = list(classes) if not isinstance(classes, str) else [classes]
+    # A single name is one class, not one per letter.
+    wanted = [classes] if isinstance(classes, str) else list(classes)
     if len(wanted) < 2:
         raise DataError(f"`classes` must choose at least two classes; got {wanted}.")
     known = {name: i for i, name in enumerate(raw.class_names)}
@@ -121,11 +122,6 @@ def _select(x: np.ndarray, y: np.ndarray, labels: list[int]) -> tuple[np.ndarray
         new[y == label] = position
     keep = new >= 0
     return x[keep], new[keep]
-
-
-def _limit(x: np.ndarray, y: np.ndarray, limit: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    _, few = stratified_split(y, limit / len(y), seed)
-    return x[few], y[few]
 
 
 def _features(x: np.ndarray, preprocess: Preprocess | None, name: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """A recipe: everything that a training run needs beside its seed, under a name."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -9,10 +10,20 @@ import equinox as eqx
 import jax
 import optax
 
-from ..models import classifier_from_config
-from ._files import to_json
-from ._metrics import count_parameters
-from ._preprocess import Preprocess
+from ...models import classifier_from_config
+from .. import count_parameters, Options, to_json
+from ..data import Preprocess
+
+
+# Kept, because compiled steps are found again by the optimizer that they were compiled for: seeds
+# of a recipe, and recipes that differ in their data alone, compile once.
+@functools.lru_cache(maxsize=64)
+def _adam(
+    rate: float, decay_steps: int | None
+) -> tuple[float | optax.Schedule, optax.GradientTransformation]:
+    """Adam and its learning rate, constant or falling to zero as a cosine."""
+    schedule = rate if decay_steps is None else optax.cosine_decay_schedule(rate, decay_steps)
+    return schedule, optax.adam(schedule)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +36,8 @@ class Recipe:
     - `summary`: what it is, in a line.
     - `dataset`, `classes`, `preprocess`: as for [`eqx_qdeq.training.load_dataset`][].
     - `model`: the `config` of a classifier, see [`eqx_qdeq.classifier_from_config`][].
-    - `epochs`, `batch_size`, `clip`, `jacobian_penalty`, `warmup_steps`, `warmup_layers`: as for
-        [`eqx_qdeq.training.fit`][]; trained with Adam.
+    - `epochs`, `batch_size`, `clip`, `jacobian_penalty`, `warmup_steps`, `warmup_layers`: as in
+        [`eqx_qdeq.training.Options`][]; trained with Adam.
     - `learning_rate`: Adam's; where it starts.
     - `schedule`: "constant", or "cosine" for a decay to zero over the whole run.
 
@@ -42,18 +53,16 @@ class Recipe:
     learning_rate: float
     classes: tuple[int | str, ...] | None = None
     schedule: str = "constant"
-    batch_size: int = 256
-    clip: float | None = None
-    jacobian_penalty: float = 0.0
-    warmup_steps: int = 0
-    warmup_layers: int = 2
+    batch_size: int = Options.batch_size
+    clip: float | None = Options.clip
+    jacobian_penalty: float = Options.jacobian_penalty
+    warmup_steps: int = Options.warmup_steps
+    warmup_layers: int = Options.warmup_layers
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1; got {getattr(self, name)}.")
         if self.schedule not in ("constant", "cosine"):
             raise ValueError(f"`schedule` must be constant or cosine; got {self.schedule!r}.")
+        Options(optimizer=optax.identity(), **self._shared())  # which checks them
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON can hold it; the preprocessing as it prints."""
@@ -63,12 +72,29 @@ class Recipe:
             "model": json.loads(to_json(self.model)),
         }
 
+    def options(self, n_train: int) -> Options:
+        """How it trains, for so many training samples; the rest as the defaults are.
+
+        **Arguments:**
+
+        - `n_train`: over which the schedule of the learning rate goes.
+        """
+        rate, optimizer = _adam(self.learning_rate, self._decay_steps(n_train))
+        return Options(optimizer=optimizer, learning_rate=rate, **self._shared())
+
+    def _shared(self) -> dict[str, Any]:
+        """What recipes and options have in common."""
+        names = {field.name for field in dataclasses.fields(Options)} - {"learning_rate"}
+        return {name: value for name, value in vars(self).items() if name in names}
+
     def rate(self, n_train: int) -> float | optax.Schedule:
         """The learning rate, for so many training samples."""
+        return _adam(self.learning_rate, self._decay_steps(n_train))[0]
+
+    def _decay_steps(self, n_train: int) -> int | None:
         if self.schedule == "constant":
-            return self.learning_rate
-        steps = self.epochs * -(-n_train // min(self.batch_size, n_train))
-        return optax.cosine_decay_schedule(self.learning_rate, steps)
+            return None
+        return self.epochs * -(-n_train // min(self.batch_size, n_train))
 
     def with_model(self, model: str, *, n_layers: int = 2) -> "Recipe":
         """The same recipe for another kind of model; its name gets the kind and size as a suffix.

@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 
-from ..models import classifier_from_config
-from ._dataset import Dataset
-from ._errors import CheckpointError
-from ._files import to_json, write_atomic
-from ._fit import fit, FitResult
-from ._load import load_dataset
-from ._metrics import count_parameters, evaluate, Metrics
+from ...models import classifier_from_config
+from .. import (
+    CheckpointError,
+    count_parameters,
+    evaluate,
+    fit,
+    fit_together,
+    FitResult,
+    Metrics,
+    save,
+    to_json,
+    write_atomic,
+)
+from ..data import Dataset, load_dataset
+from ._library import get_recipe
 from ._recipe import Recipe
-from ._recipes import get_recipe
-from ._save import save
-from ._together import fit_together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -82,7 +86,7 @@ def load_recipe_data(
 
     **Raises:** [`eqx_qdeq.training.DataError`][] as `load_dataset`.
     """
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = _named(recipe)
     return load_dataset(
         recipe.dataset,
         classes=recipe.classes,
@@ -92,6 +96,10 @@ def load_recipe_data(
         seed=seed,
         limit=limit,
     )
+
+
+def _named(recipe: Recipe | str) -> Recipe:
+    return get_recipe(recipe) if isinstance(recipe, str) else recipe
 
 
 def run_recipe(
@@ -123,19 +131,18 @@ def run_recipe(
     [`eqx_qdeq.training.CheckpointError`][] if `out` has something else in it, which stays as it is;
     [`eqx_qdeq.training.TrainingError`][] if training diverges.
     """
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
-    run = _RecipeRun(recipe, seed, limit, None if out is None else Path(out))
+    run = _Run(_named(recipe), seed, limit, None if out is None else Path(out))
     run.check()
-    dataset = load_recipe_data(recipe, root=root, download=download, seed=seed, limit=limit)
+    dataset = run.load(root, download)
     result = fit(
         run.start(),
         dataset,
+        options=run.recipe.options(len(dataset.train)),
         seed=seed,
         progress=progress,
         metrics_path=None if run.folder is None else run.folder / "metrics.jsonl",
         checkpoint_dir=run.folder,
         config=run.config,
-        **_training(recipe, dataset),
     )
     return run.finish(dataset, result)
 
@@ -166,53 +173,32 @@ def run_recipe_together(
 
     **Raises:** as `run_recipe` and `fit_together`.
     """
-    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    recipe = _named(recipe)
     folders = [None] * len(seeds) if outs is None else [Path(out) for out in outs]
     if len(folders) != len(seeds):
         raise ValueError(
             f"`outs` must have one folder for each of {len(seeds)} seeds; has {len(folders)}."
         )
-    runs = [
-        _RecipeRun(recipe, seed, limit, folder) for seed, folder in zip(seeds, folders, strict=True)
-    ]
+    runs = [_Run(recipe, seed, limit, out) for seed, out in zip(seeds, folders, strict=True)]
+    # All of them before any takes its folder.
     for run in runs:
         run.check()
-    datasets = [
-        load_recipe_data(recipe, root=root, download=download, seed=seed, limit=limit)
-        for seed in seeds
-    ]
+    datasets = [run.load(root, download) for run in runs]
     results = fit_together(
         [run.start() for run in runs],
         datasets,
         seeds=seeds,
         checkpoint_dirs=outs,
         configs=[run.config for run in runs],
+        options=recipe.options(len(datasets[0].train)),
         progress=progress,
-        **_training(recipe, datasets[0]),
     )
-    return [
-        run.finish(dataset, result)
-        for run, dataset, result in zip(runs, datasets, results, strict=True)
-    ]
-
-
-def _training(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """How a recipe trains, as arguments of `fit`."""
-    rate = recipe.rate(len(dataset.train))
-    return {
-        "optimiser": optax.adam(rate),
-        "learning_rate": rate,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
-        "clip": recipe.clip,
-        "jacobian_penalty": recipe.jacobian_penalty,
-        "warmup_steps": recipe.warmup_steps,
-        "warmup_layers": recipe.warmup_layers,
-    }
+    each = zip(runs, datasets, results, strict=True)
+    return [run.finish(dataset, result) for run, dataset, result in each]
 
 
 @dataclasses.dataclass(frozen=True)
-class _RecipeRun:
+class _Run:
     """One seed of a recipe, and the folder for what comes of it."""
 
     recipe: Recipe
@@ -225,14 +211,32 @@ class _RecipeRun:
         return {"recipe": self.recipe.to_dict(), "seed": self.seed, "limit": self.limit}
 
     def check(self) -> None:
-        """Whether the run may write into its folder: before anything long is done."""
-        if self.folder is not None:
-            _check_folder(self.folder, self.config)
+        """Whether it may write there: into a new or empty folder, or that of the same run. Asked
+        before anything long is done."""
+        folder = self.folder
+        if folder is None or not folder.exists():
+            return
+        if not folder.is_dir():
+            raise CheckpointError(f"'{folder}' is not a folder; choose another one.")
+        written = folder / "run.json"
+        if not written.exists():
+            if any(folder.iterdir()):
+                raise CheckpointError(
+                    f"'{folder}' has other files in it; choose a new folder for this run."
+                )
+        elif written.read_text(encoding="utf-8") != to_json(self.config) + "\n":
+            raise CheckpointError(
+                f"'{folder}' has a run of another configuration; choose another folder, or remove "
+                "it."
+            )
+
+    def load(self, root: str | os.PathLike[str] | None, download: bool) -> Dataset:
+        options = {"root": root, "download": download, "seed": self.seed, "limit": self.limit}
+        return load_recipe_data(self.recipe, **options)
 
     def start(self) -> Any:
         """The model before training; takes the folder."""
-        if self.folder is not None:
-            write_atomic(self.folder / "run.json", (to_json(self.config) + "\n").encode())
+        self._write("run.json", self.config)
         return classifier_from_config(dict(self.recipe.model), key=jax.random.key(self.seed))
 
     def finish(self, dataset: Dataset, result: FitResult) -> RecipeResult:
@@ -241,28 +245,10 @@ class _RecipeRun:
         n_parameters = count_parameters(result.model)
         if self.folder is not None:
             save(self.folder / "model.eqx", result.model, metadata=self.config)
-            summary = {
-                **test.to_dict(),
-                "confusion": test.confusion,
-                "parameters": n_parameters,
-            }
-            write_atomic(self.folder / "test.json", (to_json(summary) + "\n").encode())
+        more = {"confusion": test.confusion, "parameters": n_parameters}
+        self._write("test.json", test.to_dict() | more)
         return RecipeResult(self.recipe, dataset, result, test, n_parameters)
 
-
-def _check_folder(folder: Path, config: dict[str, Any]) -> None:
-    """Whether a run may write there: into a new or empty folder, or that of the same run."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise CheckpointError(f"'{folder}' is not a folder; choose another one.")
-    written = folder / "run.json"
-    if not written.exists():
-        if any(folder.iterdir()):
-            raise CheckpointError(
-                f"'{folder}' has other files in it; choose a new folder for this run."
-            )
-    elif written.read_text(encoding="utf-8") != to_json(config) + "\n":
-        raise CheckpointError(
-            f"'{folder}' has a run of another configuration; choose another folder, or remove it."
-        )
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        if self.folder is not None:
+            write_atomic(self.folder / name, to_json(content) + "\n")

@@ -1,0 +1,100 @@
+"""How to train: every option, its default and its meaning, listed once."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import optax
+
+Callback = Callable[[dict[str, Any], Any], Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Options:
+    r"""How to train: what [`eqx_qdeq.training.fit`][] and
+    [`eqx_qdeq.training.fit_together`][] take as keyword arguments. Change some with
+    `dataclasses.replace(options, epochs=5)`.
+
+    **Arguments:**
+
+    - `optimizer`: an Optax optimizer; schedules count steps, of which an epoch has
+        ⌈training samples / `batch_size`⌉.
+    - `epochs`: passes over the training samples.
+    - `batch_size`: samples per step.
+    - `seed`: of the order of the samples, the dropout and the probes of the penalty.
+    - `clip`: the largest Euclidean norm of the gradient of all parameters; not clipped if left out.
+    - `jacobian_penalty`: the weight of the Jacobian penalty, the mean of
+        $\|\partial f/\partial z\|_F^2 / m$, estimated with one Gaussian probe per sample and step,
+        as in the paper.
+    - `warmup_steps`, `warmup_layers`: for the first so many steps, train
+        `model.unrolled(warmup_layers)`, which has the same parameters.
+    - `shared_dropout`: one dropout mask for a whole batch, as in the paper, or one per sample.
+    - `drop_last`: leave out the samples of an epoch that do not fill a batch. Otherwise the last
+        batch is smaller, and its mean is over fewer samples.
+    - `trainable`: which arrays are trained, as the filter of `equinox.partition`.
+    - `learning_rate`: a number or schedule, for reports only; the optimizer has its own. One made
+        with `optax.inject_hyperparams` need not be told.
+    - `callbacks`: called after each epoch as `callback(record, model)` with the epoch's numbers
+        and the model then. One that returns true ends the training, for good.
+    - `progress`: whether to show a progress bar.
+    - `metrics_path`: a file that gets one line of JSON per epoch.
+    - `checkpoint_dir`: a folder for the checkpoint of this run.
+    - `checkpoint_every`: a checkpoint every so many steps; after each epoch if left out. There is
+        always one at the start and one at the end.
+    - `resume`: whether to go on from the checkpoint if there is one. If false, one that is there
+        is an error.
+    - `config`: anything more that identifies the run, e.g. the learning rate; kept in the
+        checkpoint, and a run with another one is not resumed.
+
+    **Raises:** `ValueError` for arguments out of range.
+    """
+
+    optimizer: optax.GradientTransformation
+    epochs: int
+    batch_size: int = 256
+    seed: int = 0
+    clip: float | None = None
+    jacobian_penalty: float = 0.0
+    warmup_steps: int = 0
+    warmup_layers: int = 2
+    shared_dropout: bool = True
+    drop_last: bool = False
+    trainable: Any = eqx.is_inexact_array
+    learning_rate: float | Callable | None = None
+    callbacks: Sequence[Callback] = ()
+    progress: bool = True
+    metrics_path: str | os.PathLike[str] | None = None
+    checkpoint_dir: str | os.PathLike[str] | None = None
+    checkpoint_every: int | None = None
+    resume: bool = True
+    config: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch_size": 1, "warmup_layers": 1, "checkpoint_every": 1}
+        for name, at_least in (least | {"seed": 0, "warmup_steps": 0}).items():
+            value = getattr(self, name)
+            if value is not None and value < at_least:
+                raise ValueError(f"`{name}` must be at least {at_least}; got {value}.")
+        # Written so that NaN is refused too.
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"`clip` must be positive; got {self.clip}.")
+        if not self.jacobian_penalty >= 0:
+            raise ValueError(
+                f"`jacobian_penalty` must not be negative; got {self.jacobian_penalty}."
+            )
+
+
+DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Options)
+    if field.default is not dataclasses.MISSING
+}
+
+
+def gather(options: Options | None, named: dict[str, Any]) -> Options:
+    """The options that a caller gave, as one object, by name, or as an object with changes."""
+    if "optimiser" in named:
+        raise TypeError("`optimiser` is spelled `optimizer`, as in Optax.")
+    return Options(**named) if options is None else dataclasses.replace(options, **named)

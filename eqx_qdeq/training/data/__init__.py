@@ -1,0 +1,25 @@
+"""From a file of images to splits of features, ready for training."""
+
+from ._dataset import (
+    DataError as DataError,
+    Dataset as Dataset,
+    Split as Split,
+    stratified_split as stratified_split,
+)
+from ._load import load_dataset as load_dataset
+from ._preprocess import (
+    AdaptivePool as AdaptivePool,
+    AveragePool as AveragePool,
+    Compose as Compose,
+    Crop as Crop,
+    Flatten as Flatten,
+    Normalise as Normalise,
+    OrientedGradients as OrientedGradients,
+    paper_preprocess as paper_preprocess,
+    PaperPixels as PaperPixels,
+    PixelPool as PixelPool,
+    Preprocess,
+    Resize as Resize,
+    unit_norm_preprocess as unit_norm_preprocess,
+    UnitNorm as UnitNorm,
+)
