@@ -6,9 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import dot, matmul
 from ..circuits import Circuit
 from ..encodings import AbstractStateEncoding, Axis, pauli_rotations
 from ..layers import (
@@ -43,8 +43,6 @@ from ..simulate import AbstractPropagator, apply_wirewise, from_complex, to_comp
 from ._cell import AbstractCompiledCell, EVALUATIONS
 from ._injection import AngleFeedback
 
-_HIGHEST = lax.Precision.HIGHEST
-
 
 class Feedback(AbstractPreparedState):
     cell: "_CompiledFeedback"
@@ -57,7 +55,7 @@ class Feedback(AbstractPreparedState):
         return to_complex(self._parts(w).reshape(2, -1))
 
     def _parts(self, w: Array) -> Array:
-        gates = pauli_rotations(self.cell.axis, jnp.dot(self.cell.turn, w, precision=_HIGHEST))
+        gates = pauli_rotations(self.cell.axis, dot(self.cell.turn, w))
         turned = from_complex(apply_wirewise(gates, self.before))
         return self.cell.second.vector(turned.reshape(-1))
 
@@ -144,9 +142,6 @@ def compile_feedback(
 # observables are pulled back to it, so that an iteration only turns wires and takes a product.
 
 
-_HIGHEST = lax.Precision.HIGHEST
-
-
 class _DensityFeedback(AbstractPreparedNoisily):
     cell: "_CompiledDensityFeedback"
     before: Float[Array, "..."]
@@ -159,7 +154,7 @@ class _DensityFeedback(AbstractPreparedNoisily):
 
     def _values(self, coefficients: Array, w: Array) -> Array:
         flat = coefficients.reshape(-1, coefficients.shape[-1])
-        return jnp.dot(self._turned(w).reshape(-1), flat, precision=_HIGHEST)
+        return dot(self._turned(w).reshape(-1), flat)
 
     def measure(
         self, measurement: AbstractMeasurement, w: Float[Array, " m"]
@@ -188,9 +183,9 @@ class _CompiledDensityFeedback(AbstractCompiledCell):
         return _DensityFeedback(self, self.first.push(self.encoder(x)))
 
     def rotations(self, w: Float[Array, " m"]) -> Float[Array, "n 4 4"]:
-        gates = pauli_rotations(self.axis, jnp.dot(self.turn, w, precision=_HIGHEST))
+        gates = pauli_rotations(self.axis, dot(self.turn, w))
         matrices = transfer_of_operators(gates).astype(w.dtype)
-        return jnp.matmul(self.after, matrices, precision=_HIGHEST)
+        return matmul(self.after, matrices)
 
     def pulled_back(self, measurement: AbstractMeasurement) -> Float[Array, "..."]:
         n, dtype = self.encoder.n_qubits, self.turn.dtype
@@ -222,11 +217,11 @@ class _TrajectoryFeedback(AbstractPreparedNoisily):
 
     def _mean(self, function, w: Array) -> Array:
         cell, (n, _) = self.cell, self.cell.turn.shape
-        gates = pauli_rotations(cell.axis, jnp.dot(cell.turn, w, precision=_HIGHEST))
+        gates = pauli_rotations(cell.axis, dot(cell.turn, w))
 
         def one(args) -> Array:
             before, log_weight, second, operators = args
-            noisy = jnp.matmul(operators.astype(gates.dtype), gates, precision=_HIGHEST)
+            noisy = matmul(operators.astype(gates.dtype), gates)
             turned = from_complex(apply_wirewise(noisy, to_complex(before)))
             return function(second(turned), log_weight)
 

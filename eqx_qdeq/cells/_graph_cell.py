@@ -6,14 +6,12 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._checks import check_at_least
+from .._precise import dot, einsum
 from ..layers import QuantumLayer
 from ._cell import AbstractCell
-
-_HIGHEST = lax.Precision.HIGHEST
 
 Graph = tuple[Float[Array, "n d_in"], Float[Array, "k n n"]]
 
@@ -116,12 +114,12 @@ class GraphCell(AbstractCell):
                 f"matrix for each relation; got {adjacency.shape}."
             )
         layer = self.layer.compile(self.bias.shape[0])
-        offset = jnp.dot(features, self.input_weight.T, precision=_HIGHEST) + self.bias
+        offset = dot(features, self.input_weight.T) + self.bias
 
         def apply(z: Float[Array, "n m"]) -> Float[Array, "n m"]:
             # Over the edges first: n·m numbers for each relation, then the small matrices.
-            heard = jnp.einsum("kij,jm->kim", adjacency, z, precision=_HIGHEST)
-            mixed = jnp.einsum("kdm,kim->id", self.relation_weight, heard, precision=_HIGHEST)
+            heard = einsum("kij,jm->kim", adjacency, z)
+            mixed = einsum("kdm,kim->id", self.relation_weight, heard)
             return jax.vmap(layer)(offset + mixed)
 
         return apply

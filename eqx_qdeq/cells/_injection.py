@@ -7,12 +7,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._checks import check_at_least
-
-_HIGHEST = lax.Precision.HIGHEST
+from .._precise import dot
 
 
 class AbstractInjection(eqx.Module):
@@ -38,7 +36,7 @@ class AbstractLinearInjection(AbstractInjection):
         """The circuit's input v(w, x)."""
         m = w.shape[0]
         matrix = self.matrix(x.shape[0], m, w.dtype)
-        return self.offset(x, m) + jnp.dot(matrix, w, precision=_HIGHEST)
+        return self.offset(x, m) + dot(matrix, w)
 
 
 def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
@@ -124,7 +122,7 @@ class LinearInjection(AbstractLinearInjection):
                 f"the injection was made for in_size={self.input_weight.shape[1]} features; got "
                 f"an input of shape {x.shape}. Batch with `jax.vmap`."
             )
-        out = jnp.dot(self.input_weight, x, precision=_HIGHEST)
+        out = dot(self.input_weight, x)
         return out if self.bias is None else out + self.bias
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import dot
 from ..encodings import AmplitudeEncoding, ComplexAmplitudeEncoding
 from ..layers import AbstractPrepared, QuantumLayer
 from ..measurements import AbstractMeasurement
@@ -22,8 +22,6 @@ from ._angle_feedback import compile_feedback, compile_noisy_feedback
 from ._cell import AbstractCell, AbstractCompiledCell, EVALUATIONS
 from ._injection import AbstractInjection, AbstractLinearInjection, AngleFeedback
 from ._rational import compile_noisy_rational, compile_rational
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 class QuantumCell(AbstractCell):
@@ -118,7 +116,7 @@ class _Composition(AbstractPrepared):
         return self.layer.probabilities(self._input(w))
 
     def _input(self, w: Array) -> Array:
-        return self.offset + jnp.dot(self.matrix, w, precision=_HIGHEST)
+        return self.offset + dot(self.matrix, w)
 
 
 class _CompiledComposition(AbstractCompiledCell):

@@ -6,6 +6,7 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import dot, einsum, tensordot
 from ..encodings import AbstractStateEncoding
 from ..layers import (
     AbstractPreparedNoisily,
@@ -18,8 +19,6 @@ from ..measurements import AbstractMeasurement
 from ..simulate import AbstractPropagator, MatrixPropagator, to_complex
 from ._cell import AbstractCompiledCell
 from ._injection import AbstractLinearInjection
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 class Forms(eqx.Module):
@@ -36,11 +35,11 @@ class Forms(eqx.Module):
 
     def half_gradient(self, u: Float[Array, " m"]) -> Float[Array, "p m"]:
         """b + C u."""
-        return self.b + jnp.tensordot(u, self.curvature, axes=1, precision=_HIGHEST)
+        return self.b + tensordot(u, self.curvature, axes=1)
 
     def values(self, u: Float[Array, " m"], half: Float[Array, "p m"]) -> Float[Array, " p"]:
         """N(u), from the half gradient at u."""
-        return self.c + jnp.dot(self.b + half, u, precision=_HIGHEST)
+        return self.c + dot(self.b + half, u)
 
 
 def scaled_offset(
@@ -64,8 +63,8 @@ def with_norm(
 ) -> Forms:
     """The forms of the values and of the norm ‖v + R u‖²."""
     return Forms(
-        c=jnp.append(c, jnp.dot(v, v, precision=_HIGHEST)),
-        b=jnp.concatenate([b, jnp.dot(v, matrix, precision=_HIGHEST)[None]]),
+        c=jnp.append(c, dot(v, v)),
+        b=jnp.concatenate([b, dot(v, matrix)[None]]),
         curvature=curvature,
     )
 
@@ -74,7 +73,7 @@ def curvature_with_norm(
     curvature: Float[Array, "q m m"], matrix: Float[Array, "d m"]
 ) -> Float[Array, "m p m"]:
     """C_q and G = Rᵀ R, in the index order of `Forms`."""
-    gram = jnp.dot(matrix.T, matrix, precision=_HIGHEST)
+    gram = dot(matrix.T, matrix)
     return jnp.concatenate([curvature, gram[None]]).transpose(1, 0, 2)
 
 
@@ -83,7 +82,7 @@ def _quotient(u: Array, forms: Forms, at_zero: Array) -> tuple[Array, Array, Arr
     half = forms.half_gradient(u)
     values = forms.values(u, half)
     # Where x and R w cancel, the sums carry no information: the encoding's value at zero.
-    quadratic = jnp.dot(half[-1] - forms.b[-1], u, precision=_HIGHEST)
+    quadratic = dot(half[-1] - forms.b[-1], u)
     safe = values[-1] > 8 * jnp.finfo(u.dtype).eps * (forms.c[-1] + quadratic)
     inverse = jnp.where(safe, 1 / jnp.where(safe, values[-1], 1), 0)
     return jnp.where(safe, values[:-1] * inverse, at_zero), inverse, half
@@ -109,7 +108,7 @@ def ratio_of_forms_jvp(primals, tangents):
     tangent = jnp.zeros_like(f)
     if t_w is not None:
         jacobian = 2 * scale * inverse * (half[:-1] - f[:, None] * half[-1])
-        tangent = tangent + jnp.dot(jacobian, t_w, precision=_HIGHEST)
+        tangent = tangent + dot(jacobian, t_w)
     if jtu.tree_leaves(t_forms):
         t_forms = jtu.tree_map(
             lambda t, x: jnp.zeros_like(x) if t is None else t,
@@ -136,7 +135,7 @@ class _Rational(AbstractPreparedState):
         return ratio_of_forms(w, self.scale, self.forms, self.cell.at_zero)
 
     def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        raw = self.base + jnp.dot(self.cell.fed_back, self.scale * w, precision=_HIGHEST)
+        raw = self.base + dot(self.cell.fed_back, self.scale * w)
         norm2 = jnp.sum(raw**2)
         safe = norm2 > 0
         unit = raw / jnp.sqrt(jnp.where(safe, norm2, 1))
@@ -164,7 +163,7 @@ class _CompiledRational(AbstractCompiledCell):
         if self.slope is None:
             b = quadratic_forms(self.measurement, self.fed_back, states[..., None])[..., 0]
         else:
-            b = jnp.dot(self.slope, v, precision=_HIGHEST)
+            b = dot(self.slope, v)
         c = self.measurement.values_of_parts(base)
         forms = with_norm(c, b, self.curvature, v, self.matrix)
         return _Rational(cell=self, base=states, scale=scale, forms=forms)
@@ -209,9 +208,6 @@ def compile_rational(
 # --- Under noise: the same ratios, of observables pulled back through the noisy circuit.
 
 
-_HIGHEST = lax.Precision.HIGHEST
-
-
 class _NoisyRational(AbstractPreparedNoisily):
     """The ratio of quadratic forms of the noiseless cell, with noisy forms."""
 
@@ -232,7 +228,7 @@ class _NoisyRational(AbstractPreparedNoisily):
         return self.cell.layer.probabilities(self._input(w))
 
     def _input(self, w: Array) -> Array:
-        return self.offset + jnp.dot(self.cell.matrix, self.scale * w, precision=_HIGHEST)
+        return self.offset + dot(self.cell.matrix, self.scale * w)
 
 
 class _CompiledNoisyRational(AbstractCompiledCell):
@@ -247,8 +243,8 @@ class _CompiledNoisyRational(AbstractCompiledCell):
 
     def bind(self, x: Float[Array, " d_in"]) -> _NoisyRational:
         v, scale = scaled_offset(self.injection, self.matrix, x)
-        c = jnp.dot(jnp.dot(self.layer.forms, v, precision=_HIGHEST), v, precision=_HIGHEST)
-        b = jnp.dot(self.slope, v, precision=_HIGHEST)
+        c = dot(dot(self.layer.forms, v), v)
+        b = dot(self.slope, v)
         forms = with_norm(c, b, self.curvature, v, self.matrix)
         return _NoisyRational(self, v, scale, forms)
 
@@ -265,8 +261,8 @@ def compile_noisy_rational(
     matrix = jnp.pad(matrix, ((0, encoding.n_amplitudes(d, layer.n_qubits) - d), (0, 0)))
     compiled = layer.compile(d)
     assert isinstance(compiled, FormsLayer)
-    slope = jnp.einsum("dm,qde->qme", matrix, compiled.forms, precision=_HIGHEST)
-    curvature = jnp.dot(slope, matrix, precision=_HIGHEST)
+    slope = einsum("dm,qde->qme", matrix, compiled.forms)
+    curvature = dot(slope, matrix)
     return _CompiledNoisyRational(
         layer=compiled,
         injection=injection,

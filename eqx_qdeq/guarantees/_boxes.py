@@ -5,10 +5,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._precise import dot
 from ..cells import QuantumCell
 from ._value_ranges import safe_sqrt, value_ranges
-
-_HIGHEST = lax.Precision.HIGHEST
 
 # Steps of the descent that looks for the input of least norm. Few do: any of them gives a bound.
 _DESCENT = 50
@@ -60,12 +59,12 @@ class InputMap(eqx.Module):
         return cls(jnp.zeros(len(matrix), matrix.dtype), matrix, jnp.linalg.norm(matrix, 2))
 
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " k"]:
-        return self.start + jnp.dot(self.matrix, w, precision=_HIGHEST)
+        return self.start + dot(self.matrix, w)
 
     def reach(self, half: Float[Array, " m"]) -> Float[Array, ""]:
         """A bound on ‖T δ‖ for |δ| ≤ half: exact if the columns of T are orthogonal."""
-        gram = jnp.dot(self.matrix.T, self.matrix, precision=_HIGHEST)
-        square = jnp.dot(half, jnp.dot(jnp.abs(gram), half, precision=_HIGHEST))
+        gram = dot(self.matrix.T, self.matrix)
+        square = jnp.dot(half, dot(jnp.abs(gram), half))
         return jnp.minimum(safe_sqrt(square), self.norm * safe_sqrt(jnp.sum(half**2)))
 
     def least_norm(self, box: Box) -> Float[Array, ""]:
@@ -75,24 +74,24 @@ class InputMap(eqx.Module):
         The best p is the direction of the nearest point; being optimal, it needs no derivative.
         """
         start, matrix, half = lax.stop_gradient((self(box.centre), self.matrix, box.half))
-        gram = jnp.dot(matrix.T, matrix, precision=_HIGHEST)
-        slope = jnp.dot(matrix.T, start, precision=_HIGHEST)
+        gram = dot(matrix.T, matrix)
+        slope = dot(matrix.T, start)
         square = lax.stop_gradient(self.norm) ** 2
         step = 1 / jnp.where(square > 0, square, 1)
 
         def descend(k, carry):  # Nesterov's projected gradient descent
             last, ahead = carry
-            new = ahead - step * (slope + jnp.dot(gram, ahead, precision=_HIGHEST))
+            new = ahead - step * (slope + dot(gram, ahead))
             new = jnp.clip(new, -half, half)
             return new, new + k / (k + 3) * (new - last)
 
         nothing = jnp.zeros_like(half)
         shift, _ = lax.fori_loop(0, _DESCENT, descend, (nothing, nothing))
-        nearest = start + jnp.dot(matrix, shift, precision=_HIGHEST)
+        nearest = start + dot(matrix, shift)
         length = jnp.linalg.norm(nearest)
         p = nearest / jnp.where(length > 0, length, 1)
-        bound = jnp.dot(p, self(box.centre), precision=_HIGHEST)
-        bound = bound - jnp.dot(jnp.abs(jnp.dot(p, self.matrix, precision=_HIGHEST)), box.half)
+        bound = dot(p, self(box.centre))
+        bound = bound - jnp.dot(jnp.abs(dot(p, self.matrix)), box.half)
         # What rounding alone may have left is not a distance.
         noise = 16 * jnp.finfo(bound.dtype).eps * (jnp.linalg.norm(start) + self.reach(half))
         return jnp.where(bound > lax.stop_gradient(noise), bound, 0)
@@ -100,5 +99,5 @@ class InputMap(eqx.Module):
 
 def largest_feedback(inputs: InputMap, box: Box) -> Float[Array, ""]:
     """A bound on ‖R w‖ over a box."""
-    image = jnp.dot(inputs.matrix, box.centre, precision=_HIGHEST)
+    image = dot(inputs.matrix, box.centre)
     return safe_sqrt(jnp.sum(image**2)) + inputs.reach(box.half)

@@ -14,14 +14,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
+from .._precise import dot
 from ..cells import AbstractLinearInjection, QuantumCell
 from ..encodings import AmplitudeEncoding, AngleEncoding
 from ._lipschitz_angles import angle_frequency, turns, uploads_of
-
-_HIGHEST = lax.Precision.HIGHEST
 
 # Balls that are tried for the radius of uniqueness.
 _BALLS = 96
@@ -55,7 +53,7 @@ def newton_kantorovich(
     # A⁻¹ g = s + A⁻¹ (g - A s) for any s: here the computed Newton step.
     step = jnp.linalg.solve(jnp.where(regular, a, jnp.eye(n, dtype=a.dtype)), residual)
     length = jnp.linalg.norm(step)
-    left = jnp.linalg.norm(residual - jnp.dot(a, step, precision=_HIGHEST))
+    left = jnp.linalg.norm(residual - dot(a, step))
     left = left + value_error + jacobian_error * length
     left = left + 4 * n * eps * (size * length + jnp.linalg.norm(residual))
     eta = length + beta * left
@@ -96,9 +94,6 @@ def newton_kantorovich(
 # --- How far a quantum cell's computed values and slopes may be from the exact ones. ---
 
 
-_HIGHEST = lax.Precision.HIGHEST
-
-
 class Rounding(NamedTuple):
     """Bounds on errors: of f in the Euclidean norm, of J in the spectral norm, and of what is
     computed from observables, relative to their norms."""
@@ -136,13 +131,13 @@ def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], w: Float[Array,
     gates = len(layer.circuit) + angles + 2 * (2 ** (n / 2) + x.shape[0] ** 0.5 + m)
     relative = eps * gates
     if not isinstance(injection, AbstractLinearInjection):
-        turned = jnp.sum(jnp.dot(jnp.abs(turns(cell)), jnp.abs(w), precision=_HIGHEST))
+        turned = jnp.sum(dot(jnp.abs(turns(cell)), jnp.abs(w)))
         if isinstance(layer.encoding, AngleEncoding):
             turned = turned + abs(layer.encoding.scale) * jnp.sum(jnp.abs(x))
     else:
         offset = injection.offset(x, m)
         matrix = injection.matrix(x.shape[0], m, w.dtype)
-        fed_back = jnp.dot(matrix, w, precision=_HIGHEST)
+        fed_back = dot(matrix, w)
         if isinstance(layer.encoding, AmplitudeEncoding):
             largest = jnp.max(jnp.abs(offset)) + jnp.max(jnp.abs(fed_back))
             scale = jnp.where(largest > 0, largest, 1)
@@ -152,7 +147,7 @@ def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], w: Float[Array,
             slope = jnp.linalg.norm(matrix / scale, 2) / whole
             return Rounding(value, 2 * value * slope, relative)
         encoding, uploads, _ = uploads_of(layer.encoding, len(layer.circuit))
-        parts = jnp.abs(offset) + jnp.dot(jnp.abs(matrix), jnp.abs(w), precision=_HIGHEST)
+        parts = jnp.abs(offset) + dot(jnp.abs(matrix), jnp.abs(w))
         turned = uploads * abs(encoding.scale) * jnp.sum(parts)
         relative = relative + eps * uploads * offset.shape[0]
     value = norms * (relative + (m + 2) * eps * turned)

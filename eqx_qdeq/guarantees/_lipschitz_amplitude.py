@@ -27,14 +27,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._precise import dot
 from ..cells import AbstractLinearInjection, QuantumCell
 from ..layers import quadratic_forms
 from ..measurements import AbstractMeasurement
 from ..simulate import AbstractPropagator
 from ._boxes import Box, box_of_values, InputMap, largest_feedback
 from ._value_ranges import joint_spread, safe_sqrt, spreads_of_forms
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 class Reach(eqx.Module):
@@ -52,10 +51,10 @@ class Reach(eqx.Module):
         v = self.inputs(w)
         square = jnp.sum(v**2)
         safe = jnp.where(square > 0, square, 1)
-        images = jnp.dot(self.forms, v, precision=_HIGHEST)
-        f = jnp.dot(images, v, precision=_HIGHEST) / safe
+        images = dot(self.forms, v)
+        f = dot(images, v) / safe
         slopes = 2 * (images - f[:, None] * v) / safe
-        return f, jnp.dot(slopes, self.inputs.matrix, precision=_HIGHEST)
+        return f, dot(slopes, self.inputs.matrix)
 
     def image(self, box: Box) -> Box:
         """A box that contains f(box), and is no larger than the given one."""
@@ -65,7 +64,7 @@ class Reach(eqx.Module):
         # By the slopes everywhere, or by the slope at the centre and the curvature everywhere.
         spreads = self.high - self.low
         ratio = reach / jnp.where(least > 0, least, 1)
-        taylor = jnp.dot(jnp.abs(jacobian), box.half, precision=_HIGHEST) + spreads * ratio**2
+        taylor = dot(jnp.abs(jacobian), box.half) + spreads * ratio**2
         width = jnp.where(least > 0, jnp.minimum(spreads * ratio, taylor), jnp.inf)
         low, high = jnp.maximum(self.low, f - width), jnp.minimum(self.high, f + width)
         # The state of a vanishing input is |0…0⟩, which need not lie in S.
@@ -119,10 +118,10 @@ class Subspace(eqx.Module):
         # f depends on directions alone: scale huge inputs and R alike, lest squares overflow.
         scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
         v = v * scale
-        along = jnp.dot(v, self.basis, precision=_HIGHEST)
-        across = v - jnp.dot(self.basis, along, precision=_HIGHEST)
-        again = jnp.dot(across, self.basis, precision=_HIGHEST)
-        across = across - jnp.dot(self.basis, again, precision=_HIGHEST)
+        along = dot(v, self.basis)
+        across = v - dot(self.basis, along)
+        again = dot(across, self.basis)
+        across = across - dot(self.basis, again)
         size = jnp.max(jnp.abs(v))
         has_new = jnp.max(jnp.abs(across)) > 16 * jnp.finfo(v.dtype).eps * size
         across = jnp.where(has_new, across, 0)
@@ -143,7 +142,7 @@ class Subspace(eqx.Module):
             axis=1,
         )
         low, high, spread = spreads_of_forms(forms)
-        matrix = scale * jnp.dot(self.basis.T, self.matrix, precision=_HIGHEST)
+        matrix = scale * dot(self.basis.T, self.matrix)
         inputs = InputMap(
             start=jnp.append(along, length),
             matrix=jnp.pad(matrix, ((0, 1), (0, 0))),
@@ -181,14 +180,14 @@ def _orthonormal_basis(matrix: Float[Array, "d m"]) -> Float[Array, "d k"]:
     of a QR decomposition also where the columns are dependent or more than the rows."""
     frozen = lax.stop_gradient(matrix)
     basis, _ = jnp.linalg.qr(frozen)
-    mixing = jnp.dot(jnp.linalg.pinv(frozen), basis, precision=_HIGHEST)
+    mixing = dot(jnp.linalg.pinv(frozen), basis)
     mixing = lax.stop_gradient(mixing)
-    basis = basis + jnp.dot(matrix - frozen, mixing, precision=_HIGHEST)
+    basis = basis + dot(matrix - frozen, mixing)
     # One Newton-Schulz step towards an orthonormal basis of the same span: no change in the
     # value, and all that is needed in the derivative.
-    gram = jnp.dot(basis.T, basis, precision=_HIGHEST)
+    gram = dot(basis.T, basis)
     eye = jnp.eye(basis.shape[1], dtype=matrix.dtype)
-    return jnp.dot(basis, 1.5 * eye - 0.5 * gram, precision=_HIGHEST)
+    return dot(basis, 1.5 * eye - 0.5 * gram)
 
 
 def bound_for_norm(

@@ -25,15 +25,13 @@ quantum Fisher information:
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import dot
 from ..cells import AbstractLinearInjection, AngleFeedback, QuantumCell
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
 from ..simulate import apply_wirewise
 from ._value_ranges import joint_spread, safe_sqrt
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
@@ -76,7 +74,7 @@ def feedback_slope(cell: QuantumCell, before: Complex[Array, " dim"]) -> Float[A
     layer, matrix = cell.layer, turns(cell)
     spread = joint_spread(layer.measurement, layer.n_qubits)
     covariance = _pauli_covariance(cell.injection.axis, before, layer.n_qubits)
-    form = jnp.dot(jnp.dot(matrix.T, covariance, precision=_HIGHEST), matrix, precision=_HIGHEST)
+    form = dot(dot(matrix.T, covariance), matrix)
     # Rounding may leave a covariance of zero a little off.
     noise = 4 * jnp.finfo(form.dtype).eps * jnp.sum(matrix**2)
     fisher = safe_sqrt(jnp.maximum(jnp.linalg.eigvalsh(form)[-1], 0) + noise)
@@ -148,7 +146,7 @@ def _pauli_covariance(
     p = state.real**2 + state.imag**2
     bits = (np.arange(2**n_qubits)[None, :] >> np.arange(n_qubits)[::-1, None]) & 1
     signs = jnp.asarray(1 - 2 * bits, p.dtype)
-    means = jnp.dot(signs, p, precision=_HIGHEST)
+    means = dot(signs, p)
     # About the means: the difference of two numbers near 1 would lose the small variances.
     centred = signs - means[:, None]
-    return jnp.dot(centred * p, centred.T, precision=_HIGHEST)
+    return dot(centred * p, centred.T)

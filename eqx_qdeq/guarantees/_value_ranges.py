@@ -3,12 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
+from .._precise import dot
 from ..measurements import AbstractMeasurement, Hermitian, PauliStrings
-
-_HIGHEST = lax.Precision.HIGHEST
 
 # Up to so many joint outcomes all pairs of them are compared.
 _OUTCOMES = 2048
@@ -96,10 +94,10 @@ def spreads_of_forms(
     eye = jnp.eye(k, dtype=forms.dtype)
     centred = forms - ((low + high) / 2)[:, None, None] * eye
     stacked = centred.reshape(m * k, k)
-    column = jnp.linalg.eigvalsh(jnp.dot(stacked.T, stacked, precision=_HIGHEST))[-1]
+    column = jnp.linalg.eigvalsh(dot(stacked.T, stacked))[-1]
     traceless = forms - (jnp.trace(forms, axis1=1, axis2=2) / k)[:, None, None] * eye
     flat = traceless.reshape(m, k * k)
-    frobenius = jnp.linalg.eigvalsh(jnp.dot(flat, flat.T, precision=_HIGHEST))[-1]
+    frobenius = jnp.linalg.eigvalsh(dot(flat, flat.T))[-1]
     box = jnp.sum((high - low) ** 2)
     return low, high, safe_sqrt(jnp.minimum(jnp.minimum(4 * column, 2 * frobenius), box))
 

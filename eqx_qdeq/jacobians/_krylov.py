@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
-_HIGHEST = lax.Precision.HIGHEST
+from .._precise import dot
 
 
 class Ritz(eqx.Module):
@@ -71,7 +71,7 @@ def dominant_eigenpair(
         """Ritz values, vectors within the basis, residuals, and the place of the wanted pair."""
         square = made.matrix[:size]
         values, vectors = jnp.linalg.eigh(square) if symmetric else jnp.linalg.eig(square)
-        residuals = jnp.abs(jnp.dot(made.matrix[size], vectors, precision=_HIGHEST))
+        residuals = jnp.abs(dot(made.matrix[size], vectors))
         distance = -jnp.abs(values) if target is None else jnp.abs(values - target)
         return values, vectors, residuals, jnp.argmin(distance)
 
@@ -93,7 +93,7 @@ def dominant_eigenpair(
     _, made, values, vectors, residuals, best = lax.while_loop(
         unfinished, restart, (jnp.array(0), made, *solve(made))
     )
-    vector = jnp.dot(made.basis[:, :size], vectors[:, best], precision=_HIGHEST)
+    vector = dot(made.basis[:, :size], vectors[:, best])
     return Ritz(values[best], vector, residuals[best])
 
 
@@ -125,10 +125,10 @@ def _extend(
 def _orthogonalise(basis: Array, v: Array) -> tuple[Array, Array]:
     """The part of v orthogonal to the columns, and its coefficients in them. Columns that are
     not there yet are zero."""
-    first = jnp.dot(basis.conj().T, v, precision=_HIGHEST)
-    v = v - jnp.dot(basis, first, precision=_HIGHEST)
-    second = jnp.dot(basis.conj().T, v, precision=_HIGHEST)
-    return v - jnp.dot(basis, second, precision=_HIGHEST), first + second
+    first = dot(basis.conj().T, v)
+    v = v - dot(basis, first)
+    second = dot(basis.conj().T, v)
+    return v - dot(basis, second), first + second
 
 
 def _compress(made: _Decomposition, vectors: Inexact[Array, "p keep"]) -> _Decomposition:
@@ -136,10 +136,10 @@ def _compress(made: _Decomposition, vectors: Inexact[Array, "p keep"]) -> _Decom
     size, keep = vectors.shape
     # Their span is invariant under the square part; any orthonormal basis of it will do.
     inner, _ = jnp.linalg.qr(vectors)
-    kept = jnp.dot(made.basis[:, :size], inner, precision=_HIGHEST)
-    square = jnp.dot(made.matrix[:size], inner, precision=_HIGHEST)
-    square = jnp.dot(inner.conj().T, square, precision=_HIGHEST)
-    last = jnp.dot(made.matrix[size], inner, precision=_HIGHEST)
+    kept = dot(made.basis[:, :size], inner)
+    square = dot(made.matrix[:size], inner)
+    square = dot(inner.conj().T, square)
+    last = dot(made.matrix[size], inner)
     basis = jnp.zeros_like(made.basis).at[:, :keep].set(kept)
     matrix = jnp.zeros_like(made.matrix).at[:keep, :keep].set(square)
     return _Decomposition(

@@ -15,12 +15,12 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least, check_choice
+from .._precise import dot
 from .._trees import constant
 from ..solvers import DENSE_SIZE
 from ._jacobian import jacobian
 from ._krylov import dominant_eigenpair
 
-_HIGHEST = lax.Precision.HIGHEST
 _METHODS = ("auto", "dense", "krylov")
 
 
@@ -203,7 +203,7 @@ def _spectral_value_jvp(primals, tangents, *, pair):
     found: Any = pair(*constant((fn, z)), True)
     found = lax.stop_gradient(found)
     _, tangent = eqx.filter_jvp(lambda f, v: _products(f, v, found.right), primals, tangents)
-    inner = jnp.dot(found.left, tangent.T, precision=_HIGHEST)
+    inner = dot(found.left, tangent.T)
     if len(inner) == 1:
         return found.value, found.weight * inner[0, 0]
     # (a + ib)ᴴ (c + id) = a·c + b·d + i (a·d - b·c)

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import dot, HIGHEST
 from ..encodings import AbstractStateEncoding, DataReuploading
 from ..measurements import AbstractMeasurement
 from ..simulate import AbstractPropagator, apply_wirewise, from_complex, GatePropagator, to_complex
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 class AbstractPrepared(eqx.Module):
@@ -110,7 +109,7 @@ def form_values(
     encoding.check(x.shape[0], n_qubits)
     u = encoding.amplitudes(x, n_qubits)
     forms = forms[:, : u.shape[0], : u.shape[0]]
-    return jnp.sum(jnp.dot(forms, u, precision=_HIGHEST) * u, axis=1)
+    return jnp.sum(dot(forms, u) * u, axis=1)
 
 
 class HeisenbergLayer(AbstractPreparedState):
@@ -178,6 +177,6 @@ def quadratic_forms(
         stacked.reshape(2 * dim, -1),
         right.reshape(2 * dim, -1),
         (((0,), (0,)), ((), ())),
-        precision=_HIGHEST,
+        precision=HIGHEST,
     )
     return flat.reshape(-1, a, right.shape[-1])

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._precise import tensordot
 from ..encodings import DataReuploading
 from ..measurements import AbstractMeasurement
 from ..noise import (
@@ -98,8 +99,8 @@ class ProductLayer(AbstractPreparedNoisily):
         wires = encoder.wires(x)
         half = encoder.n_qubits // 2
         first, second = outer(wires[:half]), outer(wires[half:])
-        rest = jnp.tensordot(first, coefficients, 1, precision="highest")
-        return jnp.tensordot(second, rest, 1, precision="highest")
+        rest = tensordot(first, coefficients, 1)
+        return tensordot(second, rest, 1)
 
     def measure(self, measurement: AbstractMeasurement, x: Float[Array, " d"]) -> Array:
         return self._values(self.program.coefficients(measurement, self.coefficients.dtype), x)

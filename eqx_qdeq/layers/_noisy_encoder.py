@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from .._precise import matmul
 from ..encodings import AbstractStateEncoding, AngleEncoding
 from ..noise import (
     Channels,
@@ -106,5 +107,5 @@ def _followed(
     matrices = transfer_of_operators(rotations)
     if noise is None:
         return matrices
-    noisy = jnp.matmul(noise.astype(matrices.dtype), matrices, precision="highest")
+    noisy = matmul(noise.astype(matrices.dtype), matrices)
     return jnp.where(which[:, None, None], noisy, matrices)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
+from .._precise import matmul
 from ..circuits import Circuit
 from ..encodings import (
     AbstractEncoding,
@@ -133,7 +134,7 @@ def _noisy_rotations(
     operators, log_weight = draw_on_wires(key, rotation_channels(noise), turns)
     if operators is None:
         return gates, log_weight.astype(x.dtype)
-    noisy = jnp.matmul(operators.astype(gates[0].dtype), jnp.stack(gates), precision="highest")
+    noisy = matmul(operators.astype(gates[0].dtype), jnp.stack(gates))
     return list(noisy), log_weight.astype(x.dtype)
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import tensordot
 from ..measurements import AbstractMeasurement, Hermitian, PauliStrings
 from ..noise import InvertedReadout
 
@@ -59,9 +59,7 @@ def _rotate(
     for wires, entries in rotations:
         k = len(wires)
         matrix = jnp.asarray(np.array(entries).reshape((2,) * (2 * k)), states.dtype)
-        tensor = jnp.tensordot(
-            matrix, tensor, (tuple(range(k, 2 * k)), wires), precision=lax.Precision.HIGHEST
-        )
+        tensor = tensordot(matrix, tensor, (tuple(range(k, 2 * k)), wires))
         tensor = jnp.moveaxis(tensor, tuple(range(k)), wires)
     return tensor.reshape(states.shape)
 

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array
 
+from .._precise import dot
 from ._experiment import Experiment
 from ._rules import ShiftRule
 
@@ -78,7 +79,7 @@ def shift_pullback(cotangent, perturbed, variables, run, sampling, key):
         arguments = (jnp.asarray(index), number(shifts), number(weights), keys)
         # The samples do not depend on the cotangent: under `vmap` over it they are drawn once.
         values = _map(value, arguments, 2**run.n_qubits)
-        terms = number(coefficients) * jnp.dot(values, cotangent, precision=lax.Precision.HIGHEST)
+        terms = number(coefficients) * dot(values, cotangent)
         gradient = gradient.at[index].add(terms)
     out = jnp.split(gradient, starts[1:-1])
     out = tuple(g if wanted else None for g, wanted in zip(out, perturbed[0], strict=True))

@@ -10,6 +10,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from .._precise import dot
 from ._bases import Group
 
 Shots = int | Int[Array, ""]
@@ -107,7 +108,7 @@ def moments(
 ) -> tuple[Float[Array, " values"], Float[Array, " values"]]:
     """Means and variances of the group's observables under a distribution of bitstrings."""
     eigenvalues = jnp.asarray(group.eigenvalues, probabilities.dtype)
-    mean = jnp.dot(eigenvalues, probabilities, precision=lax.Precision.HIGHEST)
+    mean = dot(eigenvalues, probabilities)
     return mean, jnp.sum((eigenvalues - mean[:, None]) ** 2 * probabilities, axis=1)
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import equinox as eqx
 import jax.numpy as jnp
 import optimistix as optx
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, check_step_length, is_number
+from .._precise import dot
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
@@ -18,8 +18,6 @@ from ._base import (
     Proposal,
     SolverLimits,
 )
-
-_HIGHEST = lax.Precision.HIGHEST
 
 # Differences of iterates far from here, or far from each other, belong to another linear map. On
 # tanh networks with several equilibria, forgetting them let more samples reach one; on linear
@@ -120,10 +118,10 @@ class Anderson(AbstractResidualSolver):
         forget = jumped | (memory.count >= _LIFETIMES * kept)
 
         # Which products go together was measured: a batch of 256 on a CPU, 32 to 256 entries.
-        along = jnp.stack([jnp.dot(memory.q, v, precision=_HIGHEST) for v in (dr, r)])
+        along = jnp.stack([dot(memory.q, v) for v in (dr, r)])
         along = jnp.where(forget, 0, along)
-        in_q = jnp.dot(along, memory.q, precision=_HIGHEST)
-        in_p = jnp.dot(along, memory.p, precision=_HIGHEST)
+        in_q = dot(along, memory.q)
+        in_p = dot(along, memory.p)
 
         # A new part that is little more than rounding would be neither orthogonal to the rest
         # nor a multiple of what the Jacobian makes of p.
@@ -133,7 +131,7 @@ class Anderson(AbstractResidualSolver):
         p, q, is_new = _normalised(dy - in_p[0], dr - in_q[0])
         is_new = is_new & ~at.is_first & keep
 
-        ahead = jnp.where(is_new, jnp.dot(q, r, precision=_HIGHEST), 0)
+        ahead = jnp.where(is_new, dot(q, r), 0)
         change = in_p[1] + ahead * p + self.mixing * (in_q[1] + ahead * q)
         picard = y + self.mixing * r
         accelerated = finite_or(picard - change, picard)

@@ -6,10 +6,10 @@ from typing import Literal
 import equinox as eqx
 import jax.numpy as jnp
 import optimistix as optx
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, is_number
+from .._precise import dot
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
@@ -19,9 +19,6 @@ from ._base import (
     Proposal,
     SolverLimits,
 )
-
-_HIGHEST = lax.Precision.HIGHEST
-
 
 # More updates than this of a small matrix say nothing new: of quantum cells with 4 values no more
 # were solved with 40 than with 16. Each costs its share of every step.
@@ -118,7 +115,7 @@ class Broyden(AbstractResidualSolver):
         v = jnp.where(slot, a, jnp.where(keep_old, memory.v, 0))
         count = jnp.where(forget, 0, count + learnt)
 
-        br = br + jnp.where(learnt, jnp.dot(a, base_r, precision=_HIGHEST) * left, 0)
+        br = br + jnp.where(learnt, dot(a, base_r) * left, 0)
         step = finite_or(jnp.where(forget, base_r, br), base_r)
         learnt_so_far = _Memory(y=base, r=base_r, u=u, v=v, count=count, retreat=retreat)
         return Proposal(base + retreat * step, learnt_so_far)
@@ -151,15 +148,15 @@ def _apply(
     unless: bool | Bool[Array, ""] = False,
 ) -> Float[Array, "k n"]:
     """x + Σ u_i (v_i · x) for each x, or x alone."""
-    along = jnp.stack([jnp.dot(v, row, precision=_HIGHEST) for row in x])
-    return x + jnp.dot(jnp.where(unless, 0, along), u, precision=_HIGHEST)
+    along = jnp.stack([dot(v, row) for row in x])
+    return x + dot(jnp.where(unless, 0, along), u)
 
 
 def _secant(
     s: Float[Array, " n"], w: Float[Array, " n"], bw: Float[Array, " n"], a: Float[Array, " n"]
 ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
     """The update u aᵀ after which B w = s, and whether it can be made."""
-    slope = jnp.dot(a, w, precision=_HIGHEST)
+    slope = dot(a, w)
     size = jnp.sqrt(jnp.sum(a**2) * jnp.sum(w**2))
     possible = jnp.abs(slope) > jnp.finfo(s.dtype).eps * size  # false for NaN
     left = (s - bw) / jnp.where(possible, slope, 1)

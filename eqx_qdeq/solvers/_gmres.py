@@ -10,7 +10,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-_HIGHEST = lax.Precision.HIGHEST
+from .._precise import dot
 
 
 class EarlyExitGMRES(lx.AbstractLinearSolver[lx.AbstractLinearOperator]):
@@ -190,15 +190,15 @@ def _cycle(
         # Twice is enough: classical Gram-Schmidt loses orthogonality only in its first pass.
         column = jnp.zeros(memory + 1, dtype)
         for _ in range(2):
-            projection = jnp.dot(basis, w, precision=_HIGHEST)
-            w = w - jnp.dot(projection, basis, precision=_HIGHEST)
+            projection = dot(basis, w)
+            w = w - dot(projection, basis)
             column = column + projection
         height = jnp.linalg.norm(w)
         broken = ~(height > jnp.finfo(dtype).eps * size)  # the space is invariant: done
         height = jnp.where(broken, 0, height)
         basis = basis.at[k + 1].set(jnp.where(broken, 0, w / jnp.where(broken, 1, height)))
 
-        column = jnp.dot(rotation, column, precision=_HIGHEST)
+        column = dot(rotation, column)
         length = jnp.hypot(column[k], height)
         safe = jnp.where(length > 0, length, 1)
         c, s = jnp.where(length > 0, column[k] / safe, 1), height / safe
@@ -219,4 +219,4 @@ def _cycle(
     used = jnp.arange(memory) < k
     y = jax.scipy.linalg.solve_triangular(triangle, jnp.where(used, rhs[:memory], 0))
     y = jnp.where(used & jnp.isfinite(y), y, 0)
-    return jnp.dot(y, basis[:memory], precision=_HIGHEST), k
+    return dot(y, basis[:memory]), k

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._precise import dot, HIGHEST
 from ._gmres import EarlyExitGMRES
 
 # Up to here the Jacobian is formed and factorised; above, only products with it are used.
@@ -22,8 +23,6 @@ DENSE_SIZE = 64
 # of LAPACK's LU, which is called matrix by matrix (size 4: 0.04 against 0.14 ms, size 10: 0.10
 # against 0.42 ms). Above, the compile time of the unrolled code is not worth it.
 _UNROLLED_SIZE = 10
-
-_HIGHEST = lax.Precision.HIGHEST
 
 
 def is_iterative(linear_solver: lx.AbstractLinearSolver | None, n: int) -> bool:
@@ -101,7 +100,7 @@ def _eliminate(
         right = lax.slice_in_dim(row, done, None, axis=1)
         if x is not None:
             known = lax.slice_in_dim(row, 0, done, axis=1)
-            right = right - lax.dot(known, x, precision=_HIGHEST)
+            right = right - lax.dot(known, x, precision=HIGHEST)
         right = right / pivot
         x = right if x is None else lax.concatenate([right, x], 0)
     assert x is not None
@@ -140,9 +139,9 @@ class Inverse(AbstractFactoriser):
         self, state: PyTree[Array], vector: Float[Array, " n"], options: dict[str, Any]
     ) -> tuple[Float[Array, " n"], lx.RESULTS, dict[str, Any]]:
         a, inverse = state
-        x = jnp.dot(inverse, vector, precision=_HIGHEST)
-        gap = vector - jnp.dot(a, x, precision=_HIGHEST)
-        return x + jnp.dot(inverse, gap, precision=_HIGHEST), lx.RESULTS.successful, {}
+        x = dot(inverse, vector)
+        gap = vector - dot(a, x)
+        return x + dot(inverse, gap), lx.RESULTS.successful, {}
 
     def transpose(
         self, state: PyTree[Array], options: dict[str, Any]
