@@ -127,16 +127,16 @@ def equilibria(problem: Problem, peers: Iterable[str]) -> dict[str, Equilibrium]
 
 
 def training_step(values: Layer) -> tuple[Callable[..., Any], Callable[[Array], Any]]:
-    """One step of Adam on the mean square of the equilibrium, and the optimiser's first state."""
-    optimiser = optax.adam(5e-3)
+    """One step of Adam on the mean square of the equilibrium, and the optimizer's first state."""
+    optimizer = optax.adam(5e-3)
     loss = batched_loss(values)
 
     def step(angles: Array, state: Any, x: Array) -> tuple[Array, Array, Any]:
         value, gradient = jax.value_and_grad(loss)(angles, x)
-        updates, state = optimiser.update(gradient, state, angles)
+        updates, state = optimizer.update(gradient, state, angles)
         return value, optax.apply_updates(angles, updates), state  # pyright: ignore
 
-    return step, optimiser.init
+    return step, optimizer.init
 
 
 def value_of(equilibrium: Equilibrium) -> Layer:

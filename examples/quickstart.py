@@ -32,13 +32,13 @@ def main(steps: int = 500, smoke: bool = False) -> None:
     model = eqx.nn.Sequential([deq, eqx.nn.Linear(4, 4, key=key2)])
 
     data = load_dataset("digits", classes=(0, 3, 6, 9))
-    optimiser = optax.adam(0.02)
-    state = optimiser.init(eqx.filter(model, eqx.is_inexact_array))
+    optimizer = optax.adam(0.02)
+    state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
 
     @eqx.filter_jit
     def step(model, state):
         value, gradient = eqx.filter_value_and_grad(loss)(model, data.train.x, data.train.y)
-        updates, state = optimiser.update(gradient, state)
+        updates, state = optimizer.update(gradient, state)
         return eqx.apply_updates(model, updates), state, value
 
     for i in range(10 if smoke else steps):

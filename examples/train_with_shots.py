@@ -55,8 +55,8 @@ def main(
     model = eqx.nn.Sequential([deq, scale, eqx.nn.Linear(4, 4, key=keys[1])])
 
     data = load_dataset("digits", classes=(0, 3, 6, 9))
-    optimiser = optax.adam(0.05)
-    state = optimiser.init(eqx.filter(model, eqx.is_inexact_array))
+    optimizer = optax.adam(0.05)
+    state = optimizer.init(eqx.filter(model, eqx.is_inexact_array))
 
     @eqx.filter_jit
     def step(model, state, key):
@@ -64,7 +64,7 @@ def main(
         index = jax.random.choice(picked, len(data.train.x), (batch,), replace=False)
         x, y = data.train.x[index], data.train.y[index]
         value, gradients = eqx.filter_value_and_grad(loss)(model, x, y, sampled)
-        updates, state = optimiser.update(gradients, state)
+        updates, state = optimizer.update(gradients, state)
         return eqx.apply_updates(model, updates), state, value
 
     for i in range(2 if smoke else steps):

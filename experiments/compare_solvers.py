@@ -194,8 +194,8 @@ def learned_guess(deq: qdeq.DEQ, x: jax.Array, steps: int) -> Any:
     """A small network that was trained to guess the equilibria of x."""
     targets = jax.vmap(deq)(x)
     cell = qdeq.GuessedCell(deq.cell, eqx.nn.MLP(16, 4, 32, 2, key=jax.random.key(4)))
-    optimiser = optax.adam(1e-2)
-    state = optimiser.init(eqx.filter(cell.guess, eqx.is_inexact_array))
+    optimizer = optax.adam(1e-2)
+    state = optimizer.init(eqx.filter(cell.guess, eqx.is_inexact_array))
 
     def loss(guess: Any) -> jax.Array:
         guessed = qdeq.GuessedCell(deq.cell, guess)
@@ -203,7 +203,7 @@ def learned_guess(deq: qdeq.DEQ, x: jax.Array, steps: int) -> Any:
 
     @eqx.filter_jit
     def step(guess: Any, state: Any) -> tuple[Any, Any]:
-        updates, state = optimiser.update(eqx.filter_grad(loss)(guess), state)
+        updates, state = optimizer.update(eqx.filter_grad(loss)(guess), state)
         return eqx.apply_updates(guess, updates), state
 
     guess = cell.guess
@@ -242,13 +242,13 @@ def ablate(smoke: bool) -> dict[str, dict[str, float]]:
             table[f"{name}, {tolerance:.0e}"] = work(deq, make(tolerance, tolerance), x, zero)
     table = results["work by memory"] = {}
     for memory in (1,) if smoke else (1, 2, 5, 10):
-        table[f"Anderson, {memory}"] = work(deq, qdeq.Anderson(TOL, TOL, history=memory), x, zero)
+        table[f"Anderson, {memory}"] = work(deq, qdeq.Anderson(TOL, TOL, memory=memory), x, zero)
     for memory in () if smoke else (1, 2, 5, 10):
         table[f"Broyden, {memory}"] = work(deq, qdeq.Broyden(TOL, TOL, memory=memory), x, zero)
     table = results["work by damping"] = {}
     dampings = (0.5,) if smoke else (0.25, 0.5, 0.75, 1.0)
     for damping in dampings:
-        table[f"Picard, {damping}"] = work(deq, qdeq.Picard(TOL, TOL, damping=damping), x, zero)
+        table[f"Picard, {damping}"] = work(deq, qdeq.Picard(TOL, TOL, damp=1 - damping), x, zero)
     for damping in dampings:
         table[f"Anderson, {damping}"] = work(deq, qdeq.Anderson(TOL, TOL, mixing=damping), x, zero)
 

@@ -109,7 +109,7 @@ def validate(recipe: training.Recipe, seed: int, data_root: Path | None) -> tupl
     fit = training.fit(
         model,
         data,
-        optimiser=optax.adam(rate),
+        optimizer=optax.adam(rate),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         seed=seed,

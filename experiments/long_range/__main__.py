@@ -9,7 +9,7 @@ the chain (after Gu et al., "Implicit graph neural networks", NeurIPS 2020) the 
 bit, and all nodes must tell it; each hears its two neighbours. In the other one each node has a bit
 and must tell the parity of those up to its own; it hears the node before.
 
-The same cell, with the same number of parameters, curriculum of lengths and optimiser, is trained
+The same cell, with the same number of parameters, curriculum of lengths and optimizer, is trained
 as an equilibrium and applied 1, 2, 5 and 10 times. "exact" is the equilibrium trained by the exact
 implicit gradient alone.
 """

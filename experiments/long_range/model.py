@@ -40,7 +40,7 @@ class NodeClassifier(eqx.Module):
         )
         # Plain iteration follows the news from node to node. As long as it travels the residual
         # does not fall, which is no reason to give up.
-        patient = qdeq.Limits(stagnation=1000)
+        patient = qdeq.SolverLimits(stagnation=1000)
         solver = qdeq.Picard(tolerance, tolerance, limits=patient)
         self.deq = qdeq.DEQ(cell, solver, max_steps=1000)
         self.head = eqx.nn.Linear(N_WIRES, 1, key=key_head)

@@ -78,7 +78,7 @@ def _stage(
 ) -> NodeClassifier:
     """Trains on one length."""
     rate = LEARNING_RATE if n <= LATE else LATE_RATE
-    optimiser = optax.chain(
+    optimizer = optax.chain(
         optax.clip_by_global_norm(CLIP),
         optax.adam(optax.cosine_decay_schedule(rate, steps)),
     )
@@ -102,11 +102,11 @@ def _stage(
     def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
         params, state = carry
         gradient = jax.grad(loss)(params, *_samples(task, key, n, BATCH))
-        updates, state = optimiser.update(gradient, state, params)
+        updates, state = optimizer.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), None
 
     run = jax.jit(lambda carry, keys: jax.lax.scan(step, carry, keys))
-    carry = (params, optimiser.init(params))
+    carry = (params, optimizer.init(params))
     (params, _), _ = run(carry, jax.random.split(key, steps))
     return eqx.combine(params, static)
 

@@ -15,7 +15,7 @@ from eqx_qdeq import noise, training
 from .grid import Run, TRAININGS
 
 # One object for all runs, so that what was compiled for one serves the next.
-_OPTIMISER = optax.adam(5e-3)
+_OPTIMIZER = optax.adam(5e-3)
 
 
 def recipe_of(run: Run) -> training.Recipe:
@@ -81,7 +81,7 @@ def train(run: Run, data: training.Dataset, epochs: int) -> dict[str, Any]:
     fit = training.fit(
         model,
         data,
-        optimiser=_OPTIMISER,
+        optimizer=_OPTIMIZER,
         learning_rate=recipe.learning_rate,
         epochs=epochs,
         batch_size=recipe.batch_size,

@@ -150,13 +150,13 @@ def identity(run: Run, recipe: training.Recipe) -> dict[str, Any]:
 def options(run: Run, recipe: training.Recipe) -> dict[str, Any]:
     """How a run is trained, as arguments of `fit`."""
     # Frozen angles count neither in the clipping nor in Adam's moments.
-    optimiser = optax.chain(
+    optimizer = optax.chain(
         freeze_last_angles(run.n_frozen),
         optax.clip_by_global_norm(recipe.clip or jnp.inf),
         optax.adam(recipe.learning_rate),
     )
     return {
-        "optimiser": optimiser,
+        "optimizer": optimizer,
         "learning_rate": recipe.learning_rate,
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,

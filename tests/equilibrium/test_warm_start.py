@@ -31,11 +31,11 @@ def test_a_learned_guess_saves_steps_and_changes_no_equilibrium(tol):
             trained = eqx.tree_at(lambda c: c.guess, cell, guess)
             return jnp.mean(jax.vmap(qdeq.guess_loss, (None, 0, 0))(trained, _X, values))
 
-        updates, state = optimiser.update(eqx.filter_grad(loss)(guess), state)
+        updates, state = optimizer.update(eqx.filter_grad(loss)(guess), state)
         return eqx.apply_updates(guess, updates), state
 
-    optimiser = optax.adam(1e-2)
-    guess, state = cell.guess, optimiser.init(eqx.filter(cell.guess, eqx.is_inexact_array))
+    optimizer = optax.adam(1e-2)
+    guess, state = cell.guess, optimizer.init(eqx.filter(cell.guess, eqx.is_inexact_array))
     for _ in range(300):
         guess, state = step(guess, state)
     trained = qdeq.DEQ(qdeq.GuessedCell(_DEQ.cell, guess))

@@ -105,7 +105,7 @@ def test_it_trains():
     assert type(deq.cell.compile(8)) is type(cell.compile(8))
     x = 0.1 * jax.random.normal(jax.random.key(1), (16, 8))
     target = 0.3 * jnp.tanh(5 * x[:, :3])
-    optimiser = optax.adam(0.03)
+    optimizer = optax.adam(0.03)
 
     def loss(deq):
         return jnp.mean((jax.vmap(deq)(x) - target) ** 2)
@@ -113,10 +113,10 @@ def test_it_trains():
     @eqx.filter_jit
     def step(deq, state):
         value, gradient = eqx.filter_value_and_grad(loss)(deq)
-        updates, state = optimiser.update(gradient, state)
+        updates, state = optimizer.update(gradient, state)
         return eqx.apply_updates(deq, updates), state, value, gradient
 
-    state = optimiser.init(eqx.filter(deq, eqx.is_inexact_array))
+    state = optimizer.init(eqx.filter(deq, eqx.is_inexact_array))
     values = []
     for _ in range(20):
         deq, state, value, gradient = step(deq, state)

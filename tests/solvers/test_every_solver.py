@@ -207,5 +207,5 @@ def test_scipys_own_accelerated_solvers_agree(method):
 
 
 def test_solvers_are_modules_without_arrays(solver):
-    """So a solver is static under `filter_jit`, and no parameter for an optimiser."""
+    """So a solver is static under `filter_jit`, and no parameter for an optimizer."""
     assert not [x for x in jax.tree_util.tree_leaves(_SOLVERS[solver]) if eqx.is_array(x)]
