@@ -44,6 +44,9 @@ from ._cell import AbstractCompiledCell, EVALUATIONS
 from ._injection import AngleFeedback
 
 
+# f(w, x) = ⟨ψ₁| T(w)† (U₂† O_q U₂) T(w) |ψ₁⟩ with ψ₁ = U₁ ψ(x): U₁ and the encoding run once for a
+# sample, T(w) is n rotations of single wires, and U₂ runs in each step, as a matrix where that is
+# cheaper. There is no smaller form: T(w) is trigonometric in w, not polynomial.
 class Feedback(AbstractPreparedState):
     cell: "_CompiledFeedback"
     before: Complex[Array, " dim"]
@@ -96,6 +99,7 @@ def split_at_feedback(layer: QuantumLayer, injection: AngleFeedback) -> Halves:
     (head, head_index), (tail, tail_index) = layer.circuit.split(position)
     first = (head, layer.angles[np.array(head_index, int)])
     second = (tail, layer.angles[np.array(tail_index, int)])
+    # Several values may turn one wire: their angles add up, as rotations about one axis commute.
     one_hot = jnp.asarray(np.arange(n)[:, None] == np.array(wires)[None, :], layer.angles.dtype)
     return Halves((first, second), encoding, wires, one_hot * injection.gain)
 
@@ -142,6 +146,10 @@ def compile_feedback(
 # observables are pulled back to it, so that an iteration only turns wires and takes a product.
 
 
+# Under noise the map is Tr[O_q Λ₂(T(w) ρ₁ T(w)†)]. In the Pauli basis ρ₁ is a real vector and T(w)
+# with the noise of its gates a real 4×4 matrix on each wire; the observables are pulled back
+# through Λ₂ once, to coefficients in the same basis. A step is n small products and one inner
+# product.
 class _DensityFeedback(AbstractPreparedNoisily):
     cell: "_CompiledDensityFeedback"
     before: Float[Array, "..."]
@@ -217,6 +225,8 @@ class _TrajectoryFeedback(AbstractPreparedNoisily):
 
     def _mean(self, function, w: Array) -> Array:
         cell, (n, _) = self.cell, self.cell.turn.shape
+        # One axis of trajectories, each with errors of its own, drawn once: the solver sees a
+        # function.
         gates = pauli_rotations(cell.axis, dot(cell.turn, w))
 
         def one(args) -> Array:

@@ -41,6 +41,8 @@ class AbstractLinearInjection(AbstractInjection):
 
 def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
     """Nearest-neighbour upsampling from m values to d: entry i is value ⌊i·m/d⌋, shape (d, m)."""
+    # As `torch.nn.Upsample(mode="nearest")`: where m does not divide d the first values stand once
+    # more.
     nearest = np.arange(size) * n_values // size
     return (nearest[:, None] == np.arange(n_values)).astype(float)
 

@@ -66,6 +66,9 @@ class QuantumCell(AbstractCell):
         A cell with the same fixed points, for use where many samples share the angles and are
         not batched by `vmap` (e.g. in a `lax.map` over chunks).
         """
+        # Three ways to iterate, from cheap to general. Rotations between two halves keep the state
+        # after the first half. Amplitudes with a linear injection have the rational form, O(m³) a
+        # step. All else runs the compiled layer on v(w, x) in each step.
         layer, encoding, noise = self.layer, self.layer.encoding, self.layer.noise
         if isinstance(self.injection, AngleFeedback):
             compiled = compile_feedback if noise is None else compile_noisy_feedback
@@ -128,6 +131,7 @@ class _CompiledComposition(AbstractCompiledCell):
         return jnp.zeros(self.n_values, x.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> _Composition:
+        # v = b(x) + R w: b(x) belongs to the sample, R to the parameters.
         offset = self.injection.offset(x, self.n_values)
         return _Composition(
             self.layer, offset, self.injection.matrix(x.shape[0], self.n_values, x.dtype)

@@ -21,6 +21,12 @@ from ._cell import AbstractCompiledCell
 from ._injection import AbstractLinearInjection
 
 
+# Derivation. Amplitude encoding sends v to v/‖v‖, and a value is q(v) = vᵀA_q v / vᵀv with the real
+# symmetric A_q = Re(Uᵈ† O_q Uᵈ) of the circuit's first d columns. With v = x + R w,
+#     vᵀA v = xᵀA x + 2 (RᵀA x)·w + wᵀ(RᵀA R) w = c + 2 b·w + wᵀC w,
+# and vᵀv is the same with A = 1. C belongs to the angles (compile), c and b to the sample (bind); a
+# step of the solve sees m numbers and no state. The Jacobian comes with it:
+#     ∂f_q/∂w = 2 [(b_q + C_q w) - f_q (r + G w)] / D.
 class Forms(eqx.Module):
     """The m values' numerators and their common denominator as p = m + 1 quadratic forms in u,
 
@@ -107,6 +113,7 @@ def ratio_of_forms_jvp(primals, tangents):
     f, inverse, half = _quotient(u, forms, at_zero)
     tangent = jnp.zeros_like(f)
     if t_w is not None:
+        # w enters as u = t w, hence the factor t.
         jacobian = 2 * scale * inverse * (half[:-1] - f[:, None] * half[-1])
         tangent = tangent + dot(jacobian, t_w)
     if jtu.tree_leaves(t_forms):
@@ -135,6 +142,7 @@ class _Rational(AbstractPreparedState):
         return ratio_of_forms(w, self.scale, self.forms, self.cell.at_zero)
 
     def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        # U v = U x + U R w, with both parts known: a state without running the circuit.
         raw = self.base + dot(self.cell.fed_back, self.scale * w)
         norm2 = jnp.sum(raw**2)
         safe = norm2 > 0
@@ -160,6 +168,8 @@ class _CompiledRational(AbstractCompiledCell):
         v, scale = scaled_offset(self.injection, self.matrix, x)
         base = self.propagator.vector(v)
         states = base.reshape(2, -1)
+        # b_q = Rᵀ A_q x is one product where the circuit is a matrix. Otherwise it is taken between
+        # states, ⟨U R| O_q |U x⟩, and the circuit runs once for the sample.
         if self.slope is None:
             b = quadratic_forms(self.measurement, self.fed_back, states[..., None])[..., 0]
         else:
@@ -243,6 +253,7 @@ class _CompiledNoisyRational(AbstractCompiledCell):
 
     def bind(self, x: Float[Array, " d_in"]) -> _NoisyRational:
         v, scale = scaled_offset(self.injection, self.matrix, x)
+        # No U to apply: under noise A_q is what the channels left of O_q, pulled back.
         c = dot(dot(self.layer.forms, v), v)
         b = dot(self.slope, v)
         forms = with_norm(c, b, self.curvature, v, self.matrix)

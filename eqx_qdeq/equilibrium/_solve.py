@@ -56,6 +56,7 @@ def guard(
     in the gradient of the shared parameters. It is the sample of zeros, or that of ones if the
     cell is not finite at zero (a logarithm, say).
     """
+    # Looked at once, for a cell that promises to be finite wherever its input is.
     usable = all_finite((x, z0))
     stand_in = jtu.tree_map(jnp.zeros_like, x)
     if not cell.always_finite:
@@ -83,6 +84,7 @@ def mask(solution: Solution, usable: Bool[Array, ""], *, throw: bool = False) ->
             "The sample or the cell is not finite at the initial guess. Check the input for "
             "NaN, or use throw=False to have such samples marked as failed.",
         )
+    # On the stand-in the solve may well have succeeded; that is no success of the sample.
     result = optx.RESULTS.where(usable, solution.result, optx.RESULTS.nonfinite)
     return Solution(value, result, solution.stats)
 
@@ -109,6 +111,8 @@ def solve_map(
     check_map(fn, z0)
     usable = all_finite(z0)
     z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
+    # `fn` is closed over, not an argument: Optimistix finds what it depends on, and differentiates
+    # with respect to that, by tracing.
     raw = optx.fixed_point(
         lambda z, _: fn(z),
         solver_for(solver, z0),
@@ -121,6 +125,7 @@ def solve_map(
     steps = raw.stats["num_steps"]
     residual = raw.stats.get("residual")
     if residual is None:
+        # Only ours report the residual of what they return; another costs one evaluation.
         value = jax.lax.stop_gradient(raw.value)
         gap = ravel_pytree(jtu.tree_map(jnp.subtract, fn(value), value))[0]
         residual = jnp.linalg.norm(gap)

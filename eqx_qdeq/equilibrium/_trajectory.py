@@ -120,6 +120,7 @@ def fixed_point_correction(
         raise ValueError(
             f"`fixed_point_correction(decay=...)` must be above 0 and at most 1; got {decay}."
         )
+    # Later states weigh more: γ for the last one, γⁿ for the first.
     j = jnp.arange(1, n_states + 1)
     indices = j * (trajectory.num_steps - 1) // (n_states + 1)
     states = jtu.tree_map(lambda a: a[indices], constant(trajectory.iterates))

@@ -107,6 +107,7 @@ def form_values(
 ) -> Float[Array, " m"]:
     """The quadratic forms u(x)ᵀ A_q u(x), of which the first entries are used if u has fewer."""
     encoding.check(x.shape[0], n_qubits)
+    # Forms that were made for all 2ⁿ amplitudes serve shorter inputs: what is missing is zero.
     u = encoding.amplitudes(x, n_qubits)
     forms = forms[:, : u.shape[0], : u.shape[0]]
     return jnp.sum(dot(forms, u) * u, axis=1)
@@ -143,6 +144,7 @@ class ReuploadingLayer(AbstractPreparedState):
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
         self.encoding.check(x.shape[0], self.n_qubits)
         dim = 2**self.n_qubits
+        # From |0…0⟩ on: what comes before the first upload has no data in it.
         first, *sections = self.sections
         parts = first.vector(jnp.zeros(2 * dim, x.dtype).at[0].set(1))
         for section in sections:
@@ -171,6 +173,7 @@ def quadratic_forms(
         applied = jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)
         stacked = from_complex(applied)
     else:
+        # O_q is diagonal: it multiplies amplitude i by the eigenvalue of the bit string i.
         stacked = left[:, :, None, :] * jnp.asarray(signs.T, left.dtype)[:, :, None]
     # One matrix product, with the states' amplitudes in front as both sides have them.
     flat = lax.dot_general(

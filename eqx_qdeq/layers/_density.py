@@ -44,6 +44,9 @@ class NoisyProgram(eqx.Module):
         """Real symmetric A_q such that the values are uᵀ A_q u, for u of length p = size."""
         n, is_complex = self.n_qubits, self.encoder.encoding.is_complex
         low = n if is_complex else (size - 1).bit_length()
+        # Pulled back, an observable is Hermitian on the amplitudes: A = S + iT. For real u only the
+        # symmetric S counts; for complex amplitudes a + ib, as u = (a, b), the form is [[S, -T],
+        # [T, S]].
         circuits = (self.encoder.preparing, self.circuit)
         parts = real_forms(
             circuits, measurement, n, self.readout, dtype, low, is_real=not is_complex
@@ -98,6 +101,8 @@ class ProductLayer(AbstractPreparedNoisily):
         encoder.encoding.check(x.shape[0], encoder.n_qubits)
         wires = encoder.wires(x)
         half = encoder.n_qubits // 2
+        # Tr(O ρ) of a product state is Σ c_P Π_w r_w[P_w]: the sum over all 4ⁿ Paulis is taken for
+        # one half of the wires and then the other, two products of 2ⁿ numbers each.
         first, second = outer(wires[:half]), outer(wires[half:])
         rest = tensordot(first, coefficients, 1)
         return tensordot(second, rest, 1)

@@ -117,6 +117,7 @@ class QuantumLayer(eqx.Module):
 
         **Raises:** as the constructor.
         """
+        # All fields are arguments of the constructor by the same name, so its checks hold again.
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return QuantumLayer(**(fields | changes))
 
@@ -334,6 +335,8 @@ class QuantumLayer(eqx.Module):
 
     def _samples_per_chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
         """How many samples' states fit into so many bytes."""
+        # The largest things that live at the same time, per sample: states of 2ⁿ complex numbers (2
+        # floats each), and for reverse mode those that it keeps, one for each block or gate.
         states = 4  # two while a block is applied, and their cotangents
         gates, dim = len(self.circuit), 2**self.n_qubits
         if self.noise is not None:

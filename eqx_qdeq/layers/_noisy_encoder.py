@@ -45,6 +45,7 @@ class NoisyEncoder(eqx.Module):
         if self.is_product:
             out = outer(self.wires(x))
             return out.reshape((4,) * self.n_qubits)
+        # |u⟩⟨u| in the Pauli basis: real, and every channel is a real matrix there.
         u = self.encoding.amplitudes(x, self.n_qubits)
         dim = 2**self.n_qubits
         parts = u.reshape(2, dim) if self.encoding.is_complex else jnp.pad(u, (0, dim - len(u)))

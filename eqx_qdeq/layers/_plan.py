@@ -144,6 +144,7 @@ def plan_layer(
     block_size: int | None = None,
 ) -> LayerPlan:
     """The plan of a layer with `size` amplitudes and `n_values` observables for so many samples."""
+    # Each engine with the blocks that suit it best, and what that costs; the cheapest is taken.
     names = _PURE_ENGINES if engine == "auto" else (engine,)
     plans = {
         name: _plan_engine(name, circuit, size, n_values, samples, complex_input, block_size)
@@ -182,6 +183,7 @@ def _plan_engine(
 ) -> tuple[Plan, Cost, Cost]:
     n, dim, machine = circuit.n_qubits, 2**circuit.n_qubits, this_machine()
     wires = None if complex_input else (size - 1).bit_length()
+    # ⟨O_q⟩ of a state: one product with the eigenvalues, 2 · 2ⁿ numbers for each value.
     measured = product_cost(n_values, 2 * dim, samples, machine)
     if engine == "statevector":
         k = best_block_size(circuit, samples, wires=wires) if block_size is None else block_size
@@ -198,6 +200,7 @@ def _plan_engine(
     once = build + apply
     if engine == "operator":
         return plan, once, product_cost(2 * dim, size, samples, machine) + measured
+    # A_q = Mᵀ O_q M for all q at once, then uᵀ A_q u for each sample.
     forms = product_cost(n_values * size, 2 * dim, size, machine)
     batch = product_cost(n_values * size, size, samples, machine)
     return plan, once + forms, batch + product_cost(n_values, size, samples, machine)

@@ -102,6 +102,9 @@ def run_trajectory(
     drawn: Drawn, encoding: AbstractEncoding, noise: NoiseModel, x: Float[Array, " d"], n: int
 ) -> tuple[Float[Array, "2 dim"], Float[Array, ""]]:
     """One trajectory's state, and the log of its weight."""
+    # Errors are drawn with odds that do not depend on the state. The weight, here as a logarithm,
+    # is the true odds over these: with it the mean over trajectories is the channel's value, and
+    # the mean of their derivatives its derivative, in the angles and in the rates.
     log_weight = sum((s.log_weight for s in drawn.sections), jnp.zeros((), x.dtype))
     if isinstance(encoding, DataReuploading):
         encoding.check(x.shape[0], n)

@@ -32,6 +32,17 @@ _new_part = lambda dtype: float(jnp.finfo(dtype).eps) ** 0.5
 _FEW_ROWS = range(4, 8)
 
 
+# Derivation. Let the residual be affine, r(y) = r_k - (I - J)(y - y_k), as it nearly is close by.
+# For each remembered pair (p, q) of a combination of differences of iterates and the same one of
+# residuals,
+#     q = -(I - J) p.
+# Going back from y_k by Σ γ_i p_i therefore changes the residual by -Σ γ_i q_i, and the best γ
+# minimises ‖r_k - Q γ‖. With orthonormal columns q that is γ = Qᵀ r_k. What is left, r_k - Q γ,
+# lies outside of what was learnt; there the method knows nothing better than Picard's step β times
+# it:
+#     y_{k+1} = y_k - P γ + β (r_k - Q γ).
+# A new pair is made orthogonal to the old ones by Gram-Schmidt, on q with the same combination of
+# p, so that q = -(I - J) p goes on to hold.
 class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the previous iterate,
     r: Float[Array, " n"]  # ... and its residual
@@ -110,6 +121,7 @@ class Anderson(AbstractResidualSolver):
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
         y, r = at.y, at.r
+        # A trial that is this bad says nothing of the map near the best iterate.
         keep = at.error <= self.safeguard * at.first_error  # false for NaN
 
         dy, dr = y - memory.y, r - memory.r
@@ -131,12 +143,14 @@ class Anderson(AbstractResidualSolver):
         p, q, is_new = _normalised(dy - in_p[0], dr - in_q[0])
         is_new = is_new & ~at.is_first & keep
 
+        # The newest column is not in the buffers yet: its part of γ is taken by itself.
         ahead = jnp.where(is_new, dot(q, r), 0)
         change = in_p[1] + ahead * p + self.mixing * (in_q[1] + ahead * q)
         picard = y + self.mixing * r
         accelerated = finite_or(picard - change, picard)
 
         count = jnp.where(forget, 0, memory.count)
+        # A ring: the newest overwrites the oldest. `where`, as a scatter in a batch is a loop.
         slot = ((jnp.arange(len(memory.q)) == count % kept) & is_new)[:, None]
         keep_old = keep & ~forget
         retreat = jnp.where(keep, 1, memory.retreat / 2)

@@ -177,6 +177,8 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         state: _State,
         tags: frozenset[object],
     ) -> tuple[PyTree[Array], _State, PyTree[Array]]:
+        # f is linearised where it is evaluated: value and products share the work that depends on
+        # y.
         flat, unravel = ravel_pytree(y)
 
         def flat_fn(x: Float[Array, " n"]) -> tuple[Float[Array, " n"], PyTree[Array]]:
@@ -242,6 +244,8 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
 
         first_error = jnp.where(is_first, error, record.first_error)
         bad = ~finite | (error > self.limits.divergence * first_error)
+        # Where the first guess is bad there is nothing to step back to. A method that can step back
+        # is given time to: until nothing has improved for `limits.stagnation` steps.
         hopeless = is_first | stalled if self.steps_back else jnp.array(True)
         return Record(
             best=keep_best(y, record.best),

@@ -25,6 +25,13 @@ from ._base import (
 _enough_updates = lambda n: max(16, 4 * n)
 
 
+# Derivation. After the step s the residual fell by w = r_k - r_{k+1}, and were r affine, w = (I -
+# J) s: the inverse B of I - J has to map w to s (the secant condition). Among all B with B w = s,
+# the one
+#     B + (s - B w) aᵀ / (aᵀ w)
+# differs from the old B by rank one. With a = Bᵀ s it is the inverse, by Sherman and Morrison, of
+# the smallest change to B⁻¹ ("good"); with a = w it is the smallest change to B itself ("bad"). So
+# B is I plus a sum of u vᵀ, and is applied, never formed: 2 n numbers for each step.
 class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the iterate that the last step started from,
     r: Float[Array, " n"]  # ... and its residual
@@ -106,6 +113,7 @@ class Broyden(AbstractResidualSolver):
         left, learnt = _secant(s, w, bw, a)
         learnt = learnt & ~at.is_first
 
+        # 1, 1/2, 1/4: below 0.2 the third bad iterate in a row has been seen.
         retreat = jnp.where(keep, 1, memory.retreat / 2)
         forget = retreat < 0.2
         count = jnp.where(full, 0, memory.count)
@@ -115,6 +123,7 @@ class Broyden(AbstractResidualSolver):
         v = jnp.where(slot, a, jnp.where(keep_old, memory.v, 0))
         count = jnp.where(forget, 0, count + learnt)
 
+        # B_{k+1} r = B_k r + u (a · r): the newest update is not in the buffers yet.
         br = br + jnp.where(learnt, dot(a, base_r) * left, 0)
         step = finite_or(jnp.where(forget, base_r, br), base_r)
         learnt_so_far = _Memory(y=base, r=base_r, u=u, v=v, count=count, retreat=retreat)
@@ -157,6 +166,7 @@ def _secant(
 ) -> tuple[Float[Array, " n"], Bool[Array, ""]]:
     """The update u aᵀ after which B w = s, and whether it can be made."""
     slope = dot(a, w)
+    # A slope that is rounding next to |a| |w| would make an update of nothing but noise.
     size = jnp.sqrt(jnp.sum(a**2) * jnp.sum(w**2))
     possible = jnp.abs(slope) > jnp.finfo(s.dtype).eps * size  # false for NaN
     left = (s - bw) / jnp.where(possible, slope, 1)

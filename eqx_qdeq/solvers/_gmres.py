@@ -115,6 +115,8 @@ def gmres(
         # Rounding may end the descent above the target.
         stuck = ~(jnp.linalg.norm(new) <= 0.99 * jnp.linalg.norm(r))
         worse = ~(jnp.linalg.norm(new) <= jnp.linalg.norm(r))
+        # Each cycle begins from the true residual: the one that rotations carry along drifts from
+        # it.
         x, r = jnp.where(worse, x, x + change), jnp.where(worse, r, new)
         return x, r, steps + used + 1, stuck
 
@@ -149,6 +151,9 @@ def _richardson(
 
     def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         x, r, steps, _ = carry
+        # A = I - J: Richardson's x ← x + r is Picard's iteration for x = b + J x. Contractive cells
+        # need few of these, of one product each, while a GMRES cycle does not look at the residual
+        # of its own x until it ends.
         new = r - product(r)
         quick = jnp.linalg.norm(new) <= 0.75 * jnp.linalg.norm(r)
         closer = jnp.linalg.norm(new) < jnp.linalg.norm(r)
@@ -198,6 +203,8 @@ def _cycle(
         height = jnp.where(broken, 0, height)
         basis = basis.at[k + 1].set(jnp.where(broken, 0, w / jnp.where(broken, 1, height)))
 
+        # The old rotations act on the new column, and one more turns its last entry, the height, to
+        # 0.
         column = dot(rotation, column)
         length = jnp.hypot(column[k], height)
         safe = jnp.where(length > 0, length, 1)
@@ -207,6 +214,8 @@ def _cycle(
         rotation = rotation.at[k + 1].set(c * lower_row - s * upper_row)
         upper = jnp.where(jnp.arange(memory) < k, column[:memory], 0).at[k].set(length)
         triangle = triangle.at[:, k].set(upper)
+        # |rhs[k + 1]| = |s| |rhs[k]| is the residual that the best combination of k + 1 vectors
+        # leaves.
         rhs = rhs.at[k + 1].set(-s * rhs[k]).at[k].set(c * rhs[k])
         return k + 1, basis, triangle, rotation, rhs, broken
 

@@ -206,6 +206,8 @@ class Ladder(optx.AbstractFixedPointSolver):
 
 def _climb(drive: Drive, budget: int, best: _Best) -> _Best:
     """Runs one rung where the ones before failed."""
+    # Samples of a batch climb together: a rung's loop runs as long as any of them needs it, and
+    # those that have finished are kept as they are (`done` from the start, `better` false).
     finished = best.result == _RESULTS.successful
     at = drive.start(best.y, best.aux)
     at = drive.run(eqx.tree_at(lambda a: a.done, at, at.done | finished), budget)

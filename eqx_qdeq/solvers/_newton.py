@@ -97,14 +97,22 @@ class Newton(AbstractResidualSolver):
         )
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
+        # One point is evaluated in a step, and its Jacobian with it. If the point is accepted, its
+        # direction is followed; if not, the same direction is tried with half the length. As soon
+        # as that has failed too often, time flows:
+        #     (1/δ + 1) s - J s = r,
+        # where δ = ∞ is Newton's method.
         assert at.jvp is not None
         y, r = at.y, at.r
         follows = jnp.isfinite(memory.time_step)
         descent = 1 - self.armijo * memory.step_size
+        # Armijo: along a Newton direction ‖r‖ falls by the share t at first, as r(y + ts) ≈ (1 - t)
+        # r.
         bound = jnp.where(follows, self.growth, descent) * memory.base_error
         # Every finite error is below the infinite `base_error` before the first step.
         accept = jnp.isfinite(at.error) & (at.error <= bound)
 
+        # Full steps again after each success: near an equilibrium nothing else is quadratic.
         step_size = jnp.where(accept, 1, memory.step_size / 2)
         gives_up = ~accept & ~follows & (step_size < 0.5**self.backtracks)
         slower = jnp.where(gives_up, self.time_step, memory.time_step / 4)
@@ -151,6 +159,9 @@ def _forcing_term(
     """
     known = jnp.isfinite(last_error) & (last_error > 0)
     ratio = jnp.where(known, error, 0) / jnp.where(known, last_error, 1)
+    # Choice 2: η = 0.9 (‖r_k‖ / ‖r_{k-1}‖)². A step that halved the residual deserves a direction
+    # to two digits or so; a quadratic one deserves twice the digits it gained. The safeguard keeps
+    # η from falling faster than its own square, which one lucky step would make it do.
     choice = 0.9 * ratio**2
     floor = 0.9 * last**2
     choice = jnp.where(floor > 0.1, jnp.maximum(choice, floor), choice)

@@ -78,6 +78,10 @@ class PseudoTransient(AbstractResidualSolver):
         )
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
+        # Implicit Euler for ẏ = r(y), linearised once: (y_{k+1} - y_k)/δ = r(y_k) - (I - J)(y_{k+1}
+        # - y_k). The flow's steady states are the equilibria; those that attract it have all
+        # eigenvalues of J left of 1, and small δ cannot leave their basins. As ‖r‖ falls δ grows in
+        # proportion, and with δ → ∞ the step is Newton's: the end is quadratic.
         assert at.jvp is not None
         y, r = at.y, at.r
         # Every finite error is below the infinite `base_error` before the first step.

@@ -124,6 +124,9 @@ class SteadyState(AbstractResidualSolver):
         # NaN from a step that was too long: let the controller shorten it.
         if error is not None:
             error = jnp.where(jnp.isnan(error), jnp.inf, error)
+        # The controller compares the ODE solver's own error estimate with its tolerance and says
+        # whether the step counts and how long the next one is. The path does not matter here, only
+        # where it ends; but steps much longer than stability allows would leave the basin.
         keep, begin, end, _, controller_state, _ = controller.adapt_step_size(
             t0,
             memory.dt,
