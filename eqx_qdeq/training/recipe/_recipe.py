@@ -134,6 +134,7 @@ class Recipe:
         build = lambda key: classifier_from_config(dict(self.model), key=key)
         budget = count_parameters(eqx.filter_eval_shape(build, key))
         d, k = self.model["in_size"], self.model["n_classes"]
+        # All sizes are tried, which is as quick as the formula and cannot be off by one.
         # h² for the state, (d + 1) h for the input, (h + 1) k for the head.
         fits = [h for h in range(1, budget) if h * h + (d + 1) * h + (h + 1) * k <= budget]
         return max(fits, default=1)

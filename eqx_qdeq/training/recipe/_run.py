@@ -132,6 +132,8 @@ def run_recipe(
     [`eqx_qdeq.training.TrainingError`][] if training diverges.
     """
     run = _Run(_named(recipe), seed, limit, None if out is None else Path(out))
+    # First whether it may write, then whether there are data, and only then the folder: what fails
+    # early leaves nothing behind.
     run.check()
     dataset = run.load(root, download)
     result = fit(
@@ -241,6 +243,7 @@ class _Run:
 
     def finish(self, dataset: Dataset, result: FitResult) -> RecipeResult:
         """Tests the model and writes it down."""
+        # The model is chosen by validation; the test samples are looked at once, here.
         test = evaluate(result.model, dataset.test)
         n_parameters = count_parameters(result.model)
         if self.folder is not None:
