@@ -138,6 +138,8 @@ class MetricsFile:
             logged = text.split("\n")[:-1]
             known = [to_json(record) for record in history or []]
             n = min(len(logged), len(known))
+            # As far as both go they must agree. Either may be ahead, by what was not saved when the
+            # other was.
             if (history is None and text) or logged[:n] != known[:n]:
                 raise CheckpointError(
                     f"'{self.path}' has the metrics of another run; choose another file, or resume "

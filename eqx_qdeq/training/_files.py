@@ -161,6 +161,7 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    # Scalars of NumPy and JAX become Python's, which print alike in every version.
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return _plain(np.asarray(value).tolist())
     if isinstance(value, float):
@@ -250,6 +251,7 @@ def read_header(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
         raise CheckpointError(f"there is no file '{path}'.") from None
     except OSError as error:
         raise CheckpointError(f"'{path}' cannot be read: {error.strerror}.") from None
+    # Told apart from a damaged file by how it begins: it may be something that is dear to someone.
     if not content.startswith(_START):
         raise CheckpointError(f"'{path}' is not a {kind} file of eqx_qdeq.training.")
     line, _, payload = content.partition(b"\n")

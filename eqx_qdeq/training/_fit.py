@@ -175,6 +175,7 @@ def fit_together(
     or checkpoints of different steps; `TypeError` for other options of `fit`.
     """
     shared = gather(options, named)
+    # Rather refused than served by half: callbacks, say, could stop one run but not the others.
     for name in _ALONE:
         if name in named or getattr(shared, name) != DEFAULTS[name]:
             takes = [field.name for field in dataclasses.fields(Options)]
@@ -192,6 +193,7 @@ def fit_together(
             raise ValueError(
                 f"`{name}` must have one entry for each of {n} models; has {len(given)}."
             )
+    # From here on each is a run like any other, with a checkpoint that `fit` would read.
     none = [None] * n
     each = zip(models, all_data, seeds, checkpoint_dirs or none, configs or none, strict=True)
     sessions = [
@@ -290,6 +292,7 @@ def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
             "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model with "
             f"`solve_with_penalty` and `unrolled`; got {type(model).__name__}."
         )
+    # By shapes alone, before anything is compiled or written.
     logits = eqx.filter_eval_shape(lambda m, x: forward(m, x, None)[0], model, dataset.train.x[0])
     if logits.shape != (dataset.n_classes,):
         raise ValueError(
@@ -322,6 +325,7 @@ def _stack(trees: list[PyTree]) -> PyTree:
     return jax.tree.map(stack, *trees)
 
 
+# One call for all leaves; the index is an array, so that it is compiled once for all runs.
 @eqx.filter_jit
 def _entry(tree: PyTree, i: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[i], tree)

@@ -21,6 +21,7 @@ def forward(
     model: Any, x: Float[Array, "..."], key: PRNGKeyArray | None
 ) -> tuple[Float[Array, " classes"], Solution | None]:
     """The logits of one sample, and the solution of a model that has one."""
+    # By what it can do, not by its class: models from elsewhere are trained too.
     if hasattr(model, "solve"):
         return model.solve(x, key=key)
     return model(x, key=key), None
@@ -125,6 +126,7 @@ class Sums(eqx.Module):
     def means(self, has_solver: bool) -> dict[str, float]:
         """Named means as Python numbers."""
         host = {k: float(v) for k, v in vars(jax.device_get(self)).items()}
+        # At the start of an epoch there are no samples yet.
         weight = max(host["weight"], 1.0)
         means = {"loss": host["loss"] / weight, "accuracy": host["correct"] / weight}
         if has_solver:

@@ -154,4 +154,5 @@ def stratified_split(
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         aside.append(generator.permutation(members)[:count])
     chosen = np.sort(np.concatenate(aside))
+    # In the order of the data, not class by class.
     return np.setdiff1d(np.arange(len(y)), chosen), chosen

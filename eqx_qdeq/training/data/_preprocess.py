@@ -265,6 +265,7 @@ class PixelPool:
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "PixelPool")
         n = self.n_qubits
+        # Digits are small: windows that overlap would blur what there is.
         if images.shape[1:] == (8, 8):
             return AdaptivePool(2 if n < 4 else 4 if n < 6 else 8)(images)
         if images.shape[1:] == (28, 28) and n in _PAPER_POOLS:

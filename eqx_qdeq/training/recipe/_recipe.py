@@ -66,6 +66,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON can hold it; the preprocessing as it prints."""
+        # As it prints, since a function has no other identity that JSON could hold.
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return fields | {
             "preprocess": repr(self.preprocess),
@@ -130,6 +131,7 @@ class Recipe:
         return dataclasses.replace(self, name=name, summary=summary, model=config, **changes)
 
     def _classical_size(self) -> int:
+        # Shapes are enough to count, so no circuit is simulated and no array made.
         key = jax.random.key(0)
         build = lambda key: classifier_from_config(dict(self.model), key=key)
         budget = count_parameters(eqx.filter_eval_shape(build, key))

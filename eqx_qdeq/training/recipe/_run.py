@@ -192,6 +192,7 @@ def run_recipe_together(
         seeds=seeds,
         checkpoint_dirs=outs,
         configs=[run.config for run in runs],
+        # Splits are stratified by fractions, so all seeds have equally many training samples.
         options=recipe.options(len(datasets[0].train)),
         progress=progress,
     )
@@ -220,6 +221,7 @@ class _Run:
             return
         if not folder.is_dir():
             raise CheckpointError(f"'{folder}' is not a folder; choose another one.")
+        # The file that a run writes first: what is beside it is the run's.
         written = folder / "run.json"
         if not written.exists():
             if any(folder.iterdir()):
