@@ -1,5 +1,6 @@
 """Training on real data: data sources, the training loop, checkpoints, metrics and recipes."""
 
+# First, so that what is missing is named by the extra that has it.
 try:
     import optax
 except ImportError as error:

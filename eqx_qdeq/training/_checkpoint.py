@@ -52,8 +52,8 @@ def to_host(tree: PyTree) -> PyTree:
 
 
 def digest(split: Split) -> str:
-    """A fingerprint of samples and labels; of their first six or so digits, so that it is the same
-    in float32 and float64."""
+    """A fingerprint of samples and labels."""
+    # Of samples rounded to float32: the same in both precisions.
     sha = hashlib.sha256(str(split.x.shape).encode())
     sha.update(np.ascontiguousarray(np.asarray(split.x, np.float32)).tobytes())
     sha.update(np.ascontiguousarray(np.asarray(split.y, np.int32)).tobytes())
@@ -73,6 +73,7 @@ class Checkpoints:
             return
         header = {"identity": self.identity, "step": int(run.state.step)}
         header |= {name: getattr(run, name) for name in _KNOWN}
+        # The step is in the state as well; here it can be read without a model.
         write_tree(self.path, "checkpoint", header, (run.state, run.best))
 
     def read(self, run: Run, resume: bool) -> Run | None:
@@ -81,6 +82,7 @@ class Checkpoints:
             return None
         if self.path.parent.exists() and not self.path.parent.is_dir():
             raise CheckpointError(f"'{self.path.parent}' is not a folder.")
+        # Of a run that was killed while it saved.
         remove_leftovers(self.path)
         if not self.path.exists():
             return None
@@ -90,6 +92,7 @@ class Checkpoints:
                 "choose another folder."
             )
         header, payload = read_header(self.path, "checkpoint")
+        # Whose it is, before the leaves: another batch size is a better answer than another shape.
         self._check(header["identity"])
         state, best = read_leaves(self.path, header, payload, (run.state, run.best))
         known = {name: header[name] for name in _KNOWN}
@@ -101,6 +104,7 @@ class Checkpoints:
         for name, here in self.identity.items():
             there = stored.get(name)
             if there != here:
+                # Of a dictionary, the entry that differs: the whole may be pages.
                 if isinstance(there, dict) and isinstance(here, dict):
                     key = min(k for k in there | here if there.get(k) != here.get(k))
                     name, there, here = f"{name}[{key!r}]", there.get(key), here.get(key)
@@ -130,19 +134,25 @@ class MetricsFile:
             return
         if self.path.exists():
             text = self.path.read_text(encoding="utf-8")
+            # What follows the last line break was cut off in the middle.
             logged = text.split("\n")[:-1]
             known = [to_json(record) for record in history or []]
             n = min(len(logged), len(known))
+            # As far as both go they must agree. Either may be ahead, by what was not saved when the
+            # other was.
             if (history is None and text) or logged[:n] != known[:n]:
                 raise CheckpointError(
                     f"'{self.path}' has the metrics of another run; choose another file, or resume "
                     "that run from its checkpoint."
                 )
+        # Rewritten from the checkpoint's history, which drops half a line and later epochs alike.
         text = "".join(to_json(record) + "\n" for record in history or [])
         write_atomic(self.path, text)
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds an epoch."""
         if self.path is not None:
+            # Appended, not replaced: a run of many epochs would write the file again for each. A
+            # line cut off in the middle is mended by `start`.
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(to_json(record) + "\n")

@@ -81,6 +81,7 @@ def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
                 "of the same structure."
             )
         try:
+            # Any key: its weights are about to be replaced.
             like = classifier_from_config(header["config"], key=jax.random.key(0))
         except (TypeError, ValueError) as error:
             raise CheckpointError(
@@ -119,6 +120,7 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
     - `content`: what to write; text as UTF-8.
     """
     path = Path(path)
+    # Beside its destination: a rename is atomic within a file system only.
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -130,6 +132,7 @@ def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
         # mkstemp makes files private; these are as readable as the one before, or as any other.
         os.chmod(temporary, path.stat().st_mode if path.exists() else 0o644)
         os.replace(temporary, path)
+    # Also for an interrupt from the keyboard; a kill leaves it to `remove_leftovers`.
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -149,6 +152,7 @@ def remove_leftovers(path: Path) -> None:
 
 def to_json(value: Any) -> str:
     """JSON on one line; what is no number in JSON (NaN, ∞) becomes null."""
+    # Strict JSON: `NaN`, which Python writes by default, is read by few other programs.
     return json.dumps(_plain(value), allow_nan=False)
 
 
@@ -157,6 +161,7 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    # Scalars of NumPy and JAX become Python's, which print alike in every version.
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return _plain(np.asarray(value).tolist())
     if isinstance(value, float):
@@ -193,6 +198,8 @@ def _read_leaf(file: Any, x: Any) -> Any:
     return eqx.default_deserialise_filter_spec(file, x)
 
 
+# What `tree_serialise_leaves` writes has no names: the weights of another model, if of the same
+# shapes, would be read without complaint. So the header lists where each belongs.
 def describe_leaves(tree: PyTree) -> list[list[str]]:
     """The path and the kind of each leaf that is saved."""
     leaves = []
@@ -244,10 +251,12 @@ def read_header(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
         raise CheckpointError(f"there is no file '{path}'.") from None
     except OSError as error:
         raise CheckpointError(f"'{path}' cannot be read: {error.strerror}.") from None
+    # Told apart from a damaged file by how it begins: it may be something that is dear to someone.
     if not content.startswith(_START):
         raise CheckpointError(f"'{path}' is not a {kind} file of eqx_qdeq.training.")
     line, _, payload = content.partition(b"\n")
     text, _, digest = line.rpartition(b"\t")
+    # The header's checksum first: until it agrees, nothing in it is believed.
     damaged = CheckpointError(
         f"'{path}' is corrupt or truncated (its checksum does not match); use another copy."
     )
@@ -272,6 +281,7 @@ def read_leaves(path: Path, header: dict[str, Any], payload: bytes, like: PyTree
 
     **Raises:** [`eqx_qdeq.training.CheckpointError`][] if the file holds another structure.
     """
+    # The first difference is named, which a difference in number alone would not tell.
     stored, wanted = header["leaves"], describe_leaves(like)
     for (name, have), (other, want) in zip(stored, wanted, strict=False):
         if name != other or _kind(have) != _kind(want):

@@ -66,6 +66,8 @@ def _with_the_options_of(
 ) -> Callable[[Callable[..., FitResult]], _Fit[_P]]:
     """Names each option in a signature, as editors, type checkers and `help` show it."""
 
+    # A ParamSpec over the options' constructor: type checkers see each option with its type and
+    # default, from the one place where they are listed.
     def name_them(function: Any) -> Any:
         own, theirs = (inspect.signature(f).parameters.values() for f in (function, options))
         parameters = [p for p in own if p.kind is not p.VAR_KEYWORD] + list(theirs)
@@ -124,6 +126,7 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
 
     def advance(now: int, stop: int) -> None:
         nonlocal epoch, fixed
+        # Kept for an epoch: a permutation of all samples may take as long as a step.
         if now != epoch:
             epoch, fixed = now, session.fixed(now)
         here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
@@ -172,6 +175,7 @@ def fit_together(
     or checkpoints of different steps; `TypeError` for other options of `fit`.
     """
     shared = gather(options, named)
+    # Rather refused than served by half: callbacks, say, could stop one run but not the others.
     for name in _ALONE:
         if name in named or getattr(shared, name) != DEFAULTS[name]:
             takes = [field.name for field in dataclasses.fields(Options)]
@@ -189,6 +193,7 @@ def fit_together(
             raise ValueError(
                 f"`{name}` must have one entry for each of {n} models; has {len(given)}."
             )
+    # From here on each is a run like any other, with a checkpoint that `fit` would read.
     none = [None] * n
     each = zip(models, all_data, seeds, checkpoint_dirs or none, configs or none, strict=True)
     sessions = [
@@ -229,8 +234,11 @@ _ALONE = ("seed", "callbacks", "metrics_path", "checkpoint_dir", "checkpoint_eve
 def _start(model: Any, dataset: Dataset, options: Options) -> Session:
     """Takes up the checkpoint of a run, or writes its first."""
     _check_model(model, dataset, options)
+    # A batch larger than the data would be mostly filling.
     options = dataclasses.replace(options, batch_size=min(options.batch_size, len(dataset.train)))
     params, static = eqx.partition(model, options.trainable)
+    # All that decides the numbers of a run, but for the initial weights, which the checkpoint
+    # replaces, and the number of epochs, which may grow.
     identity = {
         "config": options.config,
         "model": getattr(model, "config", None),
@@ -252,6 +260,7 @@ def _start(model: Any, dataset: Dataset, options: Options) -> Session:
     run = Run(make_state(params, options.optimizer, hasattr(model, "solve")), to_host(params))
     resumed = checkpoints.read(run, options.resume)
     metrics.start(None if resumed is None else resumed.history)
+    # The first checkpoint comes before the first step: from then on a folder belongs to a run.
     if resumed is None:
         checkpoints.write(run)
     else:
@@ -283,6 +292,7 @@ def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
             "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model with "
             f"`solve_with_penalty` and `unrolled`; got {type(model).__name__}."
         )
+    # By shapes alone, before anything is compiled or written.
     logits = eqx.filter_eval_shape(lambda m, x: forward(m, x, None)[0], model, dataset.train.x[0])
     if logits.shape != (dataset.n_classes,):
         raise ValueError(
@@ -304,7 +314,9 @@ def _check_alike(sessions: list[Session]) -> None:
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), s.run.best) for s in sessions]
     alike("the shapes of the parameters", shapes)
     alike("the number of training samples", [len(s.train) for s in sessions])
+    # Runs that stand at different steps, or of which one is over, are not in step.
     alike("the step that the checkpoint has reached", [s.step for s in sessions])
+    alike("whether a callback has ended the run", [s.run.stopped for s in sessions])
 
 
 def _stack(trees: list[PyTree]) -> PyTree:
@@ -313,6 +325,7 @@ def _stack(trees: list[PyTree]) -> PyTree:
     return jax.tree.map(stack, *trees)
 
 
+# One call for all leaves; the index is an array, so that it is compiled once for all runs.
 @eqx.filter_jit
 def _entry(tree: PyTree, i: Int[Array, ""]) -> PyTree:
     return jax.tree.map(lambda leaf: leaf[i], tree)

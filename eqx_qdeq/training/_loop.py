@@ -52,6 +52,7 @@ class Session:
     @property
     def step(self) -> int:
         """How many steps are done."""
+        # The state is the only place that knows: it is what a checkpoint has.
         return int(self.run.state.step)
 
     @property
@@ -89,6 +90,7 @@ class Session:
         """The step at which to look up: at most `pace` steps on."""
         step, every = self.step, self.options.checkpoint_every
         stops = [step + pace, (step // self.n_batches + 1) * self.n_batches]
+        # The warm-up is another compiled function, so its end is a stop.
         if step < self.options.warmup_steps:
             stops.append(self.options.warmup_steps)
         if every is not None:
@@ -113,10 +115,12 @@ class Session:
         """Validates, and notes what the epoch was like."""
         started = time.perf_counter()
         run, model, epoch = self.run, self.model, self.step // self.n_batches
+        # Without dropout and after the epoch, where the training numbers are means during it.
         found = evaluate_chunks(model, self.validation).to_dict()
         record: dict[str, Any] = {"epoch": epoch, "step": self.step}
         record |= {f"train_{name}": value for name, value in run.state.means().items()}
         record |= {f"validation_{name}": value for name, value in found.items()}
+        # Means over steps, where losses are means over samples.
         record["gradient_norm"] = float(run.state.gradient_norm) / self.n_batches
         if self.options.jacobian_penalty:
             record["jacobian_penalty"] = float(run.state.penalty) / self.n_batches
@@ -126,18 +130,21 @@ class Session:
         run.seconds += time.perf_counter() - started
         record["seconds"] = round(run.seconds, 3)
         run.history.append(record)
-        # A validation loss that is not a number is never the best, but some model has to be.
+        # A validation loss that is not a number is never the best, but some model has to be. It is
+        # copied to the host, as the next step overwrites the parameters.
         if found["loss"] < run.best_loss or run.best_epoch == 0:
             run.best, run.best_epoch = to_host(run.state.params), epoch
             run.best_loss = found["loss"] if math.isfinite(found["loss"]) else math.inf
         run.state = run.state.fresh_sums()
-        # All are called, also after one that asks to stop.
+        # All are called, also after one that asks to stop: one may log, another may stop early.
         answers = [bool(callback(record, model)) for callback in self.options.callbacks]
         run.stopped = any(answers)
 
     def _rate(self) -> float | None:
         """The learning rate of the step that comes next, if it can be known."""
         rate = self.options.learning_rate
+        # An optimizer does not tell its schedule; one with injected hyperparameters keeps the rate
+        # in its state.
         if callable(rate):
             return float(rate(self.step))
         if rate is None:
@@ -167,6 +174,8 @@ def train(
     for whole epochs, or for as many steps as keep the bar moving while Python costs nothing.
     """
     first = sessions[0]
+    # The first step compiles, and may take long: nothing is known of the pace before it. Where the
+    # loop is interrupted changes no number, so the pace may depend on the clock.
     pace = first.n_batches if whole_epochs else 1
     with _progress_bar(first) as bar:
         while first.step < first.total and not first.run.stopped:
@@ -174,6 +183,7 @@ def train(
             step, stop = first.step, first.next_stop(pace)
             epoch = step // first.n_batches
             advance(epoch, stop)
+            # Before any of them is saved; and it waits for the steps, so that the time is theirs.
             for session in sessions:
                 session.check_finite()
             seconds = time.perf_counter() - started
@@ -185,8 +195,11 @@ def train(
                 session.look_up(seconds)
             if whole_epochs:
                 continue
+            # Down by halves and up by fours: a pause of the machine costs little, and from one step
+            # to thousands it takes six looks.
             if seconds > _SLOWEST:
                 pace = max(pace // 2, 1)
+            # Steps that ended early, at the end of an epoch, say nothing about a longer stretch.
             elif seconds < _FASTEST and stop - step == pace:
                 pace *= 4
 
@@ -195,6 +208,7 @@ def _progress_bar(session: Session) -> Any:
     """A tqdm bar over the steps of a training, as a context; or one of `None`."""
     if not session.options.progress:
         return contextlib.nullcontext()
+    # Here, so that training without a bar needs no tqdm.
     try:
         from tqdm import tqdm
     except ImportError:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ..equilibrium import Solution
 from .data import DataError, Split
 
+# Up to so many samples, a chunk has this size.
 _SMALL = 256
 
 
@@ -20,6 +21,7 @@ def forward(
     model: Any, x: Float[Array, "..."], key: PRNGKeyArray | None
 ) -> tuple[Float[Array, " classes"], Solution | None]:
     """The logits of one sample, and the solution of a model that has one."""
+    # By what it can do, not by its class: models from elsewhere are trained too.
     if hasattr(model, "solve"):
         return model.solve(x, key=key)
     return model(x, key=key), None
@@ -88,6 +90,7 @@ class Sums(eqx.Module):
     converged: Float[Array, ""]
 
     def __add__(self, other: "Sums") -> "Sums":
+        # All are sums but one.
         total = jax.tree.map(jnp.add, self, other)
         largest = jnp.maximum(self.residual_max, other.residual_max)
         return eqx.tree_at(lambda s: s.residual_max, total, largest)
@@ -115,6 +118,7 @@ class Sums(eqx.Module):
         summed = (jnp.ones_like(weight), losses, correct, steps, residuals, converged)
         *sums, n_converged = [jnp.sum(weighted(values)) for values in summed]
         largest = jnp.max(jnp.where(weight > 0, residuals, 0))
+        # Sums are carried through the loop over steps, whose dtypes must not depend on the data's.
         dtype = jnp.result_type(float)
         parts = [part.astype(dtype) for part in (*sums, largest, n_converged)]
         return cls(*jax.lax.stop_gradient(parts))
@@ -122,6 +126,7 @@ class Sums(eqx.Module):
     def means(self, has_solver: bool) -> dict[str, float]:
         """Named means as Python numbers."""
         host = {k: float(v) for k, v in vars(jax.device_get(self)).items()}
+        # At the start of an epoch there are no samples yet.
         weight = max(host["weight"], 1.0)
         means = {"loss": host["loss"] / weight, "accuracy": host["correct"] / weight}
         if has_solver:
@@ -144,6 +149,7 @@ def _evaluate_chunk(
     logits, solution = jax.vmap(lambda one: forward(model, one, None))(x)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
     n_classes = logits.shape[-1]
+    # A guess of -1 would be counted in the last column, as Python counts; it is added as zero.
     guesses = guess(logits)
     counted = ((weight > 0) & (guesses >= 0)).astype(jnp.int32)
     confusion = jnp.zeros((n_classes, n_classes), jnp.int32).at[y, guesses].add(counted)
@@ -154,7 +160,8 @@ def chunks(split: Split, batch_size: int = 1024) -> list[tuple[Array, Array, Arr
     """The samples in chunks of one size, the last one filled up with samples of no weight."""
     if batch_size < 1:
         raise ValueError(f"`batch_size` must be at least 1; got {batch_size}.")
-    # Few sizes, as each is compiled: a small validation and test set share theirs.
+    # Few sizes, as each is compiled: a small validation and test set share theirs. One size of 1024
+    # for all would be ten times the work for the digits' 108 validation samples.
     batch_size = min(batch_size, _SMALL) if len(split) <= _SMALL else batch_size
     x, y = np.asarray(split.x), np.asarray(split.y)
     result = []
@@ -168,6 +175,7 @@ def chunks(split: Split, batch_size: int = 1024) -> list[tuple[Array, Array, Arr
 
 def evaluate_chunks(model: Any, data: list[tuple[Array, Array, Array]]) -> Metrics:
     """As `evaluate`, for samples already in chunks."""
+    # Counts are added by NumPy, in 64 bits, which JAX may not have.
     totals, confusion = Sums.zero(), 0
     for x, y, weight in data:
         sums, counts = _evaluate_chunk(model, x, y, weight)

@@ -62,6 +62,7 @@ class Options:
     shared_dropout: bool = True
     drop_last: bool = False
     trainable: Any = eqx.is_inexact_array
+    # From here on: what is reported and kept.
     learning_rate: float | Callable | None = None
     callbacks: Sequence[Callback] = ()
     progress: bool = True
@@ -95,6 +96,7 @@ DEFAULTS = {
 
 def gather(options: Options | None, named: dict[str, Any]) -> Options:
     """The options that a caller gave, as one object, by name, or as an object with changes."""
+    # Its name until Optax's spelling was taken over.
     if "optimiser" in named:
         raise TypeError("`optimiser` is spelled `optimizer`, as in Optax.")
     return Options(**named) if options is None else dataclasses.replace(options, **named)

@@ -66,6 +66,7 @@ class Fixed(eqx.Module):
 def make_state(params: PyTree, optimizer: optax.GradientTransformation, has_solver: bool) -> State:
     """The state before the first step, on buffers of its own: they are donated."""
     params = jax.tree.map(lambda p: jnp.array(p, p.dtype, copy=True), params)
+    # Compiled: eagerly, each zero of the moments would be a call of its own.
     opt_state = eqx.filter_jit(optimizer.init)(params)
     zero = jnp.zeros((), jnp.result_type(float))
     return State(
@@ -83,8 +84,9 @@ def make_state(params: PyTree, optimizer: optax.GradientTransformation, has_solv
 def epoch_batches(
     n: int, batch_size: int, seed: int, epoch: int, drop_last: bool
 ) -> Int[np.ndarray, "n_batches batch"]:
-    """Which samples are in which batch of an epoch: a permutation that depends on the seed and the
-    epoch alone, on every machine. -1 fills up the last batch."""
+    """Which samples are in which batch of an epoch; -1 fills up the last one."""
+    # Philox is keyed: the permutation follows from seed and epoch alone, so a resumed run needs no
+    # state of a generator. It is the same on every machine; JAX's own may change with its version.
     order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
     n_batches = n // batch_size if drop_last else -(-n // batch_size)
     batches = np.full(n_batches * batch_size, -1, np.int32)
@@ -96,6 +98,8 @@ def epoch_batches(
 @eqx.filter_jit(donate="all-except-first")
 def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> State:
     """Runs steps until `stop`, or until a loss or gradient is not finite: that step is undone."""
+    # A pair, because all arguments but the first are donated: the next state overwrites this one,
+    # while the images stay. `stop` is an array, or each number of steps would compile.
     fixed, stop = fixed_and_stop
     return jax.lax.while_loop(
         lambda s: (s.step < stop) & s.finite, lambda s: _step(fixed, s), state
@@ -107,6 +111,7 @@ def run_steps_together(fixed_and_stop: tuple[Fixed, Int[Array, ""]], states: Sta
     """As `run_steps`, for several runs at once: all arrays have a leading axis, one entry per run.
     A run whose step was undone stands still; the others go on."""
     fixed, stop = fixed_and_stop
+    # All reach `stop` together, so only runs whose step was undone are held back.
     step = eqx.filter_vmap(lambda f, s: _where(s.finite, _step(f, s), s))
     return jax.lax.while_loop(
         lambda s: jnp.any((s.step < stop) & s.finite), lambda s: step(fixed, s), states
@@ -119,10 +124,13 @@ def _where(condition: Bool[Array, ""], yes: State, no: State) -> State:
 
 def _step(fixed: Fixed, state: State) -> State:
     settings = fixed.settings
+    # All batches have one shape, so that they share one compiled body. Where the last one is filled
+    # up, it is with sample 0 at weight 0, and means divide by the sum of the weights.
     index = fixed.batches[state.step - fixed.first]
     weight = (index >= 0).astype(fixed.x.dtype)
     rows = jnp.maximum(index, 0)
     x, y = fixed.x[rows], fixed.y[rows]
+    # By the step, not split from the last key: a resumed run draws the same masks and probes.
     key = jax.random.fold_in(fixed.key, state.step)
 
     def objective(params: PyTree) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""]]]:
@@ -130,6 +138,7 @@ def _step(fixed: Fixed, state: State) -> State:
 
     value_and_grad = eqx.filter_value_and_grad(objective, has_aux=True)
     (loss, (sums, penalty)), gradient = value_and_grad(state.params)
+    # Before clipping: reports show the gradient as it is.
     norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     if settings.clip is not None:
@@ -156,6 +165,8 @@ def _step(fixed: Fixed, state: State) -> State:
         finite,
         state.has_solver,
     )
+    # A bad step must leave no trace: the state is that of the last good one, but for the flag that
+    # ends the loop.
     undone = eqx.tree_at(lambda s: s.finite, state, finite)
     return _where(finite, done, undone)
 
@@ -169,11 +180,13 @@ def _objective(
     settings: Settings,
 ) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""]]]:
     """Cross-entropy, and the Jacobian penalty, as weighted means over a batch."""
+    # Split whether or not both are used: a penalty of zero must not change the dropout.
     drop_key, probe_key = jax.random.split(key)
     n = len(y)
     if settings.unrolled_layers:
         model = model.unrolled(settings.unrolled_layers)
-    # One dropout mask for the batch, or one per sample.
+    # One dropout mask for the batch, or one per sample. An axis of `None` gives `vmap` one key for
+    # all, and then it also draws the mask once.
     drop, axis = (drop_key, None) if settings.shared_dropout else (jax.random.split(drop_key, n), 0)
     penalties = jnp.zeros_like(weight)
     if settings.jacobian_penalty:

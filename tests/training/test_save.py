@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.training import CheckpointError, load, load_metadata, save
+from eqx_qdeq.training import CheckpointError, load, load_metadata, save, write_atomic
 from tests.training._stand_in import make_model
 
 
@@ -103,6 +103,14 @@ def test_a_failing_save_leaves_the_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         save(path, _classical(key=1))
     assert path.read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+
+
+def test_any_file_can_be_written_whole(tmp_path):
+    path = tmp_path / "new" / "results.json"
+    write_atomic(path, "é\n")
+    write_atomic(str(path), path.read_bytes() * 2)
+    assert path.read_text(encoding="utf-8") == "é\né\n"
+    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
 
 
 def _refused(path, message, like=None):

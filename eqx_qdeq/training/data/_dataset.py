@@ -25,6 +25,7 @@ class Split(eqx.Module):
     y: Int[Array, " n"]
 
     def __init__(self, x: Array | np.ndarray, y: Array | np.ndarray, *, name: str = "the split"):
+        # Checked on the host, before any of it is copied or rounded.
         x_host, y_host = np.asarray(x), np.asarray(y)
         check_arrays(x_host, y_host, name)
         self.x = jnp.asarray(x_host, jnp.result_type(float))
@@ -57,6 +58,7 @@ def check_arrays(x: np.ndarray, y: np.ndarray, name: str) -> None:
         raise DataError(f"{name}: {len(x)} samples but {len(y)} labels; the lengths must agree.")
     if len(x) == 0:
         raise DataError(f"{name}: no samples.")
+    # One NaN makes the mean loss NaN, and training would blame the learning rate.
     check_finite(x, name)
     if y.min() < 0:
         raise DataError(f"{name}: label {y.min()} is out of range; labels count from 0.")
@@ -141,13 +143,16 @@ def stratified_split(
     """
     if not 0 < fraction < 1:
         raise DataError(f"the fraction set aside must be between 0 and 1; got {fraction}.")
+    # NumPy promises the stream of a named bit generator; `default_rng` may change its own.
     generator = np.random.Generator(np.random.Philox(seed))
     aside = []
     for label in np.unique(y):
         members = np.flatnonzero(y == label)
         if len(members) < 2:
             raise DataError(f"label {label} has one sample; a split needs at least two of each.")
+        # Both sides need one: an empty class cannot be learnt, nor be validated.
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         aside.append(generator.permutation(members)[:count])
     chosen = np.sort(np.concatenate(aside))
+    # In the order of the data, not class by class.
     return np.setdiff1d(np.arange(len(y)), chosen), chosen

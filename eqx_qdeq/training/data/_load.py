@@ -75,11 +75,13 @@ def load_dataset(
     parts = {}
     for part, (x, y) in raw.parts.items():
         x, y = _select(x, y, [raw.labels[i] for i in chosen])
+        # The part that is set aside is exact to rounding in each class, so it serves as the few.
         if limit is not None and limit < len(y):
             _, few = stratified_split(y, limit / len(y), seed)
             x, y = x[few], y[few]
         if len(y) == 0:
             raise DataError(f"{label}: no {part} samples of the chosen classes.")
+        # Before the split: preprocessing is not fitted to data, and learns nothing of validation.
         parts[part] = _features(x, preprocess, f"{label} ({part})"), y
     x, y = parts["train"]
     stay, aside = stratified_split(y, val_fraction, seed)
@@ -100,6 +102,7 @@ def _choose(raw: Raw, classes: Sequence[int | str] | None, name: str) -> list[in
     wanted = [classes] if isinstance(classes, str) else list(classes)
     if len(wanted) < 2:
         raise DataError(f"`classes` must choose at least two classes; got {wanted}.")
+    # By name or by number: in CIFAR-10 both "cat" and 3 are the same class.
     known = {name: i for i, name in enumerate(raw.class_names)}
     known |= {str(label): i for i, label in enumerate(raw.labels)}
     found = []

@@ -61,6 +61,7 @@ def _bilinear_matrix(size: int, side: int) -> np.ndarray:
     # Pixel centres are at half-integers in both images; beyond the outermost ones, the edge.
     where = (np.arange(side) + 0.5) * size / side - 0.5
     where = np.clip(where, 0, size - 1)
+    # Between the two nearest pixels, (1 - t) p_low + t p_high with t the distance from the lower.
     low = np.minimum(where.astype(int), max(size - 2, 0))
     high = np.minimum(low + 1, size - 1)
     matrix = np.zeros((side, size))
@@ -150,6 +151,7 @@ class Resize:
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
         _check_images(images, "Resize")
+        # Multiplying by the identity would be right, and slow for whole data sets.
         if images.shape[1:] == (self.side, self.side):
             return images
         return _separable(images, *[_bilinear_matrix(n, self.side) for n in images.shape[1:]])
@@ -228,6 +230,7 @@ class OrientedGradients:
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
         _check_images(images, "OrientedGradients")
+        # Repeated edges rather than zeros: the frame of an image is no slope in it.
         padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
         along_x = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
         along_y = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
@@ -262,6 +265,7 @@ class PixelPool:
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "PixelPool")
         n = self.n_qubits
+        # Digits are small: windows that overlap would blur what there is.
         if images.shape[1:] == (8, 8):
             return AdaptivePool(2 if n < 4 else 4 if n < 6 else 8)(images)
         if images.shape[1:] == (28, 28) and n in _PAPER_POOLS:

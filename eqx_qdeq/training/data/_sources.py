@@ -66,8 +66,10 @@ def to_pixels(images: np.ndarray) -> np.ndarray:
         images = images.astype(np.float32) / np.float32(255)
     elif not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"images must be integers or floats; got {images.dtype}.")
+    # Pooling sums hundreds of pixels, too many for halves.
     elif images.dtype == np.float16:
         images = images.astype(np.float32)
+    # Luma as the eye weighs the colours: Y = 0.2989 R + 0.587 G + 0.114 B.
     if images.ndim == 4 and images.shape[-1] == 3:
         images = images @ np.array([0.2989, 0.587, 0.114], images.dtype)
     elif images.ndim == 4 and images.shape[-1] == 1:
@@ -103,6 +105,7 @@ def _read_torchvision(name: str, root: Path, download: bool) -> Raw:
     except Exception as error:
         if download:
             raise DataError(f"could not fetch {class_name} into '{root}': {error}") from error
+        # What torchvision raises where files are not there, or not whole.
         if isinstance(error, RuntimeError):
             raise DataError(
                 f"{class_name} is not in '{root}': fetch it with load_dataset({name!r}, "
@@ -119,7 +122,8 @@ def _read_npz(path: Path) -> Raw:
         raise DataError(f"there is no file '{path}'; give the path of an .npz file.")
     names = ("x_train", "y_train", "x_test", "y_test")
     try:
-        # NumPy leaves a file open that it cannot read, unless it is ours.
+        # No pickles: they may run code. NumPy leaves a file open that it cannot read, unless it is
+        # ours.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [name for name in names if name not in file.files]
             if missing:

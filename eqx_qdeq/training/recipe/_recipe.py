@@ -66,6 +66,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as JSON can hold it; the preprocessing as it prints."""
+        # As it prints, since a function has no other identity that JSON could hold.
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return fields | {
             "preprocess": repr(self.preprocess),
@@ -130,10 +131,12 @@ class Recipe:
         return dataclasses.replace(self, name=name, summary=summary, model=config, **changes)
 
     def _classical_size(self) -> int:
+        # Shapes are enough to count, so no circuit is simulated and no array made.
         key = jax.random.key(0)
         build = lambda key: classifier_from_config(dict(self.model), key=key)
         budget = count_parameters(eqx.filter_eval_shape(build, key))
         d, k = self.model["in_size"], self.model["n_classes"]
+        # All sizes are tried, which is as quick as the formula and cannot be off by one.
         # h² for the state, (d + 1) h for the input, (h + 1) k for the head.
         fits = [h for h in range(1, budget) if h * h + (d + 1) * h + (h + 1) * k <= budget]
         return max(fits, default=1)

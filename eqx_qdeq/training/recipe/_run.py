@@ -132,6 +132,8 @@ def run_recipe(
     [`eqx_qdeq.training.TrainingError`][] if training diverges.
     """
     run = _Run(_named(recipe), seed, limit, None if out is None else Path(out))
+    # First whether it may write, then whether there are data, and only then the folder: what fails
+    # early leaves nothing behind.
     run.check()
     dataset = run.load(root, download)
     result = fit(
@@ -190,6 +192,7 @@ def run_recipe_together(
         seeds=seeds,
         checkpoint_dirs=outs,
         configs=[run.config for run in runs],
+        # Splits are stratified by fractions, so all seeds have equally many training samples.
         options=recipe.options(len(datasets[0].train)),
         progress=progress,
     )
@@ -218,6 +221,7 @@ class _Run:
             return
         if not folder.is_dir():
             raise CheckpointError(f"'{folder}' is not a folder; choose another one.")
+        # The file that a run writes first: what is beside it is the run's.
         written = folder / "run.json"
         if not written.exists():
             if any(folder.iterdir()):
@@ -241,6 +245,7 @@ class _Run:
 
     def finish(self, dataset: Dataset, result: FitResult) -> RecipeResult:
         """Tests the model and writes it down."""
+        # The model is chosen by validation; the test samples are looked at once, here.
         test = evaluate(result.model, dataset.test)
         n_parameters = count_parameters(result.model)
         if self.folder is not None:
