@@ -131,7 +131,7 @@ def ship(recipe: training.Recipe, results: Path, scratch: Path) -> None:
     model = training.load(scratch / f"{recipe.name}-seed{best['seed']}" / "model.eqx")
     kept = ("recipe", "seed", "parameters", "test_accuracy")
     metadata = {name: best[name] for name in kept}
-    path = Path(training.__file__).parent / "weights" / f"{recipe.name}.eqx"
+    path = Path(training.__file__).parent / "recipe" / "weights" / f"{recipe.name}.eqx"
     training.save(path, model, metadata=metadata)
     print(f"written: {path.name}, seed {best['seed']}, {best['test_accuracy']:.2%}")
 
