@@ -41,7 +41,7 @@ from ..noise import (
 )
 from ..simulate import AbstractPropagator, apply_wirewise, from_complex, to_complex
 from ._cell import AbstractCompiledCell, EVALUATIONS
-from ._injection import AngleFeedback
+from ._injection import AngleFeedback, scaled
 
 
 # f(w, x) = ⟨ψ₁| T(w)† (U₂† O_q U₂) T(w) |ψ₁⟩ with ψ₁ = U₁ ψ(x): U₁ and the encoding run once for a
@@ -100,8 +100,9 @@ def split_at_feedback(layer: QuantumLayer, injection: AngleFeedback) -> Halves:
     first = (head, layer.angles[np.array(head_index, int)])
     second = (tail, layer.angles[np.array(tail_index, int)])
     # Several values may turn one wire: their angles add up, as rotations about one axis commute.
-    one_hot = jnp.asarray(np.arange(n)[:, None] == np.array(wires)[None, :], layer.angles.dtype)
-    return Halves((first, second), encoding, wires, one_hot * injection.gain)
+    one_hot = np.arange(n)[:, None] == np.array(wires)
+    turn = scaled(one_hot, injection.gain, layer.angles.dtype)
+    return Halves((first, second), encoding, wires, turn)
 
 
 def compile_feedback(

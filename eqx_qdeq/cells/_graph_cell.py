@@ -114,7 +114,7 @@ class GraphCell(AbstractCell):
                 f"matrix for each relation; got {adjacency.shape}."
             )
         layer = self.layer.compile(self.bias.shape[0])
-        offset = dot(features, self.input_weight.T) + self.bias
+        offset = dot(features, self.input_weight.T) + self.bias[None]
 
         def apply(z: Float[Array, "n m"]) -> Float[Array, "n m"]:
             # Over the edges first: n·m numbers for each relation, then the small matrices.

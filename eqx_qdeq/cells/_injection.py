@@ -47,6 +47,14 @@ def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
     return (nearest[:, None] == np.arange(n_values)).astype(float)
 
 
+def scaled(
+    pattern: np.ndarray, gain: float | Float[Array, "..."], dtype: jnp.dtype
+) -> Float[Array, "d m"]:
+    """A fixed 0-1 matrix times a gain, one for all or one for each of its columns."""
+    gains = jnp.broadcast_to(jnp.asarray(gain, dtype), pattern.shape)
+    return jnp.asarray(pattern, dtype) * gains
+
+
 class AddInjection(AbstractLinearInjection):
     r"""The paper's injection, $v = x + g\,\mathrm{upsample}(w)$.
 
@@ -74,7 +82,7 @@ class AddInjection(AbstractLinearInjection):
                 f"AddInjection cannot upsample {n_values} measured values to in_size="
                 f"{self.in_size}; measure fewer, or use LinearInjection."
             )
-        return jnp.asarray(upsampling_matrix(self.in_size, n_values), dtype) * self.gain
+        return scaled(upsampling_matrix(self.in_size, n_values), self.gain, dtype)
 
 
 AddInjection.__init__.__doc__ = """**Arguments:**
@@ -155,8 +163,8 @@ class ConcatInjection(AbstractLinearInjection):
         return jnp.concatenate([x, jnp.zeros(n_values, x.dtype)])
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
-        below = jnp.eye(n_values, dtype=dtype) * self.gain
-        return jnp.concatenate([jnp.zeros((in_size, n_values), dtype), below])
+        above = np.zeros((in_size, n_values))
+        return scaled(np.concatenate([above, np.eye(n_values)]), self.gain, dtype)
 
 
 ConcatInjection.__init__.__doc__ = """**Arguments:**

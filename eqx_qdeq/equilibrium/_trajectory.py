@@ -125,4 +125,4 @@ def fixed_point_correction(
     indices = j * (trajectory.num_steps - 1) // (n_states + 1)
     states = jtu.tree_map(lambda a: a[indices], constant(trajectory.iterates))
     losses = jax.vmap(lambda z: loss(fn(z)))(states)
-    return jnp.dot(jnp.asarray(decay, losses.dtype) ** (n_states + 1 - j), losses)
+    return jnp.dot(jnp.asarray(decay, losses.dtype) ** (n_states + 1 - j).astype(losses.dtype), losses)

@@ -162,7 +162,7 @@ class Anderson(AbstractResidualSolver):
                 r=jnp.where(keep, r, at.best_r),
                 p=jnp.where(slot, p, jnp.where(keep_old, memory.p, 0)),
                 q=jnp.where(slot, q, jnp.where(keep_old, memory.q, 0)),
-                count=jnp.where(keep, count + is_new, 0),
+                count=jnp.where(keep, jnp.where(is_new, count + 1, count), 0),
                 retreat=retreat,
             ),
         )

@@ -121,7 +121,7 @@ class Broyden(AbstractResidualSolver):
         keep_old = ~(full | forget)
         u = jnp.where(slot, left, jnp.where(keep_old, memory.u, 0))
         v = jnp.where(slot, a, jnp.where(keep_old, memory.v, 0))
-        count = jnp.where(forget, 0, count + learnt)
+        count = jnp.where(forget, 0, jnp.where(learnt, count + 1, count))
 
         # B_{k+1} r = B_k r + u (a · r): the newest update is not in the buffers yet.
         br = br + jnp.where(learnt, dot(a, base_r) * left, 0)
