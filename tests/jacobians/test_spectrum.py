@@ -11,6 +11,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.jacobians import spectral_norm, spectral_radius
 from tests.solvers._problems import with_spectrum
 
+pytestmark = pytest.mark.portable
+
 _BOTH = (spectral_norm, spectral_radius)
 
 
