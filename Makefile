@@ -6,6 +6,7 @@
 PYTHON ?= python3
 JOBS ?= 2
 ARGS ?=
+PROCESSORS ?= plain this
 
 # What goes into each environment.
 DEMO := .venv-demo
@@ -18,11 +19,11 @@ INSTALL_$(BENCH) := -e ".[bench]"
 INSTALL_$(DEV) := -e ".[train,plot]" --group dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs serve bench clean python
+.PHONY: help demo test test-portable lint format docs serve bench clean python
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-		|| sed -n 's/^\([a-z]*\):.*## /  make \1   /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## /  make \1   /p' $(MAKEFILE_LIST)
 
 demo: $(DEMO)/installed  ## train the 4-qubit model on real digits and draw what it did
 	$(DEMO)/bin/python examples/demo.py $(ARGS)
@@ -30,6 +31,14 @@ demo: $(DEMO)/installed  ## train the 4-qubit model on real digits and draw what
 test: $(TEST)/installed  ## all tests, in float32 and in float64
 	env -u JAX_ENABLE_X64 $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 	JAX_ENABLE_X64=1 $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+# What passes on one processor only passes by luck.
+test-portable: $(TEST)/installed  ## float32 numerics as a plain processor rounds, then as this one
+	for processor in $(PROCESSORS); do \
+		flags=$$($(TEST)/bin/python tests/_xla_flags.py $$processor); \
+		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" \
+			$(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m portable $(ARGS) || exit; \
+	done
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check

@@ -1,9 +1,11 @@
-"""How the tests are compiled: as little as XLA can. `python tests/_xla_flags.py` prints the flags.
+"""How the tests are compiled: as little as XLA can. `python tests/_xla_flags.py` prints the flags;
+with `plain`, those with which `make test-portable` looks for other roundings.
 
 Nearly all of the suite's time is XLA's compilation of programs that run once.
 """
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -14,12 +16,17 @@ _FLAGS = (
     "--xla_cpu_use_fusion_emitters=false",
     "--xla_cpu_parallel_codegen_split_count=1",
 )
+# What a plainer processor does: no fused multiply-adds, and matrix products by Eigen, as YNNPACK
+# picks its kernels by the processor, whatever XLA is told.
+_PLAIN = ("--xla_cpu_experimental_ynn_fusion_type=",)
+if platform.machine() in ("x86_64", "AMD64"):
+    _PLAIN += ("--xla_cpu_max_isa=SSE4_2",)
 
 
-def quick_compilation() -> str:
+def quick_compilation(*more: str) -> str:
     """The value for XLA_FLAGS; the empty string if this XLA does not know one of the flags, as it
     would then end the process."""
-    flags = " ".join(_FLAGS)
+    flags = " ".join(_FLAGS + more)
     run = subprocess.run(
         [sys.executable, "-c", "import jax; jax.devices('cpu')"],
         env=os.environ | {"XLA_FLAGS": flags},
@@ -29,5 +36,10 @@ def quick_compilation() -> str:
     return "" if run.returncode else flags
 
 
+def plain_processor() -> str:
+    """As `quick_compilation`, but not what this processor would do by itself."""
+    return quick_compilation(*_PLAIN) or quick_compilation()
+
+
 if __name__ == "__main__":
-    print(quick_compilation())
+    print(plain_processor() if sys.argv[1:] == ["plain"] else quick_compilation())

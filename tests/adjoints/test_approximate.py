@@ -9,6 +9,8 @@ import pytest
 
 import eqx_qdeq as qdeq
 
+pytestmark = pytest.mark.portable
+
 _N = 4
 _WEIGHT = 0.4 * jax.random.normal(jax.random.key(0), (_N, _N))
 _X = jax.random.normal(jax.random.key(1), (_N,))

@@ -17,6 +17,8 @@ from eqx_qdeq.simulate import (
 )
 from tests._pennylane import GATES, random_circuit, state as pennylane_state
 
+pytestmark = pytest.mark.portable
+
 
 def _random_state(rng: np.random.Generator, n_qubits: int) -> np.ndarray:
     state = rng.normal(size=2**n_qubits) + 1j * rng.normal(size=2**n_qubits)

@@ -26,6 +26,8 @@ from tests.solvers._problems import (
     stack,
 )
 
+pytestmark = pytest.mark.portable
+
 _X64 = jax.config.jax_enable_x64
 _DTYPE = jnp.float64 if _X64 else jnp.float32
 _TOL = 1e-11 if _X64 else 1e-5

@@ -9,6 +9,8 @@ import pytest
 
 from eqx_qdeq.solvers import DENSE_SIZE, EarlyExitGMRES, gmres, Newton, PseudoTransient, solve_dense
 
+pytestmark = pytest.mark.portable
+
 
 @pytest.mark.parametrize("size", [0, 1, 2, 7, 10, 11])
 def test_dense_solves(size, tol):

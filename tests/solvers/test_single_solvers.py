@@ -12,6 +12,8 @@ import pytest
 from eqx_qdeq import solvers as s
 from tests.solvers._problems import PROBLEMS, with_spectrum
 
+pytestmark = pytest.mark.portable
+
 _T = 1e-4
 _SOLVERS = {
     "Picard": s.Picard(_T, _T),
