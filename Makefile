@@ -28,7 +28,7 @@ help:  ## this list
 demo: $(DEMO)/installed  ## train the 4-qubit model on real digits and draw what it did
 	$(DEMO)/bin/python examples/demo.py $(ARGS)
 
-test: $(TEST)/installed  ## all tests, in float32 and in float64
+test: $(TEST)/installed  ## all tests: laws in float64, what precision changes in float32 too
 	env -u JAX_ENABLE_X64 $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 	JAX_ENABLE_X64=1 $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 

@@ -63,7 +63,7 @@ from .equilibrium import (
     record_trajectory as record_trajectory,
     Solution as Solution,
     solve_sequence as solve_sequence,
-    Trajectory as Trajectory,
+    SolverTrajectory as SolverTrajectory,
     Unrolled as Unrolled,
 )
 from .guarantees import (

@@ -1,7 +1,10 @@
-"""Fixtures shared by all tests.
+"""Fixtures shared by all tests, and which of them run in which precision.
 
-The suite runs twice: in float32, JAX's default, and with the environment variable
-`JAX_ENABLE_X64=1`, which JAX reads when it is imported. Write a test for both, with `tol`.
+Laws are tested in double precision, where a wrong term cannot hide in rounding: with the environment
+variable `JAX_ENABLE_X64=1`, which JAX reads when it is imported, all tests run but those with the
+fixture `once`. In float32, JAX's default, run those with `once` and the modules marked `float32` or
+`portable`: what precision changes. `--every` runs all that is collected. Write a test for both,
+with `tol`.
 """
 
 import os
@@ -21,6 +24,11 @@ import jax
 import pytest
 from jaxtyping import PRNGKeyArray
 
+# What a user may have switched on must not break anything, and promotion that nobody asked for is
+# where precision is lost. As in Optimistix's own suite.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
 # A first example compiles and takes seconds, so neither deadlines nor many examples, and half as
 # many where float32 has been through them. The same examples in each run: a failure in CI is a
 # failure here.
@@ -38,6 +46,25 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("eqx-qdeq")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--every", action="store_true", help="run every test in this precision")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--every"):
+        return
+    here, elsewhere = [], []
+    for item in items:
+        once = "once" in getattr(item, "fixturenames", ())
+        if jax.config.jax_enable_x64:
+            runs = not once
+        else:
+            runs = once or any(item.iter_markers("float32")) or any(item.iter_markers("portable"))
+        (here if runs else elsewhere).append(item)
+    config.hook.pytest_deselected(items=elsewhere)
+    items[:] = here
+
+
 @pytest.fixture(scope="session")
 def x64() -> bool:
     """Whether this run is in double precision."""
@@ -45,11 +72,9 @@ def x64() -> bool:
 
 
 @pytest.fixture(scope="session")
-def once(x64: bool) -> None:
+def once() -> None:
     """For tests of commands, pages, figures, counts and statistics, which take long and in which
     the precision changes nothing but digits: they run in float32 alone."""
-    if x64:
-        pytest.skip("the float32 run covers it")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from ._solve import guard, mask, Solution as Solution, solve_map, Solver, solver
 from ._trajectory import (
     fixed_point_correction as fixed_point_correction,
     record_trajectory as record_trajectory,
-    Trajectory as Trajectory,
+    SolverTrajectory as SolverTrajectory,
 )
 from ._unrolled import Unrolled as Unrolled
 from ._warm_start import (

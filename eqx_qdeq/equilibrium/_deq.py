@@ -14,7 +14,7 @@ from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ..cells import AbstractCell
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import check_cell, guard, Map, mask, Solution, solve_map, Solver, solver_for
-from ._trajectory import record_trajectory, Trajectory
+from ._trajectory import record_trajectory, SolverTrajectory
 
 
 class DEQ(eqx.Module):
@@ -149,7 +149,7 @@ class DEQ(eqx.Module):
     @eqx.filter_jit
     def trajectory(
         self, x: PyTree[Array], *, n_steps: int | None = None, z0: PyTree[Array] | None = None
-    ) -> Trajectory:
+    ) -> SolverTrajectory:
         """What the solver does step by step; see [`eqx_qdeq.record_trajectory`][].
 
         **Arguments:**
@@ -158,7 +158,7 @@ class DEQ(eqx.Module):
         - `n_steps`: the number of entries; `max_steps` if left out.
         - `z0`: the initial guess; the cell's own if left out.
 
-        **Returns:** an [`eqx_qdeq.Trajectory`][].
+        **Returns:** an [`eqx_qdeq.SolverTrajectory`][].
         """
         x, _ = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0

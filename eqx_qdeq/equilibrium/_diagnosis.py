@@ -15,7 +15,7 @@ from .._trees import constant
 from ..adjoints import BackwardReport, solve_adjoint
 from ..cells import AbstractCell
 from ..jacobians import spectral_norm, spectral_radius
-from ._trajectory import Trajectory
+from ._trajectory import SolverTrajectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +115,7 @@ def gradient_norms(for_cell: AbstractCell, for_x: PyTree[Array]) -> dict[str, Fl
 def examine(
     fn: Callable[[PyTree[Array]], PyTree[Array]],
     solution: Any,
-    trajectory: Trajectory,
+    trajectory: SolverTrajectory,
     loss: Callable[[PyTree[Array]], Float[Array, ""]],
     norms: dict[str, Float[Array, ""]],
 ) -> Diagnosis:

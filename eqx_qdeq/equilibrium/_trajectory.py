@@ -15,7 +15,7 @@ from .._trees import constant, tree_where
 from ..solvers import Drive, Ladder, Progress
 
 
-class Trajectory(eqx.Module):
+class SolverTrajectory(eqx.Module):
     r"""The iterates of a solve, all of fixed shape.
 
     **Attributes:**
@@ -40,7 +40,7 @@ def record_trajectory(
     solver: optx.AbstractIterativeSolver,
     z0: PyTree[Array],
     n_steps: int,
-) -> Trajectory:
+) -> SolverTrajectory:
     """Runs a solver for a fixed number of steps and keeps every iterate.
 
     Works under `jit` and `vmap`. The record has no derivatives;
@@ -53,7 +53,7 @@ def record_trajectory(
     - `z0`: the initial guess, a pytree of real arrays.
     - `n_steps`: the number of entries.
 
-    **Returns:** an [`eqx_qdeq.Trajectory`][].
+    **Returns:** an [`eqx_qdeq.SolverTrajectory`][].
 
     **Raises:** `TypeError` for a solver that has no iterates of f to show: a root finder, or a
     [`eqx_qdeq.Ladder`][], whose rungs all run in one step. `ValueError` for less than one step.
@@ -77,12 +77,12 @@ def record_trajectory(
     start = drive.start(constant(jtu.tree_map(jnp.asarray, z0)))
     end, (iterates, residuals) = drive.record(start, n_steps, see)
     success = end.done & (end.result == optx.RESULTS.successful)
-    return constant(Trajectory(iterates, residuals, end.num_steps, success))
+    return constant(SolverTrajectory(iterates, residuals, end.num_steps, success))
 
 
 def fixed_point_correction(
     fn: Callable[[PyTree[Array]], PyTree[Array]],
-    trajectory: Trajectory,
+    trajectory: SolverTrajectory,
     loss: Callable[[PyTree[Array]], Float[Array, ""]],
     *,
     n_states: int = 3,
@@ -125,4 +125,6 @@ def fixed_point_correction(
     indices = j * (trajectory.num_steps - 1) // (n_states + 1)
     states = jtu.tree_map(lambda a: a[indices], constant(trajectory.iterates))
     losses = jax.vmap(lambda z: loss(fn(z)))(states)
-    return jnp.dot(jnp.asarray(decay, losses.dtype) ** (n_states + 1 - j).astype(losses.dtype), losses)
+    return jnp.dot(
+        jnp.asarray(decay, losses.dtype) ** (n_states + 1 - j).astype(losses.dtype), losses
+    )
