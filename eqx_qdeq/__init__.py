@@ -15,6 +15,7 @@ from . import (
     shots as shots,
     solvers as solvers,
 )
+from ._deprecated import deprecated_names
 from .adjoints import (
     AdjointProbe as AdjointProbe,
     AdjointSolution as AdjointSolution,
@@ -123,6 +124,16 @@ from .solvers import (
     PseudoTransient as PseudoTransient,
     SolverLimits as SolverLimits,
     SteadyState as SteadyState,
+)
+
+__getattr__ = deprecated_names(
+    __name__,
+    {
+        "Limits": "SolverLimits",
+        "Trajectory": "SolverTrajectory",
+        "AbstractBoundCell": "AbstractPrepared",
+        "AbstractCompiledLayer": "AbstractPrepared",
+    },
 )
 
 __version__ = "0.1.0"

@@ -1,10 +1,10 @@
 """Fixtures shared by all tests, and which of them run in which precision.
 
-Laws are tested in double precision, where a wrong term cannot hide in rounding: with the environment
-variable `JAX_ENABLE_X64=1`, which JAX reads when it is imported, all tests run but those with the
-fixture `once`. In float32, JAX's default, run those with `once` and the modules marked `float32` or
-`portable`: what precision changes. `--every` runs all that is collected. Write a test for both,
-with `tol`.
+Laws are tested in double precision, where a wrong term cannot hide in rounding: with the
+environment variable `JAX_ENABLE_X64=1`, which JAX reads when it is imported, all tests run but
+those with the fixture `once`. In float32, JAX's default, run those with `once` and the modules
+marked `float32` or `portable`: what precision changes. `--every` runs all that is collected. Write
+a test for both, with `tol`.
 """
 
 import os

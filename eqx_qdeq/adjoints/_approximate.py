@@ -10,12 +10,16 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
 from .._checks import check_at_least, check_damp
+from .._deprecated import renamed_arguments
 from .._trees import tree_where
 from ..solvers import Broyden, broyden_inverse
 from ._base import solve_first, Solved, without_derivative
 from ._linearised import AbstractLinearisedAdjoint
 
 
+@renamed_arguments(
+    damping="`damp`, as in Optimistix: damp=0 is no damping, damp=1-b what damping=b was"
+)
 class PhantomAdjoint(optx.AbstractAdjoint):
     r"""Phantom gradients: backpropagation through a few damped steps that start at the
     equilibrium.

@@ -1,5 +1,6 @@
 """Equilibria: a cell and a solver as one module, and what can be asked of a solve."""
 
+from .._deprecated import deprecated_names
 from ._compare_adjoints import (
     AdjointComparison as AdjointComparison,
     compare_adjoints as compare_adjoints,
@@ -19,4 +20,27 @@ from ._warm_start import (
     guess_loss as guess_loss,
     GuessedCell as GuessedCell,
     solve_sequence as solve_sequence,
+)
+
+# What stood here before solvers, adjoints, cells, guarantees and shots had rooms of their own.
+_MOVED = """
+    AbstractCell AbstractCompiledCell AbstractInjection AbstractLinearInjection
+    AbstractResidualSolver AbstractSampledBackward AddInjection AdjointProbe AdjointSolution
+    Anderson AngleFeedback AveragedPicard BackwardReport Broyden Certificate ConcatInjection
+    ContractiveCell EarlyExitGMRES Equilibria FunctionCell GraphCell ImplicitAdjoint
+    ImplicitVJPAdjoint JacobianBackward Ladder LinearInjection NeumannAdjoint NeumannBackward
+    Newton NoisySolution OneStepAdjoint PhantomAdjoint Picard PseudoTransient QuantumCell
+    SampledDEQ ShineAdjoint SteadyState UnrolledAdjoint certify contractive default_solver
+    find_equilibria jacobian jacobian_penalty lipschitz_bound lipschitz_bound_for_norm
+    solve_adjoint spectral_norm spectral_radius
+""".split()
+
+__getattr__ = deprecated_names(
+    __name__,
+    {name: f"eqx_qdeq.{name}" for name in _MOVED}
+    | {
+        "Limits": "eqx_qdeq.SolverLimits",
+        "Trajectory": "SolverTrajectory",
+        "AbstractBoundCell": "eqx_qdeq.AbstractPrepared",
+    },
 )

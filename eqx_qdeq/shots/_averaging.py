@@ -9,6 +9,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from .._checks import check_at_least, check_damp, is_number
+from .._deprecated import renamed_arguments
 from ._sampling import Estimate
 
 
@@ -50,6 +51,9 @@ class _State(eqx.Module):
     finite: Bool[Array, ""]
 
 
+@renamed_arguments(
+    damping="`damp`, as in Optimistix: damp=0 is no damping, damp=1-b what damping=b was"
+)
 class AveragedPicard(eqx.Module):
     r"""Damped Picard iteration with noise: steps that shrink, and the mean of the iterates.
 

@@ -8,6 +8,7 @@ import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, check_step_length, is_number
+from .._deprecated import renamed_arguments
 from .._precise import dot
 from ._base import (
     AbstractResidualSolver,
@@ -53,6 +54,7 @@ class _Memory(eqx.Module):
     retreat: Float[Array, ""]
 
 
+@renamed_arguments(history="`memory`, as in Broyden")
 class Anderson(AbstractResidualSolver):
     r"""Anderson acceleration (type II): the step that would have been best for the last few.
 

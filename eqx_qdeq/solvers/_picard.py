@@ -7,9 +7,13 @@ import optimistix as optx
 from jaxtyping import Array, Float, PyTree, Scalar
 
 from .._checks import check_damp
+from .._deprecated import renamed_arguments
 from ._base import AbstractResidualSolver, check_tolerances, FlatMap, Point, Proposal, SolverLimits
 
 
+@renamed_arguments(
+    damping="`damp`, as in Optimistix: damp=0 is no damping, damp=1-b what damping=b was"
+)
 class Picard(AbstractResidualSolver):
     r"""Damped Picard iteration: the map itself, again and again.
 
