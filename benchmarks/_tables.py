@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from experiments import markdown
+from docs.hooks.pages import markdown
 
 Table = dict[str, Any]
 

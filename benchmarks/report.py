@@ -9,7 +9,7 @@ from typing import Any
 
 import tyro
 
-from experiments import fill_page, markdown
+from docs.hooks.pages import fill_page, markdown
 
 from ._figures import FIGURES, save
 from ._tables import as_markdown, load, sentence

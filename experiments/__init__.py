@@ -1,12 +1,13 @@
 """The studies behind the numbers in the docs, and what they share: see README.md."""
 
-from ._report import (
+from docs.hooks.pages import (
     DOCS as DOCS,
     fill_page as fill_page,
     markdown as markdown,
     save_figure as save_figure,
     tidy as tidy,
 )
+
 from ._results import (
     load_records as load_records,
     Off as Off,

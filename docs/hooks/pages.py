@@ -1,4 +1,4 @@
-"""Tables and figures of a study, into its page in the docs."""
+"""Tables and figures into the pages of the docs, for the studies and the benchmarks."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[1]
 
 _BEGIN, _END = "<!-- begin: {} -->", "<!-- end -->"
 
