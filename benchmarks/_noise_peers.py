@@ -81,7 +81,7 @@ def pennylane(circuit: Circuit) -> Layer:
         state: Any = encoding.state(x, n)
         qml.StatePrep(state, wires=range(n), validate_norm=False)
         for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
-            pennylane_gate(gate)(*(angles[p] for p in params), wires=list(wires))
+            pennylane_gate(str(gate))(*(angles[p] for p in params), wires=list(wires))
             if len(wires) == 1:
                 qml.DepolarizingChannel(ONE, wires[0])
             else:

@@ -70,7 +70,7 @@ def pennylane(circuit: Circuit) -> Layer:
         state: Any = encoding.state(x, n)
         qml.StatePrep(state, wires=range(n), validate_norm=False)
         for gate, wires, params in zip(circuit.gates, circuit.wires, circuit.params, strict=True):
-            pennylane_gate(gate)(*(angles[p] for p in params), wires=list(wires))
+            pennylane_gate(str(gate))(*(angles[p] for p in params), wires=list(wires))
         return [qml.expval(qml.PauliZ(w)) for w in range(n)]
 
     return lambda angles, x: jnp.stack(run(angles, x)).astype(x.dtype)
