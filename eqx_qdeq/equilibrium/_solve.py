@@ -10,8 +10,8 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PyTree
 
-from .._trees import all_finite, tree_where
-from ..adjoints import AdjointProbe
+from .._trees import all_finite, constant, tree_where
+from ..adjoints import AdjointProbe, UnrolledAdjoint
 from ..cells import AbstractCell
 from ..solvers import default_solver
 
@@ -96,6 +96,28 @@ def solver_for(solver: Solver | None, z0: PyTree[Array]) -> Solver:
     return default_solver(sum(leaf.size for leaf in jtu.tree_leaves(z0)))
 
 
+class _Solved(optx.AbstractFixedPointSolver):
+    """A solve that was made before: the initial guess is its value, `result` how it ended."""
+
+    result: optx.RESULTS
+    rtol: float = 0.0
+    atol: float = 0.0
+    norm: Callable[[PyTree], Array] = optx.two_norm
+
+    def init(self, fn, y, args, options, f_struct, aux_struct, tags):
+        return None
+
+    def step(self, fn, y, args, options, state, tags):
+        f, aux = fn(y, args)
+        return f, state, aux
+
+    def terminate(self, fn, y, args, options, state, tags):
+        return jnp.array(True), self.result
+
+    def postprocess(self, fn, y, aux, args, options, state, tags, result):
+        return y, aux, {}
+
+
 def solve_map(
     fn: Map,
     z0: PyTree[Array],
@@ -111,18 +133,33 @@ def solve_map(
     check_map(fn, z0)
     usable = all_finite(z0)
     z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
+    solver = solver_for(solver, z0)
+    steps, minimises = None, optx.AbstractMinimiser | optx.AbstractLeastSquaresSolver
+    by_steps = isinstance(adjoint, UnrolledAdjoint | optx.RecursiveCheckpointAdjoint)
+    if isinstance(solver, minimises) and not by_steps:
+        # An implicit adjoint would linearise what such a solver was made for, the gradient of
+        # ‖f(z) - z‖², and not f(z) - z: with BFGS, LBFGS, NonlinearCG and NelderMead of Optimistix
+        # 0.1.0 the derivative is zero or nonsense, and success true. So the solve is made without
+        # derivatives, and its value handed over as solved.
+        frozen = constant(eqx.filter_closure_convert(fn, z0))
+        found = optx.fixed_point(
+            lambda z, _: frozen(z), solver, z0, max_steps=max_steps, throw=False
+        )
+        steps = found.stats["num_steps"]
+        z0 = tree_where(all_finite(found.value), constant(found.value), z0)
+        solver = _Solved(result=found.result)
     # `fn` is closed over, not an argument: Optimistix finds what it depends on, and differentiates
     # with respect to that, by tracing.
     raw = optx.fixed_point(
         lambda z, _: fn(z),
-        solver_for(solver, z0),
+        solver,
         z0,
         options=None if probe is None else {"probe": probe},
         max_steps=max_steps,
         adjoint=adjoint,
         throw=throw,
     )
-    steps = raw.stats["num_steps"]
+    steps = raw.stats["num_steps"] if steps is None else steps
     residual = raw.stats.get("residual")
     if residual is None:
         # Only ours report the residual of what they return; another costs one evaluation.
