@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from .simulate import complex_dtype
+
 Axis = Literal["X", "Y", "Z"]
 
 
@@ -94,7 +96,7 @@ class AmplitudeEncoding(AbstractStateEncoding):
         self.check(x.shape[0], n_qubits)
         u = self.amplitudes(x, n_qubits)
         padded = jnp.pad(u, (0, 2**n_qubits - u.shape[0]))
-        return padded.astype(jnp.result_type(u.dtype, jnp.complex64))
+        return padded.astype(complex_dtype(u.dtype))
 
 
 AmplitudeEncoding.__init__.__doc__ = """**Arguments:** none."""
@@ -149,10 +151,12 @@ def pauli_rotations(axis: str, angles: Float[Array, " n"]) -> Complex[Array, "n 
     r"""$\exp(-i\,\alpha\,\sigma_a/2)$ for every angle α (radians); `axis` names one axis for all
     of them, or one for each."""
     axes = axis * angles.shape[0] if len(axis) == 1 else axis
-    dtype = jnp.result_type(angles.dtype, jnp.complex64)
+    dtype = complex_dtype(angles.dtype)
     sigma = jnp.asarray(np.stack([-1j * _pauli(a) for a in axes]), dtype)
     half = angles[:, None, None] / 2
-    return jnp.cos(half) * jnp.eye(2, dtype=dtype) + jnp.sin(half) * sigma
+    # σ² = 1, so the exponential's even powers sum up to cos(α/2) and its odd ones to -i sin(α/2) σ.
+    cos, sin = jnp.cos(half).astype(dtype), jnp.sin(half).astype(dtype)
+    return cos * np.eye(2, dtype=dtype)[None] + sin * sigma
 
 
 def product_state(gates: Sequence[Complex[Array, "n 2 2"]]) -> Complex[Array, " dim"]:
@@ -163,7 +167,7 @@ def product_state(gates: Sequence[Complex[Array, "n 2 2"]]) -> Complex[Array, " 
         wires = jnp.sum(gate * wires[:, None, :], axis=-1)
     state = wires[0]
     for wire in wires[1:]:
-        state = (state[:, None] * wire).reshape(-1)
+        state = jnp.outer(state, wire).reshape(-1)
     return state
 
 

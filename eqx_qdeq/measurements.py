@@ -358,7 +358,7 @@ class Hermitian(AbstractMeasurement):
         return len(self.entries)
 
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
-        applied = self.apply(state[:, None])[:, :, 0]
+        applied, state = self.apply(state[:, None])[:, :, 0], state[None]
         return jnp.sum(state.real * applied.real + state.imag * applied.imag, axis=-1)
 
     def apply(self, states: Complex[Array, "dim cols"]) -> Complex[Array, "m dim cols"]:

@@ -20,6 +20,7 @@ from ._plan import (
     this_machine as this_machine,
 )
 from ._qujax import (
+    complex_dtype,
     constant_matrix,
     entry_layout,
     gate_entries,

@@ -54,6 +54,12 @@ def _promotion_of_qujax() -> Iterator[None]:
         yield
 
 
+def complex_dtype(dtype: Any) -> Any:
+    """The complex numbers whose parts have this precision, or single precision for halves."""
+    # (`jnp.result_type` refuses two dtypes under strict promotion.)
+    return jnp.complex128 if dtype == jnp.float64 else jnp.complex64
+
+
 def constant_matrix(gate: str | Unitary) -> np.ndarray:
     """The matrix of a gate without parameters, in double precision."""
     if isinstance(gate, Unitary):
@@ -110,7 +116,7 @@ def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex
 
     A complex vector; `entry_layout` tells where each gate begins.
     """
-    dtype = jnp.result_type(angles.dtype, jnp.complex64)
+    dtype = complex_dtype(angles.dtype)
     parts = [jnp.zeros(0, dtype)]
     for gate, members in _groups(circuit):
         index = np.array([circuit.params[g] for g in members], int)

@@ -1,4 +1,4 @@
-"""Running a plan: on states, on real vectors or for the circuit's matrix; circuits as linear maps."""
+"""Running a plan: on states, on real vectors, for the circuit's matrix; and as a linear map."""
 
 import abc
 from typing import Literal

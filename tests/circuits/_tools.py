@@ -1,15 +1,28 @@
 """Circuits of every kind, and their unitaries from PennyLane."""
 
+import contextlib
 import functools as ft
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import hypothesis
+import jax
 import numpy as np
 import pennylane as qml
 from hypothesis import strategies as st
 
 from eqx_qdeq import Circuit, circuits
 from tests._pennylane import GATES
+
+
+@contextlib.contextmanager
+def default_promotion() -> Iterator[None]:
+    """For qujax, which mixes dtypes and ranks as JAX does by default, already when imported."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+with default_promotion():
+    import qujax as qujax
 
 
 def tilted(a, b):

@@ -6,13 +6,13 @@ import pickle
 import jax
 import numpy as np
 import pytest
-import qujax
 
 from eqx_qdeq import Circuit, circuits
 from eqx_qdeq.circuits import Unitary
-from tests.circuits._tools import ARRAYS
+from tests.circuits._tools import ARRAYS, default_promotion, qujax
 
 
+@default_promotion()
 def test_the_table_agrees_with_qujax():
     theirs = {}
     for name, gate in vars(qujax.gates).items():

@@ -2,14 +2,21 @@
 
 import jax.numpy as jnp
 import numpy as np
-import qujax
 from hypothesis import settings
 
 from eqx_qdeq import Circuit, circuits
 from eqx_qdeq.circuits import InUnitsOfPi
-from tests.circuits._tools import angles_of, any_circuit, given, matrix
+from tests.circuits._tools import (
+    angles_of,
+    any_circuit,
+    default_promotion,
+    given,
+    matrix,
+    qujax,
+)
 
 
+@default_promotion()
 def _by_qujax(circuit: Circuit, angles: np.ndarray) -> np.ndarray:
     function = qujax.get_params_to_unitarytensor_func(*circuit.to_qujax(), circuit.n_qubits)
     tensor = function(jnp.asarray(angles / np.pi, float)) if circuit.n_params else function()
@@ -50,6 +57,7 @@ def test_to_qujax_and_back(c):
     assert Circuit.from_qujax(*c.to_qujax(), c.n_qubits) == c
 
 
+@default_promotion()
 def test_circuits_of_qujax(tol):
     # Named by a string or by the function itself, as an array, and as a function of one's own.
     gates = ["H", qujax.gates.Rx, np.asarray(qujax.gates.CX), phase, "Ry"]
