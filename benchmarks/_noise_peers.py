@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array
 
 from eqx_qdeq import AmplitudeEncoding, Circuit, noise, PauliZ
-from eqx_qdeq.noise._paulis import pauli_matrices
+from eqx_qdeq.noise import pauli_matrices
 
 from ._peers import Layer, our_layer
 
@@ -19,8 +19,8 @@ ONE, TWO = 0.001, 0.01
 
 def noise_model() -> noise.NoiseModel:
     """Depolarising noise after every gate."""
-    two = noise.Depolarising(probability=TWO, n_wires=2)
-    return noise.NoiseModel((noise.Depolarising(probability=ONE),), (two,))
+    two = noise.Depolarizing(probability=TWO, n_wires=2)
+    return noise.NoiseModel((noise.Depolarizing(probability=ONE),), (two,))
 
 
 def our_noisy_layer(circuit: Circuit, *, engine: str, batch: int) -> Layer:

@@ -8,8 +8,7 @@ from .._compiled import AbstractCompiledLayer
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, AngleEncoding, DataReuploading
 from ..measurements import AbstractMeasurement
-from ..noise import NoiseModel
-from ..noise._noisy_circuit import noisy_circuit
+from ..noise import NoiseModel, noisy_circuit
 from ._density import (
     DensityLayer,
     FormsLayer,

@@ -9,15 +9,15 @@ from jaxtyping import Array, Complex, Float
 from .._compiled import AbstractCompiledLayer, form_values
 from ..encodings import DataReuploading
 from ..measurements import AbstractMeasurement
-from ..noise._evolve import (
+from ..noise import (
+    NoisyCircuit,
+    on_each_wire,
     probabilities_of_paulis,
     pulled_back,
+    ReadoutError,
     real_forms,
     values_of_paulis,
 )
-from ..noise._noisy_circuit import NoisyCircuit
-from ..noise._paulis import on_each_wire
-from ..noise._readout import ReadoutError
 from ._encoder import NoisyEncoder, outer, rotation_transfers
 
 

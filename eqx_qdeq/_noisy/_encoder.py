@@ -6,10 +6,15 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..encodings import AbstractStateEncoding, AngleEncoding
-from ..noise import NoiseModel
-from ..noise._model import Channels
-from ..noise._noisy_circuit import NoisyCircuit, preparing_circuit, transfer_of_channels
-from ..noise._paulis import paulis_of_parts, transfer_of_operators
+from ..noise import (
+    Channels,
+    NoiseModel,
+    NoisyCircuit,
+    paulis_of_parts,
+    preparing_circuit,
+    transfer_of_channels,
+    transfer_of_operators,
+)
 
 
 class NoisyEncoder(eqx.Module):

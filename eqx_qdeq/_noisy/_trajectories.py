@@ -18,15 +18,15 @@ from ..encodings import (
     product_state,
 )
 from ..measurements import AbstractMeasurement
-from ..noise import NoiseModel
-from ..noise._model import Channels
-from ..noise._sampling import sample_channels
-from ..noise._trajectories import (
+from ..noise import (
+    Channels,
+    NoiseModel,
     over_trajectories,
+    sample_channels,
     sample_circuit,
     sample_preparation,
+    SampledErrors,
     state_values,
-    Trajectory,
 )
 from ..simulate import apply_wirewise, from_complex, to_complex
 from ._density import no_pure_state
@@ -36,8 +36,8 @@ from ._encoder import rotated_wires, rotation_channels
 class Drawn(eqx.Module):
     """All that is drawn for a trajectory before samples are seen."""
 
-    sections: list[Trajectory]
-    preparing: Trajectory
+    sections: list[SampledErrors]
+    preparing: SampledErrors
     key: PRNGKeyArray  # for the noise of rotations by features, which depend on their number
 
 

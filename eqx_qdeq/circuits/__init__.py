@@ -3,6 +3,7 @@
 from ._circuit import Circuit as Circuit
 from ._gates import GateInfo as GateInfo, GATES as GATES
 from ._resources import Resources as Resources
+from ._separate import one_angle_each
 from ._templates import (
     basic_entangler as basic_entangler,
     brickwork as brickwork,

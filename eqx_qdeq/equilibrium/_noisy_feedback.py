@@ -20,11 +20,20 @@ from .._noisy import (
 from ..encodings import AbstractStateEncoding, Axis, pauli_rotations
 from ..layers import QuantumLayer
 from ..measurements import AbstractMeasurement
-from ..noise import NoiseModel
-from ..noise._evolve import probabilities_of_paulis, pulled_back
-from ..noise._noisy_circuit import noisy_circuit, NoisyCircuit, transfer_of_channels
-from ..noise._paulis import on_each_wire, transfer_of_operators
-from ..noise._trajectories import over_trajectories, sample_circuit, state_values, Trajectory
+from ..noise import (
+    NoiseModel,
+    noisy_circuit,
+    NoisyCircuit,
+    on_each_wire,
+    over_trajectories,
+    probabilities_of_paulis,
+    pulled_back,
+    sample_circuit,
+    SampledErrors,
+    state_values,
+    transfer_of_channels,
+    transfer_of_operators,
+)
 from ..simulate import apply_wirewise, from_complex, to_complex
 from ._angle_feedback import Halves, split_at_feedback
 from ._bound import AbstractBoundCell, AbstractCompiledCell
@@ -129,7 +138,7 @@ class _TrajectoryFeedback(AbstractBoundCell):
 
 class _CompiledTrajectoryFeedback(AbstractCompiledCell):
     first: Drawn  # this and the next two have an axis of trajectories in front
-    second: Trajectory
+    second: SampledErrors
     operators: Complex[Array, "t n 2 2"]  # after the feedback's rotations
     encoding: AbstractStateEncoding
     measurement: AbstractMeasurement
@@ -188,7 +197,7 @@ def _compile_trajectories(
     options = {"block_size": layer.block_size, "batch": layer.expected_batch}
     first = draw(first_key, layer.n_trajectories, halves.parts[:1], noise, **options)
 
-    def one(key: Array) -> tuple[Trajectory, Array]:
+    def one(key: Array) -> tuple[SampledErrors, Array]:
         second = sample_circuit(key, *halves.parts[1], noise, **options)
         operators, log_weight = [], second.log_weight
         for wire, channels in enumerate(after):

@@ -7,6 +7,7 @@ several times slower on CPUs.
 """
 
 import functools as ft
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
@@ -39,10 +40,8 @@ _FROM_PAULIS, _TO_PAULIS = _real_form(PAULIS), _real_form(PAULIS.conj())
 @ft.cache
 def pauli_matrices(k: int) -> np.ndarray:
     """All products of k Paulis, shape `(4**k, 2**k, 2**k)`."""
-    out = np.ones((1, 1, 1), complex)
-    for _ in range(k):
-        out = np.stack([np.kron(a, b) for a in out for b in PAULIS])
-    return out
+    factors = itertools.product(PAULIS, repeat=k)
+    return np.stack([ft.reduce(np.kron, matrices) for matrices in factors])
 
 
 def transfer_of_operators(

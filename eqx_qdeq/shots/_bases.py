@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from ..measurements import AbstractMeasurement, Hermitian, PauliStrings
-from ..noise._inverted_readout import InvertedReadout
+from ..noise import InvertedReadout
 
 Entries = tuple[tuple[complex, ...], ...]
 Rotation = tuple[tuple[int, ...], Entries]

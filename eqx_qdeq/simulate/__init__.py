@@ -2,10 +2,12 @@
 
 from ._apply import (
     apply_wirewise as apply_wirewise,
+    evolve,
     from_complex as from_complex,
+    full_tensor,
     to_complex as to_complex,
 )
-from ._blocks import Block as Block
+from ._blocks import Block as Block, fuse
 from ._cost import (
     best_block_size as best_block_size,
     Cost as Cost,
@@ -22,7 +24,12 @@ from ._linear import (
     matrix_propagator as matrix_propagator,
     MatrixPropagator as MatrixPropagator,
 )
-from ._qujax import qujax_state_function as qujax_state_function
+from ._qujax import (
+    constant_matrix,
+    entry_layout,
+    gate_entries,
+    qujax_state_function as qujax_state_function,
+)
 from ._run import (
     apply_plan as apply_plan,
     apply_plan_to_real as apply_plan_to_real,
