@@ -19,9 +19,9 @@ ONE, TWO = 0.001, 0.01
 
 
 def noise_model() -> noise.NoiseModel:
-    """Depolarising noise after every gate."""
-    two = noise.Depolarising(probability=TWO, n_wires=2)
-    return noise.NoiseModel((noise.Depolarising(probability=ONE),), (two,))
+    """Depolarizing noise after every gate."""
+    two = noise.Depolarizing(probability=TWO, n_wires=2)
+    return noise.NoiseModel((noise.Depolarizing(probability=ONE),), (two,))
 
 
 def our_noisy_layer(circuit: Circuit, *, engine: str, batch: int) -> Layer:

@@ -9,6 +9,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Complex, Float
 
+from ._precise import dot, tensordot
+
 # Up to this many wires the signs of diagonal observables are one constant matrix and all
 # values one matrix product; above it, the matrix would outgrow the state.
 _MATRIX_WIRES = 11
@@ -49,7 +51,7 @@ class AbstractMeasurement(eqx.Module):
         # batch stays the last axis of the states, as the matrix product left it, and XLA need
         # not transpose them on the way back.
         both = jnp.asarray(np.concatenate([signs, signs], axis=1), parts.dtype)
-        return jnp.dot(both, parts**2, precision=lax.Precision.HIGHEST)
+        return dot(both, parts**2)
 
 
 def _n_qubits(state: Array) -> int:
@@ -155,7 +157,7 @@ class PauliStrings(AbstractMeasurement):
             p = _probabilities(state)
             if n <= _MATRIX_WIRES:
                 signs = jnp.asarray(_parity_signs(masks, n), p.dtype)
-                parts.append(jnp.dot(signs, p, precision=lax.Precision.HIGHEST))
+                parts.append(dot(signs, p))
             else:
                 parts.append(_walsh_hadamard(p)[masks])
         if others:
@@ -245,7 +247,7 @@ class PauliZ(AbstractMeasurement):
         p = _probabilities(state)
         if n <= _MATRIX_WIRES:
             signs = jnp.asarray(self.diagonals(n), p.dtype)
-            return jnp.dot(signs, p, precision=lax.Precision.HIGHEST)
+            return dot(signs, p)
         # Trace out one wire after the other: 2·2ⁿ additions for all wires together.
         values = []
         for _ in range(n):
@@ -366,9 +368,7 @@ class Hermitian(AbstractMeasurement):
         m = self.size(n)
         tensor = states.reshape((2,) * n + (cols,))
         h = jnp.asarray(self.matrices, states.dtype).reshape((m,) + (2,) * (2 * k))
-        out = jnp.tensordot(
-            h, tensor, (tuple(range(k + 1, 2 * k + 1)), self.wires), precision=lax.Precision.HIGHEST
-        )
+        out = tensordot(h, tensor, (tuple(range(k + 1, 2 * k + 1)), self.wires))
         return jnp.moveaxis(out, range(1, k + 1), [w + 1 for w in self.wires]).reshape(m, -1, cols)
 
     def norms(self, n_qubits: int) -> np.ndarray:

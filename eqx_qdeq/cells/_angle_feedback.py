@@ -34,8 +34,8 @@ from ..noise import (
     probabilities_of_paulis,
     pulled_back,
     sample_circuit,
+    SampledErrors,
     state_values,
-    Trajectory,
     transfer_of_channels,
     transfer_of_operators,
 )
@@ -243,7 +243,7 @@ class _TrajectoryFeedback(AbstractPreparedNoisily):
 
 class _CompiledTrajectoryFeedback(AbstractCompiledCell):
     first: Drawn  # this and the next two have an axis of trajectories in front
-    second: Trajectory
+    second: SampledErrors
     operators: Complex[Array, "t n 2 2"]  # after the feedback's rotations
     encoding: AbstractStateEncoding
     measurement: AbstractMeasurement
@@ -302,7 +302,7 @@ def _compile_trajectories(
     options = {"block_size": layer.block_size, "batch": layer.expected_batch}
     first = draw(first_key, layer.n_trajectories, halves.parts[:1], noise, **options)
 
-    def one(key: Array) -> tuple[Trajectory, Array]:
+    def one(key: Array) -> tuple[SampledErrors, Array]:
         second = sample_circuit(key, *halves.parts[1], noise, **options)
         operators, log_weight = [], second.log_weight
         for wire, channels in enumerate(after):

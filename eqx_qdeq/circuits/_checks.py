@@ -12,15 +12,13 @@ import numpy as np
 from ._gates import Gate, gate_name, GateInfo, GATES, Operation, Slot, Unitary
 
 # What the same gates are called elsewhere, for the hint in an error.
-_ELSEWHERE = dict(
-    pair.split(":")
-    for pair in (
-        "cnot:CX cp:CU1 controlledphaseshift:CU1 ecr:ECR fredkin:CSWAP hadamard:H identity:I "
-        "isingxx:XXPhase isingxy:ISWAP isingyy:YYPhase isingzz:ZZPhase p:U1 paulix:X pauliy:Y "
-        "pauliz:Z phase:U1 phaseshift:U1 rxx:XXPhase ryy:YYPhase rzz:ZZPhase sqrtx:SX "
-        "toffoli:CCX u:U3"
-    ).split()
-)
+_NAMES = """
+    cnot:CX cp:CU1 controlledphaseshift:CU1 ecr:ECR fredkin:CSWAP hadamard:H identity:I
+    isingxx:XXPhase isingxy:ISWAP isingyy:YYPhase isingzz:ZZPhase p:U1 paulix:X pauliy:Y
+    pauliz:Z phase:U1 phaseshift:U1 rxx:XXPhase ryy:YYPhase rzz:ZZPhase sqrtx:SX toffoli:CCX
+    u:U3
+"""
+_ELSEWHERE = {other: ours for other, _, ours in (pair.partition(":") for pair in _NAMES.split())}
 
 
 def check_circuit(n_qubits: Any, **lists: Any) -> tuple[tuple[Operation, ...], int]:
@@ -186,8 +184,9 @@ def _integers(what: str, values: Any) -> tuple[int, ...]:
     out = []
     for value in _list(what, "integers", values):
         try:
-            # True has an index, 1, but is no wire.
-            out.append(operator.index(None if isinstance(value, bool) else value))
+            if isinstance(value, bool):  # has an index, but is no wire
+                raise TypeError
+            out.append(operator.index(value))
         except TypeError:
             raise TypeError(f"`{what}` must be integers; got {value!r}.") from None
     return tuple(out)

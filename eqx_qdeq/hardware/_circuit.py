@@ -8,10 +8,10 @@ from ..circuits import Circuit
 from ..encodings import AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
 from ..measurements import Hermitian, PauliStrings, PauliZ
-from ..noise._readout_values import as_strings
+from ..noise import as_strings
 
 # The methods of Qiskit's QuantumCircuit that apply our gates.
-_METHODS = {
+METHODS = {
     **{name: name.lower() for name in "X Y Z H S T Sdg Tdg SX Rx Ry Rz".split()},
     **{name: name.lower() for name in "CX CY CZ CRx CRy CRz SWAP".split()},
     "I": "id",
@@ -63,30 +63,28 @@ def to_qiskit(circuit: Circuit, angles: Any = None) -> Any:
 def append_gate(out: Any, circuit: Circuit, g: int, angles: Any) -> None:
     """Appends gate g at these angles."""
     gate = circuit.gates[g]
-    if not isinstance(gate, str) or gate not in _METHODS:
+    if not isinstance(gate, str) or gate not in METHODS:
         raise ValueError(
             f"gate {g}, {gate!r}, has no counterpart in Qiskit; use one of "
-            f"{', '.join(sorted(_METHODS))}."
+            f"{', '.join(sorted(METHODS))}."
         )
     slots = zip(circuit.params[g], circuit.scales[g], circuit.offsets[g], strict=True)
-    getattr(out, _METHODS[gate])(*(s * angles[p] + o for p, s, o in slots), *circuit.wires[g])
+    getattr(out, METHODS[gate])(*(s * angles[p] + o for p, s, o in slots), *circuit.wires[g])
 
 
 def layer_circuit(layer: QuantumLayer, gates: Circuit, in_size: int, vector: Any = None) -> Any:
-    """The layer's circuit with an angle for each gate, and after them one for each feature where
-    features are angles; where they are not, `vector` is prepared."""
+    """The layer's circuit with an angle for each gate, and after them one for each of `in_size`
+    features that are angles; where none are, `vector` is prepared."""
     qiskit, n, encoding = need_qiskit(), layer.n_qubits, layer.encoding
     out = qiskit.QuantumCircuit(n)
+    # The features enter before these gates.
     cuts: tuple[int, ...] = (0,)
-    inner = encoding
     if isinstance(encoding, DataReuploading):
-        cuts, inner = tuple(encoding.cuts(len(gates))), encoding.encoding
-    if isinstance(inner, AngleEncoding):
-        angles = qiskit.circuit.ParameterVector("angles", gates.n_params + in_size)
-        layout = inner.resolve(in_size, n)
-    else:
-        angles = qiskit.circuit.ParameterVector("angles", gates.n_params)
-        layout = ()
+        cuts, encoding = tuple(encoding.cuts(len(gates))), encoding.encoding
+    layout = encoding.resolve(in_size, n) if isinstance(encoding, AngleEncoding) else ()
+    # One vector for all angles: Qiskit binds values in the order of the parameters' names.
+    angles = qiskit.circuit.ParameterVector("angles", gates.n_params + in_size)
+    if vector is not None:
         # Wire 0 is our most significant bit, and Qiskit's least significant one.
         out.prepare_state(qiskit.quantum_info.Statevector(vector), list(reversed(range(n))))
     for g in range(len(gates) + 1):
@@ -110,10 +108,5 @@ def observables(layer: QuantumLayer) -> tuple[list[Any], np.ndarray]:
         )
     n = layer.n_qubits
     strings, matrix = as_strings(layer.measurement, n)
-    operators = [
-        SparsePauliOp.from_sparse_list(
-            [("".join(p for _, p in string), [w for w, _ in string], 1.0)], num_qubits=n
-        )
-        for string in strings
-    ]
-    return operators, matrix
+    sparse = [("".join(p for _, p in string), [w for w, _ in string], 1.0) for string in strings]
+    return [SparsePauliOp.from_sparse_list([term], num_qubits=n) for term in sparse], matrix

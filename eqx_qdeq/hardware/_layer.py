@@ -1,5 +1,6 @@
 """Layers and cells whose values and derivatives are measured by an estimator."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,11 +8,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+import optimistix as optx
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from .._precise import dot
+from ..adjoints import ImplicitVJPAdjoint
 from ..cells import AbstractCell, AbstractLinearInjection, QuantumCell
+from ..equilibrium import DEQ
 from ..layers import QuantumLayer
 from ..shots import all_shifts, layer_experiment, rules_by_angle
+from ..solvers import Picard
 from ._program import Program
 
 
@@ -119,6 +125,14 @@ EstimatorCell.__init__.__doc__ = """**Arguments:**
 """
 
 
+# Why values are enough. In each angle f is a short Fourier sum, so ∂f is a fixed combination of
+# values at shifted angles, c₁ f(θ+s₁) + c₂ f(θ+s₂) + …: exact, no finite difference. In an
+# amplitude v_j it is no such sum, as the state is v/‖v‖. But g(v) = ‖v‖² f(v) = vᵀ M v is a
+# quadratic form, for which (g(v + h e_j) - g(v - h e_j)) / 2h is the derivative however large h is.
+# The errors of the two values come in with ‖v±‖² / 2h, about (‖v‖² + h²) / 2h, least at h = ‖v‖.
+# The derivative of f follows from ∂_j g = ‖v‖² ∂_j f + 2 v_j f.
+
+
 @eqx.filter_custom_vjp
 def _measured(variables, program, rules):
     del rules
@@ -131,37 +145,32 @@ def _measured_fwd(perturbed, variables, program, rules):
     """Values and Jacobians in one job, so that however often an implicit backward solve asks for
     products, nothing is measured again."""
     (blocks, vector), (wanted, vector_wanted) = variables, perturbed
-    angles = jnp.concatenate(blocks)
-    points, vectors = [angles[None]], [vector[None]]
+    angles, d = jnp.concatenate(blocks), vector.size
     sizes = [block.size for block in blocks]
-    starts = np.cumsum([0, *sizes])
     chosen = rules_by_angle(lambda b, _: rules[b], sizes, wanted)
-    table = all_shifts(chosen) if chosen else None
-    if table is not None:
-        index, moves = table[0], jnp.asarray(table[1], angles.dtype)
-        points.append(jax.vmap(lambda i, s: angles.at[i].add(s))(jnp.asarray(index), moves))
-        vectors.append(jnp.broadcast_to(vector, (len(index), vector.size)))
+    # Which angle is moved, by how much, and by what the value there is multiplied.
+    index, moves, factors, *_ = all_shifts(chosen) if chosen else (np.zeros(0, int), [], [])
+    n_shifts, moves = len(index), jnp.asarray(moves, angles.dtype)
     norm = jnp.sqrt(jnp.sum(vector**2))
-    if vector_wanted:
-        step = norm * jnp.eye(vector.size, dtype=vector.dtype)
-        vectors.append(jnp.concatenate([vector + step, vector - step]))
-        points.append(jnp.broadcast_to(angles, (2 * vector.size, angles.size)))
-    moved = jnp.concatenate(vectors)
-    values = program(jnp.concatenate(points), moved)
-    value, rest = values[0], values[1:]
-    jacobian = jnp.zeros((angles.size, value.size), angles.dtype)
-    if table is not None:
-        terms = jnp.asarray(table[2], angles.dtype)[:, None] * rest[: len(table[0])]
-        jacobian = jacobian.at[table[0]].add(terms)
+    ways = norm * jnp.eye(d, dtype=vector.dtype)[: d if vector_wanted else 0]
+    around = jnp.concatenate([vector[None] + ways, vector[None] - ways])
+    # The point itself, then other angles, then other amplitudes.
+    points = jnp.tile(angles, (1 + n_shifts + len(around), 1))
+    points = points.at[1 + np.arange(n_shifts), index].add(moves)
+    vectors = jnp.concatenate([jnp.tile(vector, (1 + n_shifts, 1)), around])
+    value, at_angles, at_vectors = jnp.split(program(points, vectors), [1, 1 + n_shifts])
+    value = value[0]
+    terms = jnp.asarray(factors, angles.dtype)[:, None] * at_angles
+    jacobian = jnp.zeros((angles.size, value.size), angles.dtype).at[index].add(terms)
     # Arrays whether they are wanted or not: under `vmap` all calls must leave the same residuals.
-    slopes = jnp.zeros((vector.size, value.size), vector.dtype)
+    slopes = jnp.zeros((d, value.size), vector.dtype)
     if vector_wanted:
-        d = vector.size
-        forms = rest[-2 * d :] * jnp.sum(moved[-2 * d :] ** 2, axis=1)[:, None]
+        plus, minus = jnp.split(at_vectors * jnp.sum(around**2, axis=1, keepdims=True), 2)
+        # A safe norm first: the vector without direction is encoded as |0…0⟩, with no derivative.
         safe = jnp.where(norm > 0, norm, 1)
-        slopes = (forms[:d] - forms[d:]) / (2 * safe**3) - 2 * vector[:, None] * value / safe**2
+        slopes = (plus - minus) / (2 * safe**3) - 2 * vector[:, None] * value[None] / safe**2
         slopes = jnp.where(norm > 0, slopes, 0)
-    return value, (jnp.split(jacobian, starts[1:-1]), slopes)
+    return value, (jnp.split(jacobian, np.cumsum(sizes)[:-1]), slopes)
 
 
 @_measured.def_bwd
@@ -170,9 +179,55 @@ def _measured_bwd(residuals, cotangent, perturbed, variables, program, rules):
     (jacobians, slopes), (blocks, _) = residuals, variables
     if cotangent is None:
         return tuple(None for _ in blocks), None
-    product = lambda jacobian: jnp.dot(jacobian, cotangent, precision="highest")
+    product = lambda jacobian: dot(jacobian, cotangent)
     angles = tuple(
         product(jacobian) if want else None
         for jacobian, want in zip(jacobians, perturbed[0], strict=True)
     )
     return angles, product(slopes) if perturbed[1] else None
+
+
+def on_estimator(
+    module: PyTree,
+    estimator: Any,
+    *,
+    backend: Any = None,
+    precision: float | None = None,
+    tolerance: float = 1e-3,
+    solver: Any = None,
+    adjoint: optx.AbstractAdjoint | None = None,
+) -> PyTree:
+    """A module with all its quantum layers and cells evaluated by a Qiskit `EstimatorV2`.
+
+    Its equilibria are found by a solver without derivatives, and differentiated implicitly. One
+    trains the module that is returned, or takes its angles back with `equinox.tree_at`.
+
+    **Arguments:**
+
+    - `module`: a layer, a cell, a [`eqx_qdeq.DEQ`][], or anything that holds them.
+    - `estimator`, `backend`, `precision`: as for [`eqx_qdeq.hardware.EstimatorLayer`][].
+    - `tolerance`: of the solves, relative and absolute. With shots, no lower than the precision
+        times the square root of the number of values: a solve ends at `max_steps` otherwise.
+    - `solver`: of the equilibria; [`eqx_qdeq.Picard`][] if left out.
+    - `adjoint`: theirs; [`eqx_qdeq.ImplicitVJPAdjoint`][] if left out.
+
+    **Returns:** the module, with the same angles.
+
+    **Raises:** as the layer and the cell, and `ValueError` if nothing in it can be evaluated so.
+    """
+    solver = Picard(rtol=tolerance, atol=tolerance) if solver is None else solver
+    adjoint = ImplicitVJPAdjoint() if adjoint is None else adjoint
+    options = {"backend": backend, "precision": precision}
+
+    def convert(node: Any) -> Any:
+        if isinstance(node, DEQ):
+            cell = on_estimator(node.cell, estimator, **options)
+            return dataclasses.replace(node, cell=cell, solver=solver, adjoint=adjoint)
+        if isinstance(node, QuantumCell):
+            return EstimatorCell(node, estimator, **options)
+        return EstimatorLayer(node, estimator, **options) if is_ours(node) else node
+
+    is_ours = lambda node: isinstance(node, DEQ | QuantumCell | QuantumLayer)
+    if not any(map(is_ours, jax.tree.leaves(module, is_leaf=is_ours))):
+        raise ValueError("`module` holds no QuantumLayer, QuantumCell or DEQ to evaluate.")
+    return jax.tree.map(convert, module, is_leaf=is_ours)

@@ -9,7 +9,7 @@ from jaxtyping import Array
 from ..circuits import one_angle_each
 from ..encodings import AmplitudeEncoding, AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
-from ._circuit import layer_circuit, need_qiskit, observables
+from ._circuit import layer_circuit, need_qiskit, observables, to_qiskit
 
 
 class Program:
@@ -29,20 +29,15 @@ class Program:
         self.gates = one_angle_each(layer.circuit)[0]
         self.operators, self.matrix = observables(layer)
         self.prepares = isinstance(encoding, AmplitudeEncoding)
-        # Without a backend the prepared states are still to be written as gates.
-        basis = None if backend is not None else sorted({"u", "cx", *self._names()})
+        # Without a backend the prepared states are still to be written as gates, and controlled
+        # rotations as others: Aer's estimator (0.18) leaves their angles at zero.
+        names = {*to_qiskit(self.gates).count_ops(), *("rx", "ry", "rz", "u", "cx")}
+        basis = None if backend is not None else sorted(names - {"crx", "cry", "crz"})
         self.passes = qiskit.transpiler.generate_preset_pass_manager(
             optimization_level=0 if backend is None else 1, backend=backend, basis_gates=basis
         )
         self.compiled: dict[int, Any] = {}
         self.n_jobs = 0
-
-    def _names(self) -> list[str]:
-        from ._circuit import to_qiskit
-
-        names = {*to_qiskit(self.gates).count_ops(), "rx", "ry", "rz"}
-        # Written as others: Aer's estimator (0.18) leaves their angles at zero.
-        return sorted(names - {"crx", "cry", "crz"})
 
     def __call__(self, angles: Array, vectors: Array) -> Array:
         """The values at angles of shape `(k, p)` and amplitudes of shape `(k, d)` (d = 0 where
@@ -58,6 +53,8 @@ class Program:
         # A sample that diverged must not stop the others: it is run at zero, and answered NaN.
         finite = np.isfinite(angles).all(axis=1) & np.isfinite(vectors).all(axis=1)
         angles, vectors = (np.where(finite[:, None], a, 0) for a in (angles, vectors))
+        # An estimator takes a circuit with its values for parameters. Prepared amplitudes are no
+        # parameters: each state is a circuit of its own, compiled once for all rows that share it.
         if self.prepares:
             unique, which = np.unique(vectors, axis=0, return_inverse=True)
             which = which.reshape(-1)
@@ -70,10 +67,12 @@ class Program:
         places = [np.flatnonzero(which == i) for i in range(len(circuits))]
         pubs = []
         for circuit, rows in zip(circuits, places, strict=True):
+            # Compilation may have moved wires to other qubits of the device.
             operators = [[o.apply_layout(circuit.layout)] for o in self.operators]
             pubs.append((circuit, operators, angles[rows]))
         self.n_jobs += 1
         results = self.estimator.run(pubs, precision=self.precision).result()
+        # Operators lie along the first axis, rows along the second.
         values = np.empty((len(angles), len(self.operators)))
         for rows, result in zip(places, results, strict=True):
             values[rows] = np.asarray(result.data.evs).T

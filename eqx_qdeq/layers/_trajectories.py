@@ -25,8 +25,8 @@ from ..noise import (
     sample_channels,
     sample_circuit,
     sample_preparation,
+    SampledErrors,
     state_values,
-    Trajectory,
 )
 from ..simulate import apply_wirewise, from_complex, to_complex
 from ._compiled import AbstractPreparedNoisily
@@ -36,8 +36,8 @@ from ._noisy_encoder import rotated_wires, rotation_channels
 class Drawn(eqx.Module):
     """All that is drawn for a trajectory before samples are seen."""
 
-    sections: list[Trajectory]
-    preparing: Trajectory
+    sections: list[SampledErrors]
+    preparing: SampledErrors
     key: PRNGKeyArray  # for the noise of rotations by features, which depend on their number
 
 

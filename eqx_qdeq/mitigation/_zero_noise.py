@@ -1,60 +1,117 @@
-"""Zero-noise extrapolation of layers, cells and equilibria."""
+"""Zero-noise extrapolation: values at several noise scales, and what they say of none at all."""
 
+import abc
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._precise import dot
 from ..cells import AbstractCell
-from ..encodings import DataReuploading
-from ..layers import QuantumLayer
-from ._extrapolation import AbstractExtrapolation, Polynomial
-from ._fold import fold
-from ._power import scale_rates
+from ._scale import check_method, scale_noise
 
-Method = Literal["rates", "folding"]
+Scales = tuple[float | int, ...]
 
 
-def scale_noise(module: PyTree, scale: float | int, method: str = "rates") -> PyTree:
-    """A module with all its quantum layers under stronger noise: a layer, a cell, an equilibrium,
-    a classifier.
+class AbstractExtrapolation(eqx.Module):
+    """The abstract base class of extrapolations from noise scales to zero."""
 
-    **Arguments:**
+    @abc.abstractmethod
+    def check(self, scales: Scales) -> None:
+        """Raises a `ValueError` if there are too few scales."""
 
-    - `module`: any pytree with [`eqx_qdeq.QuantumLayer`][]s in it.
-    - `scale`: how many times as strong; at least 1 for folding.
-    - `method`: `"rates"` scales the noise model ([`eqx_qdeq.mitigation.scale_rates`][]),
-        `"folding"` lengthens the circuit ([`eqx_qdeq.mitigation.fold`][]), as one can on hardware.
+    @abc.abstractmethod
+    def __call__(self, scales: Scales, values: Float[Array, "k m"]) -> Float[Array, " m"]:
+        """The values at scale 0, from those at `scales`."""
 
-    **Returns:** the module, with the same angles.
 
-    **Raises:** `ValueError` if nothing in it has noise, for another method, a scale that cannot
-    be, or for folding under data re-uploading.
+class Polynomial(AbstractExtrapolation):
+    r"""The polynomial that fits best, at zero. `degree=1` is linear extrapolation, and a degree
+    of one less than the number of scales (`degree=None`) Richardson's.
+
+    ??? cite "Reference"
+
+        K. Temme, S. Bravyi and J. M. Gambetta, "Error mitigation for short-depth quantum
+        circuits", Phys. Rev. Lett. 119, 180509 (2017).
     """
-    _check_method(method)
-    is_layer = lambda node: isinstance(node, QuantumLayer)
-    nodes, structure = jax.tree.flatten(module, is_leaf=is_layer)
-    if not any(is_layer(node) and node.noise is not None for node in nodes):
-        raise ValueError(
-            "`module` holds no QuantumLayer with noise to scale; use `layer.with_noise(...)`."
-        )
-    scaled = [_scale_layer(node, scale, method) if is_layer(node) else node for node in nodes]
-    return jax.tree.unflatten(structure, scaled)
+
+    degree: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        if self.degree is not None and self.degree < 0:
+            raise ValueError(f"`degree` must be at least 0; got {self.degree}.")
+
+    def check(self, scales: Scales) -> None:
+        _check_scales(scales, 1 if self.degree is None else self.degree + 1)
+
+    def weights(self, scales: Scales) -> np.ndarray:
+        r"""What the values are multiplied by, shape `(k,)`. If all have variance V, the
+        extrapolated one has $V\,\sum_k w_k^2$."""
+        # The coefficients of the least squares fit to V c = values are c = V⁺ values, with the
+        # Vandermonde matrix V; at zero only the constant one counts, so the first row of V⁺.
+        self.check(scales)
+        degree = len(scales) - 1 if self.degree is None else self.degree
+        return np.linalg.pinv(np.vander(np.asarray(scales), degree + 1, increasing=True))[0]
+
+    def __call__(self, scales: Scales, values: Float[Array, "k m"]) -> Float[Array, " m"]:
+        return dot(jnp.asarray(self.weights(scales), values.dtype), values)
 
 
-def _scale_layer(layer: QuantumLayer, scale: float | int, method: str) -> QuantumLayer:
-    if layer.noise is None:
-        return layer
-    if method == "rates":
-        return eqx.tree_at(lambda l: l.noise, layer, scale_rates(layer.noise, scale))
-    if isinstance(layer.encoding, DataReuploading):
+Polynomial.__init__.__doc__ = """**Arguments:**
+
+- `degree`: of the polynomial; as high as the scales determine if left out.
+
+**Raises:** `ValueError` for a negative degree.
+"""
+
+
+class Exponential(AbstractExtrapolation):
+    r"""$a + b\,e^{-cs}$ at $s=0$, with the given asymptote a: a line through the logarithms of the
+    distances from it. Exact where the noise is global depolarizing noise and a the value of the
+    fully mixed state.
+
+    Where the distances do not all have the same sign there is no such curve, and a straight line
+    through the values is used.
+
+    ??? cite "Reference"
+
+        S. Endo, S. C. Benjamin and Y. Li, "Practical quantum error mitigation for near-future
+        applications", Phys. Rev. X 8, 031027 (2018).
+    """
+
+    asymptote: float = 0.0
+
+    def check(self, scales: Scales) -> None:
+        _check_scales(scales, 2)
+
+    def __call__(self, scales: Scales, values: Float[Array, "k m"]) -> Float[Array, " m"]:
+        # log |value - a| = log b - c s is a straight line in s.
+        line = Polynomial(1)
+        distances = values - self.asymptote
+        sign = jnp.sign(distances[0])
+        fits = jnp.all(distances * sign > 0, axis=0)
+        # The safe value is put in first: a logarithm of zero has no finite gradient.
+        safe = jnp.where(fits, distances * sign, 1)
+        curve = self.asymptote + sign * jnp.exp(line(scales, jnp.log(safe)))
+        return jnp.where(fits, curve, line(scales, values))
+
+
+Exponential.__init__.__doc__ = """**Arguments:**
+
+- `asymptote`: the value under infinitely strong noise; 0 for Pauli observables under
+    depolarizing noise.
+"""
+
+
+def _check_scales(scales: Scales, least: int) -> None:
+    if len(set(scales)) != len(scales) or len(scales) < least:
         raise ValueError(
-            "folding would move the places at which data are uploaded again; use method='rates'."
+            f"`scales` must be at least {least} different numbers for this extrapolation; got "
+            f"{scales}."
         )
-    return layer.replace(circuit=fold(layer.circuit, scale))
 
 
 class ZeroNoise(eqx.Module):
@@ -70,7 +127,7 @@ class ZeroNoise(eqx.Module):
     method: str = eqx.field(static=True, default="rates")
 
     def __check_init__(self) -> None:
-        _check_method(self.method)
+        check_method(self.method)
         self.extrapolation.check(self.scales)
 
     def __call__(self, x: PyTree[Array], **kwargs: Any) -> Float[Array, " m"]:
@@ -93,7 +150,7 @@ class ZeroNoiseCell(AbstractCell):
     method: str = eqx.field(static=True, default="rates")
 
     def __check_init__(self) -> None:
-        _check_method(self.method)
+        check_method(self.method)
         self.extrapolation.check(self.scales)
 
     def init(self, x: PyTree[Array]) -> PyTree[Array]:
@@ -120,8 +177,3 @@ ZeroNoiseCell.__init__.__doc__ = f"""**Arguments:**
 
 - `cell`: the cell; its state is one vector.
 {_ARGUMENTS.lstrip()}"""
-
-
-def _check_method(method: str) -> None:
-    if method not in ("rates", "folding"):
-        raise ValueError(f"`method` must be 'rates' or 'folding'; got {method!r}.")

@@ -1,59 +1,59 @@
 """Noise: channels with differentiable rates, and circuits evaluated under them."""
 
+from .._deprecated import deprecated_names
 from ._aer import from_aer as from_aer
 from ._channel import AbstractChannel as AbstractChannel, Branches as Branches
-from ._coherent import (
-    CoherentRotation as CoherentRotation,
-    KrausChannel as KrausChannel,
-    OverRotation as OverRotation,
-)
-from ._convert import (
+from ._channels import (
+    AmplitudeDamping as AmplitudeDamping,
     average_infidelity as average_infidelity,
-    depolarising_parameter as depolarising_parameter,
+    BitFlip as BitFlip,
+    CoherentRotation as CoherentRotation,
+    Depolarizing as Depolarizing,
+    depolarizing_parameter as depolarizing_parameter,
+    KrausChannel as KrausChannel,
+    PauliChannel as PauliChannel,
+    PhaseDamping as PhaseDamping,
+    PhaseFlip as PhaseFlip,
     probability_from_infidelity as probability_from_infidelity,
     probability_from_parameter as probability_from_parameter,
-)
-from ._damping import (
-    AmplitudeDamping as AmplitudeDamping,
-    PhaseDamping as PhaseDamping,
     Reset as Reset,
     ThermalRelaxation as ThermalRelaxation,
 )
-from ._devices import (
-    Calibration as Calibration,
-    device_model as device_model,
-    DEVICES as DEVICES,
-)
-from ._evolve import (
-    density_values as density_values,
-    noisy_forms as noisy_forms,
-    probabilities_of_paulis,
-    pulled_back,
-    real_forms,
-    values_of_paulis,
-)
-from ._inverted_readout import InvertedReadout
+from ._devices import Calibration as Calibration, device_model as device_model, DEVICES as DEVICES
 from ._model import (
     Channels,
     GateNoise as GateNoise,
     NoiseModel as NoiseModel,
+    OverRotation as OverRotation,
     PreparationNoise as PreparationNoise,
 )
-from ._noisy_circuit import noisy_circuit, NoisyCircuit, preparing_circuit, transfer_of_channels
-from ._pauli_channels import (
-    BitFlip as BitFlip,
-    Depolarising as Depolarising,
-    PauliChannel as PauliChannel,
-    PhaseFlip as PhaseFlip,
+from ._noisy_circuit import (
+    density_values as density_values,
+    noisy_circuit,
+    noisy_forms as noisy_forms,
+    NoisyCircuit,
+    preparing_circuit,
+    probabilities_of_paulis,
+    pulled_back,
+    real_forms,
+    transfer_of_channels,
+    values_of_paulis,
 )
-from ._paulis import on_each_wire, paulis_of_parts, transfer_of_operators
-from ._readout import ReadoutError as ReadoutError
-from ._sampling import sample_channels
+from ._paulis import on_each_wire, pauli_matrices, paulis_of_parts, transfer_of_operators
+from ._readout import as_strings, InvertedReadout, ReadoutError as ReadoutError
+from ._steps import make_steps
 from ._trajectories import (
     over_trajectories,
+    sample_channels,
     sample_circuit,
     sample_preparation,
+    SampledErrors,
     state_values,
-    Trajectory,
     trajectory_values as trajectory_values,
+    values_with_readout,
+)
+
+__getattr__ = deprecated_names(
+    __name__,
+    {"Depolarising": "Depolarizing", "depolarising_parameter": "depolarizing_parameter"},
 )

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ._coherent import KrausChannel
+from ._channels import KrausChannel
 from ._model import GateNoise, NoiseModel
 from ._readout import ReadoutError
+from ._steps import swapped_wires
 
 # Qiskit's names of our gates.
 _NAMES = {
@@ -48,16 +49,21 @@ def from_aer(model: Any, qubits: Sequence[int] | None = None) -> NoiseModel:
         raise ValueError(
             "`model` tells qubits apart: name the one that each wire is, e.g. qubits=[0, 1, 2, 3]."
         )
-    wire_of = {} if qubits is None else {qubit: wire for wire, qubit in enumerate(qubits)}
-    overrides = []
-    for name, errors in local.items():
-        for key, error in errors.items():
-            wires = tuple(wire_of.get(qubit, -1) for qubit in key)
-            if name in _NAMES and -1 not in wires:
-                overrides.append(GateNoise((_channel(error, name),), _NAMES[name], wires))
-    for name, error in model._default_quantum_errors.items():
-        if name in _NAMES:
-            overrides.append(GateNoise((_channel(error, name),), _NAMES[name]))
+    wire_of = {qubit: wire for wire, qubit in enumerate(qubits or ())}
+    # Aer takes the error of a gate on these very qubits before that of the gate on any: ours is the
+    # first that matches, so the particular ones come first.
+    found = [
+        (name, error, tuple(wire_of[qubit] for qubit in key))
+        for name, errors in local.items()
+        for key, error in errors.items()
+        if all(qubit in wire_of for qubit in key)
+    ]
+    found += [(name, error, None) for name, error in model._default_quantum_errors.items()]
+    overrides = [
+        GateNoise((_channel(error, name),), _NAMES[name], wires)
+        for name, error, wires in found
+        if name in _NAMES
+    ]
     return NoiseModel(overrides=tuple(overrides), readout=_readout(model, qubits))
 
 
@@ -69,26 +75,23 @@ def _channel(error: Any, name: str) -> KrausChannel:
         raise ValueError(
             f"the error of {name!r} acts on more than two qubits; give it as errors on fewer."
         )
-    if operators.shape[1] == 4:  # Qiskit's first qubit is the least significant bit
-        turned = operators.reshape(-1, 2, 2, 2, 2).transpose(0, 2, 1, 4, 3)
-        operators = turned.reshape(-1, 4, 4)
-    return KrausChannel(operators)
+    # Qiskit's first qubit is the least significant bit, our first wire the most significant one.
+    return KrausChannel(operators if operators.shape[1] == 2 else swapped_wires(operators))
 
 
 def _readout(model: Any, qubits: Sequence[int] | None) -> ReadoutError | None:
     local, default = model._local_readout_errors, model._default_readout_error
     if not local:
         return None if default is None else ReadoutError(*_rates(default))
-    assert qubits is not None
-    perfect = (0.0, 0.0)
-    whole = perfect if default is None else _rates(default)
-    each = [_rates(local[(q,)]) if (q,) in local else whole for q in qubits]
-    p01, p10 = zip(*each, strict=True)
+    # Qubits that the model does not name are read as all others, or perfectly.
+    p01, p10 = zip(*(_rates(local.get((q,), default)) for q in qubits or ()), strict=True)
     return ReadoutError(p01, p10)
 
 
 def _rates(error: Any) -> tuple[float, float]:
     """The probabilities to read 1 in |0⟩ and 0 in |1⟩."""
+    if error is None:
+        return 0.0, 0.0
     probabilities = np.asarray(error.probabilities)
     if probabilities.shape != (2, 2):
         raise ValueError("only readout errors of single qubits are known.")

@@ -12,6 +12,12 @@ from jaxtyping import Array, Complex, Float
 
 Rate = float | Float[Array, ""]
 
+# Why channels are weighted sums and not lists of Kraus operators. The operators of the textbooks
+# hold square roots of rates, K = √p P, and d√p/dp is infinite at p = 0. What depends on K K† is
+# smooth there, but the chain rule multiplies that infinity by the zero in K: NaN, at the very rate
+# from which one starts to learn. A sum Σ w B ρ B† with p in the weight w never takes the root.
+# (√(1-p) is taken, in damping: its derivative is infinite at p = 1, where nothing is left anyway.)
+
 
 class Branches(NamedTuple):
     r"""A channel as a sum $\Lambda(\rho)=\sum_i w_i\,B_i\rho B_i^\dagger$.
@@ -37,6 +43,9 @@ class AbstractChannel(eqx.Module):
 
     n_wires: eqx.AbstractVar[int]
 
+    # The two forms serve two ways of evaluation. Both could be derived from `branches`, but a
+    # transfer matrix written down has exact zeros and ones where sums leave rounding errors.
+
     @abc.abstractmethod
     def transfer(self) -> Float[Array, "paulis paulis"]:
         r"""The Pauli transfer matrix $R_{ij}=2^{-k}\,\mathrm{Tr}\,P_i\Lambda(P_j)$, Paulis in the
@@ -51,18 +60,25 @@ def as_rate(value: Any) -> Rate:
     """A number stays a number, which nobody trains; the rest becomes a JAX array."""
     if isinstance(value, int | float | np.number):
         return float(value)
-    return jnp.asarray(value, jnp.result_type(float))
+    return as_array(value)
 
 
 def as_array(value: Any) -> Array:
+    """An array of the real dtype of the precision that is set."""
     return jnp.asarray(value, jnp.result_type(float))
 
 
-def check_rate(value: Any, name: str, low: float = 0.0, high: float = 1.0) -> None:
+def complex_array(value: Any) -> Array:
+    """An array of the complex dtype of the precision that is set."""
+    return jnp.asarray(value, jnp.result_type(complex))
+
+
+def check_rate(value: Any, name: str, high: float = 1.0) -> None:
     if isinstance(value, Tracer):
         return  # its value is not known while tracing
-    if not np.all((np.asarray(value) >= low) & (np.asarray(value) <= high)):
-        raise ValueError(f"`{name}` must lie in [{low}, {high}]; got {value}.")
+    # By NumPy: under `jit`, JAX would trace the comparison even of a known array.
+    if not np.all((np.asarray(value) >= 0) & (np.asarray(value) <= high)):
+        raise ValueError(f"`{name}` must lie in [0.0, {high}]; got {value}.")
 
 
 def rate_in_01(name: str) -> Callable[[Any], Rate]:
@@ -74,14 +90,3 @@ def rate_in_01(name: str) -> Callable[[Any], Rate]:
         return rate
 
     return convert
-
-
-def complex_array(value: Any) -> Array:
-    """An array of the complex dtype of the precision that is set."""
-    return jnp.asarray(value, jnp.result_type(complex))
-
-
-def diagonal_and_shift(x: Any, y: Any, z: Any, shift: Any = 0.0) -> Array:
-    """The matrix that scales ⟨X⟩, ⟨Y⟩, ⟨Z⟩ and then adds `shift` to ⟨Z⟩."""
-    diagonal = jnp.stack([jnp.ones((), as_array(x).dtype), *map(as_array, (x, y, z))])
-    return jnp.diag(diagonal).at[3, 0].set(shift)

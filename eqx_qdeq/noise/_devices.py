@@ -6,9 +6,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ._damping import ThermalRelaxation
+from ._channels import Depolarizing, probability_from_parameter, ThermalRelaxation
 from ._model import Channels, GateNoise, NoiseModel, PreparationNoise
-from ._pauli_channels import Depolarising
 from ._readout import ReadoutError
 
 
@@ -73,11 +72,11 @@ _VIRTUAL = ("Z", "S", "Sdg", "T", "Tdg", "Rz", "U1")
 def device_model(device: str | Calibration, *, preparation: bool = True) -> NoiseModel:
     r"""The noise of a real device, from the medians of a published calibration.
 
-    - A gate relaxes its wires for its time, and depolarises them as much as it takes for the whole
+    - A gate relaxes its wires for its time, and depolarizes them as much as it takes for the whole
       to have the published average gate infidelity. Every gate has the error of the device's own
       gate on as many wires, except those about the z axis, which are free.
     - Waiting wires relax for the time of a two-wire gate in each moment.
-    - Where the times are not published, gates depolarise alone and waiting is free.
+    - Where the times are not published, gates depolarize alone and waiting is free.
     - Any two wires may interact: gates that move qubits together are not counted.
 
     The devices are `"ibm_sherbrooke"`, `"ibm_torino"`, `"ibm_fez"` and `"google_weber"`;
@@ -121,19 +120,23 @@ def _relaxation(device: Calibration, time: float | None) -> tuple[ThermalRelaxat
 def _gate_channels(
     device: Calibration, infidelity: float, time: float | None, n_wires: int
 ) -> Channels:
+    # The fidelity of the whole is to be the published one: what relaxation leaves of it, the
+    # depolarizing channel takes away. The process fidelity of a channel is F = Tr R / 4^k, for the
+    # relaxation of one wire (1 + 2 exp(-t/T2) + exp(-t/T1)) / 4; those of several wires multiply.
+    # By Nielsen, F̄ = (d F + 1) / (d + 1).
     dim, relaxation = 2**n_wires, _relaxation(device, time)
-    kept = 1.0
+    decay = phase = 1.0
     for channel in relaxation:
-        # The process fidelity is that of each wire, multiplied.
-        decay, phase = np.exp(-time / channel.t1), np.exp(-time / channel.t2)  # pyright: ignore
-        process = ((1 + decay + 2 * phase) / 4) ** n_wires
-        kept = (dim * process + 1) / (dim + 1)
-    # Depolarising by Aer's λ: F̄ = (1 - λ) F̄ of the relaxation + λ / dim.
+        decay, phase = np.exp(-channel.time / channel.t1), np.exp(-channel.time / channel.t2)
+    process = ((1 + decay + 2 * phase) / 4) ** n_wires
+    kept = (dim * process + 1) / (dim + 1)
+    # By Aer's λ, a mixture with 1/d, whose fidelity with any state is 1/d:
+    # 1 - infidelity = (1 - λ) kept + λ / d.
     parameter = (kept - (1 - infidelity)) / (kept - 1 / dim)
     if parameter < 0:
         raise ValueError(
             f"relaxation alone has the average infidelity {1 - kept:.3g} in the time of a gate on "
             f"{n_wires} wires, above the given {infidelity:.3g}; check `t1`, `t2` and the times."
         )
-    probability = float(parameter * (dim**2 - 1) / dim**2)
-    return (Depolarising(probability=probability, n_wires=n_wires), *relaxation)
+    probability = float(probability_from_parameter(parameter, n_wires))
+    return (Depolarizing(probability=probability, n_wires=n_wires), *relaxation)

@@ -1,14 +1,35 @@
 """NoiseModel: which channels follow which gates, and what else goes wrong."""
 
+from typing import Any
+
 import equinox as eqx
 
-from ._channel import AbstractChannel, Rate
-from ._coherent import OverRotation
-from ._damping import AmplitudeDamping
-from ._pauli_channels import Depolarising
+from .._deprecated import warn_renamed
+from ._channel import AbstractChannel, as_rate, Rate
+from ._channels import AmplitudeDamping, Depolarizing
 from ._readout import ReadoutError
 
 Channels = tuple[AbstractChannel, ...]
+
+
+class OverRotation(eqx.Module):
+    r"""Every rotation turns by too much: by $(1+r)\,\alpha+a$ instead of α.
+
+    It concerns gates that rotate by an angle of their own (Rx, CRz, ZZPhase and the like; of U3,
+    PhasedX and CU3 the angle of the rotation, not that of its axis). Gates without an angle, U2
+    and functions stay as they are: give them a [`eqx_qdeq.noise.CoherentRotation`][].
+    """
+
+    # Not a channel: it belongs to the gate, whose angle it must know, and turns with its sign.
+    relative: Rate = eqx.field(converter=as_rate, default=0.0)
+    absolute: Rate = eqx.field(converter=as_rate, default=0.0)
+
+
+OverRotation.__init__.__doc__ = """**Arguments:**
+
+- `relative`: r, without unit.
+- `absolute`: a in radians.
+"""
 
 
 class GateNoise(eqx.Module):
@@ -65,11 +86,11 @@ class PreparationNoise(eqx.Module):
     def pairs(self, n_qubits: int) -> dict[tuple[int, int], int]:
         """How many two-wire gates of an amplitude encoding act on which wires."""
         count = 2**n_qubits - 2 if self.n_gates is None else self.n_gates
-        ring = [(w, w + 1) for w in range(n_qubits - 1)]
-        if n_qubits > 2:
-            ring.append((n_qubits - 1, 0))
+        # Two wires are one pair, not a ring of two.
+        ring = [(w, (w + 1) % n_qubits) for w in range(n_qubits if n_qubits > 2 else n_qubits - 1)]
         if count and not ring:
             raise ValueError(f"one wire has no two-wire gates, but `n_gates` is {count}; use 0.")
+        # The first `count % len(ring)` pairs have one gate more than the others.
         each = {pair: (count + len(ring) - 1 - i) // len(ring) for i, pair in enumerate(ring)}
         return {pair: times for pair, times in each.items() if times}
 
@@ -112,17 +133,14 @@ class NoiseModel(eqx.Module):
         **Raises:** `ValueError` if it acts on three wires or more and there is noise on two, or if
         a channel does not fit its wires.
         """
-        for override in self.overrides:
-            if override.matches(gate, wires):
-                channels = override.channels
-                break
-        else:
-            channels = self.one_wire if len(wires) == 1 else self.two_wire
-            if channels and len(wires) > 2:
-                raise ValueError(
-                    f"no noise is defined for a gate on {len(wires)} wires; write it as gates on "
-                    "one and two wires, or name it in `overrides`."
-                )
+        named = [each.channels for each in self.overrides if each.matches(gate, wires)]
+        channels = named[0] if named else self.one_wire if len(wires) == 1 else self.two_wire
+        # Errors on pairs say nothing about three wires; to guess would be silently wrong.
+        if channels and not named and len(wires) > 2:
+            raise ValueError(
+                f"no noise is defined for a gate on {len(wires)} wires; write it as gates on one "
+                "and two wires, or name it in `overrides`."
+            )
         for channel in channels:
             if channel.n_wires not in (1, len(wires)):
                 raise ValueError(
@@ -132,10 +150,10 @@ class NoiseModel(eqx.Module):
         return channels
 
     @staticmethod
-    def depolarising(
+    def depolarizing(
         probability: Rate, *, one_wire: Rate | None = None, preparation: bool = False
     ) -> "NoiseModel":
-        """Depolarising noise after every gate, by one number.
+        """Depolarizing noise after every gate, by one number.
 
         **Arguments:**
 
@@ -143,17 +161,23 @@ class NoiseModel(eqx.Module):
         - `one_wire`: of an error after a gate on one wire; a tenth of it if left out.
         - `preparation`: whether the gates that prepare the encoded state have the same errors.
         """
-        one = 0.1 * probability if one_wire is None else one_wire
-        two = Depolarising(probability=probability, n_wires=2)
-        channels = (Depolarising(probability=one),), (two,)
-        return _everywhere(*channels, preparation)
+        # A tenth: what separates the two kinds of gates on superconducting devices, roughly.
+        one = Depolarizing(probability=0.1 * probability if one_wire is None else one_wire)
+        two = Depolarizing(probability=probability, n_wires=2)
+        return _everywhere((one,), (two,), preparation)
+
+    @staticmethod
+    def depolarising(*args: Any, **kwargs: Any) -> "NoiseModel":
+        # The old name, for one more release.
+        warn_renamed("NoiseModel.depolarising", "NoiseModel.depolarizing")
+        return NoiseModel.depolarizing(*args, **kwargs)
 
     @staticmethod
     def damping(probability: Rate, *, preparation: bool = False) -> "NoiseModel":
         """Amplitude damping on every wire of every gate on two wires, by one number; a tenth of it
-        after gates on one wire. Arguments as for `depolarising`."""
-        channels = (AmplitudeDamping(0.1 * probability),), (AmplitudeDamping(probability),)
-        return _everywhere(*channels, preparation)
+        after gates on one wire. Arguments as for `depolarizing`."""
+        one, two = AmplitudeDamping(0.1 * probability), AmplitudeDamping(probability)
+        return _everywhere((one,), (two,), preparation)
 
     @staticmethod
     def readout_error(probability: Rate) -> "NoiseModel":

@@ -1,25 +1,41 @@
-r"""Noisy circuits in the Pauli basis.
+r"""Noisy circuits in the Pauli basis: observables pulled back, or a density matrix carried on.
 
 A gate and the noise after it are one real matrix on the gate's wires; its transpose is the
 Heisenberg picture. Consecutive steps are multiplied into blocks before they touch the $4^n$
 numbers of a state or of an observable.
 """
 
+import functools as ft
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
+from .._precise import dot, matmul, tensordot
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement, PauliStrings
-from ..simulate import Block, fuse
-from ._channel import AbstractChannel
-from ._fused import fused_matrices
+from ..simulate import Block
 from ._model import Channels, NoiseModel, PreparationNoise
-from ._paulis import coefficients_of_matrices, dot, transfer_of_operators, walsh_hadamard
+from ._paulis import (
+    among_all_paulis,
+    coefficients_of_matrices,
+    diagonal_part,
+    matrices_of_paulis,
+    paulis_of_parts,
+    transfer_of_operators,
+    walsh_hadamard,
+)
 from ._readout import ReadoutError
-from ._steps import by_size, gate_stacks, make_steps
+from ._steps import fused, gate_stacks, make_steps, on_pair
+
+# A state is the vector r of its expectation values, r_P = Tr P ρ, and an observable O = Σ_P c_P P
+# the vector c: its value is c·r. A channel Λ takes r to R r with R_PQ = Tr P Λ(Q) / 2^k, since
+# ρ = Σ_Q r_Q Q / 2^n. The value after circuit and noise is c·(R r) = (Rᵀ c)·r, and Rᵀ c is the
+# observable Λ†(O): the Heisenberg picture is the same matrices, transposed, in reverse order. It
+# depends on no state, so that one pass serves a batch of samples, and every step of a solve.
 
 
 def _block_size(asked: int | None, n_qubits: int) -> int:
@@ -36,28 +52,24 @@ class NoisyCircuit(eqx.Module):
 
     def push(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
         """A state (its Pauli expectation values, shape `(4,) * n`) through the circuit."""
-        n = vector.ndim
-        order = list(range(n))
-        for block, matrix in zip(self.blocks, self.matrices, strict=True):
-            vector, order = _apply(matrix, vector, block.wires, order)
-        return vector.transpose([order.index(w) for w in range(n)])
+        return _through(self.blocks, self.matrices, vector, vector.ndim)
 
     def pull(self, coefficients: Float[Array, "..."]) -> Float[Array, "..."]:
         """Observables (their Pauli coefficients, shape `(4,) * n + (m,)`) back through it."""
-        n = coefficients.ndim - 1
-        order = list(range(n))
-        for block, matrix in zip(reversed(self.blocks), reversed(self.matrices), strict=True):
-            coefficients, order = _apply(matrix.T, coefficients, block.wires, order)
-        return coefficients.transpose([*(order.index(w) for w in range(n)), n])
+        turned = [matrix.T for matrix in self.matrices[::-1]]
+        return _through(self.blocks[::-1], turned, coefficients, coefficients.ndim - 1)
 
 
-def _apply(
-    matrix: Array, tensor: Array, wires: tuple[int, ...], order: list[int]
-) -> tuple[Array, list[int]]:
-    """A matrix on the axes of `wires`, which it leaves in front; `order` names the axes' wires."""
-    k, axes = len(wires), [order.index(w) for w in wires]
-    out = dot(matrix.reshape((4,) * (2 * k)), tensor, (tuple(range(k, 2 * k)), axes))
-    return out, [*wires, *(w for w in order if w not in wires)]
+def _through(blocks: Sequence[Block], matrices: Sequence[Array], tensor: Array, n: int) -> Array:
+    """Matrices on the axes of their blocks' wires, one after the other."""
+    # A product leaves the block's axes in front. They are not moved back each time: `order` names
+    # the wire of every axis, and one transposition at the end puts them right.
+    order = list(range(n))
+    for block, matrix in zip(blocks, matrices, strict=True):
+        k, axes = len(block.wires), [order.index(w) for w in block.wires]
+        tensor = tensordot(matrix.reshape((4,) * (2 * k)), tensor, (tuple(range(k, 2 * k)), axes))
+        order = [*block.wires, *(w for w in order if w not in block.wires)]
+    return tensor.transpose([*map(order.index, range(n)), *range(n, tensor.ndim)])
 
 
 def noisy_circuit(
@@ -71,24 +83,13 @@ def noisy_circuit(
     if not steps:
         return NoisyCircuit((), [])
     stacks = {}
-    unitaries = gate_stacks(circuit, angles, noise, steps)
-    for k, members in by_size(steps).items():
-        kinds: dict[tuple[int, ...], int] = {}
-        chosen, matrices = [], []
-        for step in members:
-            kind = tuple(map(id, step.channels))
-            if kind not in kinds:
-                kinds[kind] = len(kinds)
-                matrices.append(transfer_of_channels(step.channels, k).astype(angles.dtype))
-            chosen.append(kinds[kind])
-        transfers = transfer_of_operators(unitaries[k])
-        if any(step.channels for step in members):
-            after = jnp.stack(matrices)[np.array(chosen)]
-            transfers = jnp.matmul(after, transfers, precision="highest")
-        stacks[k] = transfers
-    wires = [step.wires for step in steps]
-    blocks = fuse(wires, _block_size(block_size, circuit.n_qubits))
-    return NoisyCircuit(blocks, fused_matrices(stacks, wires, blocks, 4))
+    for k, (unitaries, kinds, which) in gate_stacks(circuit, angles, noise, steps).items():
+        stacks[k] = transfer_of_operators(unitaries)
+        if any(kinds):
+            after = jnp.stack([transfer_of_channels(channels, k) for channels in kinds])
+            after = after.astype(angles.dtype)[which]
+            stacks[k] = matmul(after, stacks[k])
+    return NoisyCircuit(*fused(steps, stacks, _block_size(block_size, circuit.n_qubits), 4))
 
 
 def preparing_circuit(
@@ -101,33 +102,19 @@ def preparing_circuit(
     once = transfer_of_channels(preparation.two_wire, 2).astype(dtype)
     with jax.default_matmul_precision("highest"):
         powers = {times: jnp.linalg.matrix_power(once, times) for times in set(pairs.values())}
-    blocks, matrices = [], []
-    for (a, b), times in pairs.items():
-        wires = (min(a, b), max(a, b))
-        blocks.append(Block(wires, ()))
-        matrices.append(powers[times] if a < b else _swap_wires(powers[times]))
-    return NoisyCircuit(tuple(blocks), matrices)
-
-
-def _swap_wires(matrix: Array) -> Array:
-    return matrix.reshape(4, 4, 4, 4).transpose(1, 0, 3, 2).reshape(16, 16)
+    both = [on_pair(powers[times], pair) for pair, times in pairs.items()]
+    return NoisyCircuit(tuple(block for block, _ in both), [matrix for _, matrix in both])
 
 
 def transfer_of_channels(channels: Channels, n_wires: int) -> Float[Array, "paulis paulis"]:
     """The transfer matrix of channels on so many wires, one after the other."""
     total = jnp.eye(4**n_wires)
     for channel in channels:
-        matrix = _on_all(channel, n_wires)
-        total = jnp.dot(matrix, total, precision="highest")
+        # A channel on one wire acts on each: R ⊗ R ⊗ ….
+        times = n_wires if channel.n_wires == 1 else 1
+        matrix = ft.reduce(jnp.kron, [channel.transfer()] * times)
+        total = dot(matrix, total)
     return total
-
-
-def _on_all(channel: AbstractChannel, n_wires: int) -> Array:
-    one = matrix = channel.transfer()
-    if channel.n_wires < n_wires:
-        for _ in range(n_wires - 1):
-            matrix = jnp.kron(matrix, one)
-    return matrix
 
 
 def observables(
@@ -138,13 +125,13 @@ def observables(
 ) -> Float[Array, "..."]:
     """Pauli coefficients of what is measured: of products of I and Z, shape `(2,) * n + (m,)`, if
     there are no others, else of all, shape `(4,) * n + (m,)`."""
-    diagonals = measurement.diagonals(n_qubits)
-    if diagonals is not None:
+    if (diagonals := measurement.diagonals(n_qubits)) is not None:
+        # c_P = Tr(P O) / 2^n, and for a diagonal O the trace is a sum with the signs of a parity.
         values = np.moveaxis(np.asarray(diagonals, float), 0, -1)
         values = values.reshape((2,) * n_qubits + (-1,)) / 2**n_qubits
         out = jnp.asarray(walsh_hadamard(values, n_qubits), dtype)
     elif isinstance(measurement, PauliStrings):
-        measurement.size(n_qubits)
+        measurement.size(n_qubits)  # raises where a wire does not exist
         index = np.zeros((n_qubits + 1, len(measurement)), int)
         for q, string in enumerate(measurement.strings):
             index[-1, q] = q
@@ -156,3 +143,114 @@ def observables(
         eye = jnp.eye(2**n_qubits, dtype=jnp.result_type(dtype, jnp.complex64))
         out = coefficients_of_matrices(measurement.apply(eye))
     return out if readout is None else readout.on_coefficients(out)
+
+
+def pulled_back(
+    circuits: tuple[NoisyCircuit, ...],
+    measurement: AbstractMeasurement,
+    n_qubits: int,
+    readout: ReadoutError | None,
+    dtype: np.dtype,
+) -> Float[Array, "..."]:
+    """Pauli coefficients of the observables before the circuits, shape `(4,) * n + (m,)`."""
+    coefficients = observables(measurement, n_qubits, readout, dtype)
+    if coefficients.shape[0] == 2:
+        coefficients = among_all_paulis(coefficients)
+    for circuit in reversed(circuits):
+        coefficients = circuit.pull(coefficients)
+    return coefficients
+
+
+def values_of_paulis(
+    vector: Float[Array, "..."], measurement: AbstractMeasurement, readout: ReadoutError | None
+) -> Float[Array, " m"]:
+    """The measured values of a density matrix, given by its Pauli expectation values."""
+    coefficients = observables(measurement, vector.ndim, readout, vector.dtype)
+    if coefficients.shape[0] == 2:
+        vector = diagonal_part(vector)
+    flat = coefficients.reshape(-1, coefficients.shape[-1])
+    return dot(vector.reshape(-1), flat)
+
+
+def probabilities_of_paulis(
+    vector: Float[Array, "..."], readout: ReadoutError | None
+) -> Float[Array, " dim"]:
+    """The probabilities of the outcomes of a density matrix, shape `(2**n,)`."""
+    n = vector.ndim
+    out = walsh_hadamard(diagonal_part(vector), n).reshape(-1) / 2**n
+    return out if readout is None else readout.on_probabilities(out)
+
+
+def noisy_forms(
+    circuit: Circuit,
+    angles: Float[Array, " n_params"],
+    measurement: AbstractMeasurement,
+    noise: NoiseModel,
+) -> Complex[Array, "m dim dim"]:
+    r"""The observables pulled back through the noisy circuit, $A_q=\Lambda^\dagger(O_q)$.
+
+    Then $f_q=\langle\psi|A_q|\psi\rangle$ for every state $|\psi\rangle$ that enters the circuit:
+    one pass serves any number of samples. Layers do this themselves, with
+    `QuantumLayer(..., noise=...)`.
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+    - `angles`: its angles in radians, shape `(n_params,)`.
+    - `measurement`: what is read out.
+    - `noise`: the noise, readout error and the preparation of amplitudes included.
+
+    **Returns:**
+
+    Hermitian matrices, shape `(m, 2**n, 2**n)`. For real amplitudes their real parts suffice.
+    """
+    n = circuit.n_qubits
+    parts = real_forms(
+        _circuits(circuit, angles, noise), measurement, n, noise.readout, angles.dtype, n, False
+    )
+    return parts[0] + 1j * parts[1]
+
+
+def real_forms(
+    circuits: tuple[NoisyCircuit, ...],
+    measurement: AbstractMeasurement,
+    n_qubits: int,
+    readout: ReadoutError | None,
+    dtype: np.dtype,
+    n_low: int,
+    is_real: bool,
+) -> Float[Array, "parts m rows rows"]:
+    """As `noisy_forms`, in parts and for states of which the last `n_low` wires are not |0⟩."""
+    coefficients = pulled_back(circuits, measurement, n_qubits, readout, dtype)
+    return matrices_of_paulis(coefficients, n_low, is_real)
+
+
+def density_values(
+    circuit: Circuit,
+    angles: Float[Array, " n_params"],
+    measurement: AbstractMeasurement,
+    noise: NoiseModel,
+    state: Complex[Array, " dim"],
+) -> Float[Array, " m"]:
+    """The measured values of one state after the noisy circuit, by its density matrix.
+
+    **Arguments:**
+
+    - `circuit`, `angles`, `measurement`, `noise`: as for [`eqx_qdeq.noise.noisy_forms`][].
+    - `state`: the amplitudes that enter the circuit, shape `(2**n,)`.
+
+    **Returns:**
+
+    The measured values, shape `(m,)`.
+    """
+    vector = paulis_of_parts(jnp.stack([state.real, state.imag]))
+    for part in _circuits(circuit, angles, noise):
+        vector = part.push(vector.astype(angles.dtype))
+    return values_of_paulis(vector, measurement, noise.readout)
+
+
+def _circuits(
+    circuit: Circuit, angles: Array, noise: NoiseModel
+) -> tuple[NoisyCircuit, NoisyCircuit]:
+    before = preparing_circuit(noise.preparation, circuit.n_qubits, angles.dtype)
+    return before, noisy_circuit(circuit, angles, noise)

@@ -7,6 +7,7 @@ several times slower on CPUs.
 """
 
 import functools as ft
+import itertools
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,16 +15,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import einsum, tensordot
+
 PAULIS = np.array(
     [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]], complex
 )
-dot = ft.partial(jnp.tensordot, precision="highest")
 
 
 def on_each_wire(matrices: Array, tensor: Float[Array, "..."]) -> Float[Array, "..."]:
     """One matrix for each of the first axes, one axis for each wire."""
     for axis in range(len(matrices)):
-        tensor = jnp.moveaxis(dot(matrices[axis], tensor, (1, axis)), 0, axis)
+        tensor = jnp.moveaxis(tensordot(matrices[axis], tensor, (1, axis)), 0, axis)
     return tensor
 
 
@@ -39,10 +41,8 @@ _FROM_PAULIS, _TO_PAULIS = _real_form(PAULIS), _real_form(PAULIS.conj())
 @ft.cache
 def pauli_matrices(k: int) -> np.ndarray:
     """All products of k Paulis, shape `(4**k, 2**k, 2**k)`."""
-    out = np.ones((1, 1, 1), complex)
-    for _ in range(k):
-        out = np.stack([np.kron(a, b) for a in out for b in PAULIS])
-    return out
+    factors = itertools.product(PAULIS, repeat=k)
+    return np.stack([ft.reduce(np.kron, matrices) for matrices in factors])
 
 
 def transfer_of_operators(
@@ -54,8 +54,8 @@ def transfer_of_operators(
     maps = operators[:, :, None, :, None] * operators.conj()[:, None, :, None, :]
     maps = maps.reshape(s, dim * dim, dim * dim)
     to, back = jnp.asarray(paulis.conj(), maps.dtype), jnp.asarray(paulis.T / dim, maps.dtype)
-    half = jnp.einsum("ix,sxy->siy", to, maps, precision="highest")
-    return jnp.einsum("siy,yj->sij", half, back, precision="highest").real
+    half = einsum("ix,sxy->siy", to, maps)
+    return einsum("siy,yj->sij", half, back).real
 
 
 def paulis_of_parts(parts: Float[Array, "p dim"]) -> Float[Array, "..."]:
@@ -84,7 +84,7 @@ def _traces(parts: Float[Array, "p dim dim m"]) -> Float[Array, "..."]:
     for w in range(n):
         last = basis if w < n - 1 else basis[:1]
         # Axes: parts, wires done, rows, columns, m.
-        out = dot(last[..., : len(out)], out, ((4, 2, 3), (0, w + 1, n + 1)))
+        out = tensordot(last[..., : len(out)], out, ((4, 2, 3), (0, w + 1, n + 1)))
         out = jnp.moveaxis(out, 1, w + 1)
     return out[0]
 
@@ -100,13 +100,13 @@ def matrices_of_paulis(
     n, m = coefficients.ndim - 1, coefficients.shape[-1]
     zero = jnp.asarray([1.0, 0, 0, 1], coefficients.dtype)
     for _ in range(n - n_low):
-        coefficients = dot(zero, coefficients, 1)
+        coefficients = tensordot(zero, coefficients, 1)
     basis = jnp.asarray(_FROM_PAULIS, coefficients.dtype)
     out = coefficients[None]
     for w in range(n_low):
         done = basis[:1] if is_real and w == n_low - 1 else basis
         # Takes the first wire away and appends its row and column at the end, then the parts.
-        out = dot(out, done[..., : len(out)], ((0, 1), (4, 1)))
+        out = tensordot(out, done[..., : len(out)], ((0, 1), (4, 1)))
         out = jnp.moveaxis(out, -3, 0)
     if n_low == 0:
         return out.reshape(1, m, 1, 1)

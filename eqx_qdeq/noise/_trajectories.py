@@ -1,25 +1,94 @@
 """Noisy circuits as averages over state vectors, each with errors drawn for it."""
 
+import functools as ft
+from collections.abc import Sequence
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
+from .._precise import dot, matmul
 from ..circuits import Circuit
-from ..measurements import AbstractMeasurement
-from ..simulate import best_block_size, Block, evolve, full_tensor, fuse
-from ._fused import fused_matrices, ordered_product
-from ._model import NoiseModel, PreparationNoise
-from ._readout_values import values_with_readout
-from ._sampling import sample_channels, sample_steps
-from ._steps import make_steps
+from ..measurements import AbstractMeasurement, Probabilities
+from ..simulate import best_block_size, Block, evolve, full_tensor
+from ._channel import AbstractChannel
+from ._model import Channels, NoiseModel, PreparationNoise
+from ._paulis import on_each_wire
+from ._readout import as_strings, expanded, ReadoutError
+from ._steps import fused, gate_stacks, make_steps, on_pair, ordered_product, Step
+
+# A channel is Λ(ρ) = Σ w_i B_i ρ B_i†. One of the B_i is drawn with the probability q_i that it has
+# in the maximally mixed state, whatever the state is, and weighted by w_i / q_i: the mean over
+# draws is Λ(ρ). As q_i is a constant for differentiation, the mean of the draws' derivatives is the
+# derivative of Λ(ρ), in the angles and in the rates. (Draws whose probabilities depend on the
+# state, as is usual for trajectories, have a biased derivative: that of the probabilities is
+# missing.) The weights of all draws multiply; their logarithms are summed, as the product of
+# hundreds may leave the range of float32.
 
 # States of more trajectories than fit into so many bytes are computed in turn.
 _MEMORY = 2**28
+# Up to this many wires the signs of diagonal observables are a constant matrix.
+_MATRIX_WIRES = 11
 
 
-class Trajectory(eqx.Module):
+def sample_channel(
+    key: PRNGKeyArray, channel: AbstractChannel, shape: tuple[int, ...]
+) -> tuple[Float[Array, "..."], Complex[Array, "..."]]:
+    """Weights and operators of independent draws, shapes `shape` and `shape + (dim, dim)`."""
+    weights, operators = channel.branches()
+    # q_i = w_i Tr(B_i† B_i) / dim.
+    squares = jnp.sum(operators.real**2 + operators.imag**2, axis=(1, 2)) / operators.shape[1]
+    odds = lax.stop_gradient(weights * squares)
+    odds = odds / jnp.sum(odds)
+    drawn = jax.random.categorical(key, jnp.log(odds), shape=shape)
+    return weights[drawn] / odds[drawn], operators[drawn]
+
+
+def sample_channels(
+    key: PRNGKeyArray, channels: Channels, n_wires: int, count: int
+) -> tuple[Float[Array, ""], Complex[Array, "count dim dim"]]:
+    """The log of the total weight and the operators of `count` rounds of channels on so many
+    wires."""
+    log_weight = jnp.zeros(())
+    total = jnp.broadcast_to(jnp.eye(2**n_wires), (count, 2**n_wires, 2**n_wires))
+    for i, channel in enumerate(channels):
+        # A channel on one wire is drawn for each wire by itself.
+        times = n_wires if channel.n_wires == 1 else 1
+        weights, each = sample_channel(jax.random.fold_in(key, i), channel, (count, times))
+        operators = ft.reduce(jax.vmap(jnp.kron), [each[:, wire] for wire in range(times)])
+        log_weight = log_weight + jnp.sum(jnp.log(weights))
+        total = matmul(operators, total.astype(operators.dtype))
+    return log_weight, total
+
+
+def sample_steps(
+    key: PRNGKeyArray,
+    circuit: Circuit,
+    angles: Float[Array, " n_params"],
+    noise: NoiseModel,
+    steps: list[Step],
+) -> tuple[Float[Array, ""], dict[int, Complex[Array, "steps dim dim"]]]:
+    """The log of the total weight, and every step's gate followed by drawn operators."""
+    log_weight, counter, stacks = jnp.zeros(()), 0, {}
+    for k, (unitaries, kinds, which) in gate_stacks(circuit, angles, noise, steps).items():
+        for i, channels in enumerate(kinds):
+            if not channels:
+                continue
+            places = np.flatnonzero(which == i)
+            key_i, counter = jax.random.fold_in(key, counter), counter + 1
+            more, operators = sample_channels(key_i, channels, k, len(places))
+            log_weight = log_weight + more
+            operators = operators.astype(unitaries.dtype)
+            applied = matmul(operators, unitaries[places])
+            unitaries = unitaries.at[places].set(applied)
+        stacks[k] = unitaries
+    return log_weight, stacks
+
+
+class SampledErrors(eqx.Module):
     """A circuit with the errors drawn for it: blocks of operators, and a weight."""
 
     blocks: tuple[Block, ...] = eqx.field(static=True)
@@ -40,43 +109,37 @@ def sample_circuit(
     noise: NoiseModel,
     block_size: int | None = None,
     batch: int = 1,
-) -> Trajectory:
+) -> SampledErrors:
     """Draws the errors of a circuit. `batch`: how many states will share them."""
     steps = make_steps(circuit, noise)
     if not steps:
-        return Trajectory((), [], jnp.zeros((), angles.dtype))
+        return SampledErrors((), [], jnp.zeros((), angles.dtype))
     log_weight, stacks = sample_steps(key, circuit, angles, noise, steps)
-    wires = [step.wires for step in steps]
     size = block_size or best_block_size(circuit, batch)
-    blocks = fuse(wires, min(size, circuit.n_qubits))
-    matrices = fused_matrices(stacks, wires, blocks, 2)
-    return _trajectory(blocks, matrices, log_weight, angles.dtype)
+    blocks, matrices = fused(steps, stacks, min(size, circuit.n_qubits), 2)
+    return _sampled(blocks, matrices, log_weight, angles.dtype)
 
 
 def sample_preparation(
     key: PRNGKeyArray, preparation: PreparationNoise | None, n_qubits: int, dtype: jnp.dtype
-) -> Trajectory:
+) -> SampledErrors:
     """Draws the errors of the gates that prepare an amplitude encoding."""
     if preparation is None or not preparation.two_wire:
-        return Trajectory((), [], jnp.zeros((), dtype))
-    blocks, matrices, log_weight = [], [], jnp.zeros(())
-    for i, ((a, b), times) in enumerate(preparation.pairs(n_qubits).items()):
+        return SampledErrors((), [], jnp.zeros((), dtype))
+    both, log_weight = [], jnp.zeros(())
+    for i, (pair, times) in enumerate(preparation.pairs(n_qubits).items()):
         key_i = jax.random.fold_in(key, i)
         more, operators = sample_channels(key_i, preparation.two_wire, 2, times)
-        product = ordered_product(operators[None])[0]
-        if a > b:
-            product = product.reshape(2, 2, 2, 2).transpose(1, 0, 3, 2).reshape(4, 4)
         log_weight = log_weight + more
-        blocks.append(Block((min(a, b), max(a, b)), (i,)))
-        matrices.append(product)
-    return _trajectory(tuple(blocks), matrices, log_weight, dtype)
+        both.append(on_pair(ordered_product(operators[None])[0], pair))
+    return _sampled([b for b, _ in both], [m for _, m in both], log_weight, dtype)
 
 
-def _trajectory(
-    blocks: tuple[Block, ...], matrices: list[Array], log_weight: Array, dtype: jnp.dtype
-) -> Trajectory:
+def _sampled(
+    blocks: Sequence[Block], matrices: Sequence[Array], log_weight: Array, dtype: jnp.dtype
+) -> SampledErrors:
     parts = [jnp.stack([m.real, jnp.imag(m)]).astype(dtype) for m in matrices]
-    return Trajectory(blocks, parts, log_weight.astype(dtype))
+    return SampledErrors(tuple(blocks), parts, log_weight.astype(dtype))
 
 
 def over_trajectories(function, n_qubits: int, n_trajectories: int, drawn):
@@ -86,6 +149,32 @@ def over_trajectories(function, n_qubits: int, n_trajectories: int, drawn):
     if n_trajectories <= fitting:
         return jax.vmap(function)(drawn)
     return lax.map(jax.checkpoint(function), drawn, batch_size=max(1, fitting))
+
+
+def values_with_readout(
+    measurement: AbstractMeasurement, readout: ReadoutError | None, state: Complex[Array, " dim"]
+) -> Float[Array, " m"]:
+    """The measured values of a state that need not be normalised.
+
+    **Raises:** `TypeError` for a measurement of a kind not known, on many wires.
+    """
+    if readout is None:
+        return measurement.values(state)
+    n = state.shape[0].bit_length() - 1
+    if isinstance(measurement, Probabilities):
+        wires = tuple(range(n)) if measurement.wires is None else measurement.wires
+        outcomes = measurement.values(state).reshape((2,) * len(wires))
+        confusion = readout.confusion(n)[np.array(wires)].astype(outcomes.dtype)
+        return on_each_wire(confusion, outcomes).reshape(-1)
+    diagonals = measurement.diagonals(n) if n <= _MATRIX_WIRES else None
+    if diagonals is not None:
+        read = readout.on_probabilities(state.real**2 + state.imag**2)
+        return dot(jnp.asarray(diagonals, read.dtype), read)
+    strings, matrix = as_strings(measurement, n)
+    scale, shift = (a.astype(state.real.dtype) for a in readout.pauli_map(n))
+    parts, mixed = expanded(strings, scale, shift)
+    read = dot(mixed, parts.values(state))
+    return dot(jnp.asarray(matrix, read.dtype), read)
 
 
 def state_values(
@@ -143,5 +232,6 @@ def trajectory_values(
 
     keys = jax.random.split(key, n_trajectories)
     values = over_trajectories(one, n, n_trajectories, keys)
+    # The error is a report, not a part of the model: it has no gradient.
     error = jnp.std(lax.stop_gradient(values), axis=0, ddof=1) / jnp.sqrt(n_trajectories)
     return jnp.mean(values, axis=0), error

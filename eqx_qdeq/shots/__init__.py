@@ -6,6 +6,7 @@ from ._backward import (
     JacobianBackward as JacobianBackward,
     NeumannBackward as NeumannBackward,
 )
+from ._bases import group_observables
 from ._experiment import layer_experiment
 from ._gradients import (
     AbstractShotGradient as AbstractShotGradient,
@@ -15,5 +16,6 @@ from ._gradients import (
 )
 from ._layer import SampledLayer as SampledLayer
 from ._pullbacks import all_shifts, rules_by_angle
+from ._rules import gate_rules, ShiftRule
 from ._sampled_deq import SampledDEQ as SampledDEQ
 from ._sampling import Estimate as Estimate, sample_counts as sample_counts, ShotCount as ShotCount

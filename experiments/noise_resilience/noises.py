@@ -26,12 +26,12 @@ def mixed_noise(
     """Everything at once, always in the same structure."""
     model = noise.NoiseModel(
         two_wire=(
-            noise.Depolarising(probability=depolarising, n_wires=2),
+            noise.Depolarizing(probability=depolarising, n_wires=2),
             noise.AmplitudeDamping(damping),
             noise.PhaseDamping(dephasing),
         ),
         preparation=noise.PreparationNoise(
-            two_wire=(noise.Depolarising(probability=preparation, n_wires=2),)
+            two_wire=(noise.Depolarizing(probability=preparation, n_wires=2),)
         ),
         readout=noise.ReadoutError(readout, readout),
     )

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.hardware import EstimatorCell, EstimatorLayer, on_estimator, to_qiskit
-from eqx_qdeq.hardware._circuit import _METHODS
+from eqx_qdeq.hardware import EstimatorCell, EstimatorLayer, METHODS, on_estimator, to_qiskit
 
 primitives = pytest.importorskip("qiskit_aer.primitives")
 
@@ -22,7 +21,7 @@ def estimator():
 
 def every_gate():
     gates, wires, params, n = [], [], [], 0
-    for i, name in enumerate(_METHODS):
+    for i, name in enumerate(METHODS):
         info = qdeq.circuits.GATES[name]
         gates.append(name)
         wires.append([(i + w) % 3 for w in range(info.n_wires)])

@@ -8,10 +8,10 @@ import pytest
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.mitigation import InvertedReadout
-from eqx_qdeq.noise import Depolarising, NoiseModel, ReadoutError
+from eqx_qdeq.noise import Depolarizing, NoiseModel, ReadoutError
 
 ERROR = ReadoutError((0.02, 0.1), (0.07, 0.03))
-GATES = (Depolarising(0.02),)
+GATES = (Depolarizing(0.02),)
 
 
 def make_layer(measurement, readout, key):

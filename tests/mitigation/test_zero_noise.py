@@ -19,8 +19,8 @@ from eqx_qdeq.mitigation import (
 )
 
 CHANNELS = [
-    noise.Depolarising(0.1),
-    noise.Depolarising(0.1, n_wires=2),
+    noise.Depolarizing(0.1),
+    noise.Depolarizing(0.1, n_wires=2),
     noise.PauliChannel(0.02, 0.03, 0.05),
     noise.BitFlip(0.1),
     noise.PhaseFlip(0.2),
@@ -76,9 +76,9 @@ def test_folding(getkey, tol):
 
 
 @pytest.mark.parametrize("method", ["rates", "folding"])
-def test_depolarising_noise_is_extrapolated_exactly(method, getkey, tol):
-    # One Z that a depolarising channel follows shrinks by one factor for each gate.
-    model = noise.NoiseModel(one_wire=(noise.Depolarising(0.05),))
+def test_depolarizing_noise_is_extrapolated_exactly(method, getkey, tol):
+    # One Z that a depolarizing channel follows shrinks by one factor for each gate.
+    model = noise.NoiseModel(one_wire=(noise.Depolarizing(0.05),))
     circuit = qdeq.Circuit(["Rx", "Ry"], [[0], [0]], [[0], [1]])
     layer = qdeq.QuantumLayer(
         circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), key=getkey(), noise=model
@@ -93,7 +93,7 @@ def test_depolarising_noise_is_extrapolated_exactly(method, getkey, tol):
 
 
 def test_inside_and_after_the_solve(getkey):
-    model = noise.NoiseModel.depolarising(0.01, preparation=True)
+    model = noise.NoiseModel.depolarizing(0.01, preparation=True)
     layer, x = make_layer(model, getkey()), jax.random.normal(getkey(), (4,))
     cell = qdeq.QuantumCell(layer, qdeq.AddInjection(4))
     make = qdeq.DEQ
@@ -124,12 +124,12 @@ def test_polynomials_by_numpy(tol):
 def test_refusals(getkey):
     with pytest.raises(ValueError, match="no QuantumLayer with noise"):
         scale_noise(make_layer(None, getkey()), 2.0)
-    layer = make_layer(noise.NoiseModel.depolarising(0.01), getkey())
+    layer = make_layer(noise.NoiseModel.depolarizing(0.01), getkey())
     with pytest.raises(ValueError, match="must be 'rates' or 'folding'"):
         ZeroNoise(layer, method="gates")
     with pytest.raises(ValueError, match="at least 2 different"):
         ZeroNoise(layer, (1.0, 1.0), Exponential())
     uploads = qdeq.DataReuploading(qdeq.AngleEncoding(), 2)
-    moved = make_layer(noise.NoiseModel.depolarising(0.01), getkey(), uploads)
+    moved = make_layer(noise.NoiseModel.depolarizing(0.01), getkey(), uploads)
     with pytest.raises(ValueError, match="method='rates'"):
         scale_noise(moved, 3.0, "folding")

@@ -22,7 +22,7 @@ def model(scale: float, *, random: bool = True) -> noise.NoiseModel:
     one = (noise.CoherentRotation("Y", scale),)
     two = (noise.CoherentRotation("ZX", scale),)
     if random:
-        one, two = (*one, noise.AmplitudeDamping(scale)), (*two, noise.Depolarising(scale, 2))
+        one, two = (*one, noise.AmplitudeDamping(scale)), (*two, noise.Depolarizing(scale, 2))
     return noise.NoiseModel(
         one,
         two,

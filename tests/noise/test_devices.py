@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from eqx_qdeq import noise
-from eqx_qdeq.noise._noisy_circuit import transfer_of_channels
+from eqx_qdeq.noise import transfer_of_channels
 
 
 def infidelity(channels, n_wires: int) -> float:
@@ -71,7 +71,7 @@ def test_google_medians():
 
 
 def test_models_by_one_number():
-    model = noise.NoiseModel.depolarising(0.02, preparation=True)
+    model = noise.NoiseModel.depolarizing(0.02, preparation=True)
     assert (model.one_wire[0].probability, model.two_wire[0].probability) == (0.002, 0.02)
     assert model.preparation is not None and model.preparation.two_wire == model.two_wire
     assert noise.NoiseModel.damping(0.02).two_wire[0].n_wires == 1

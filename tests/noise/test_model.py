@@ -9,7 +9,7 @@ import pennylane as qml
 import pytest
 
 from eqx_qdeq import Circuit, Hermitian, noise, PauliStrings, PauliZ, Probabilities
-from eqx_qdeq.noise._steps import make_steps
+from eqx_qdeq.noise import make_steps
 
 CIRCUIT = Circuit(
     ["Rx", "CX", "CRz", "H", "U3"],
@@ -28,19 +28,19 @@ HERMITIAN = Hermitian(np.array([[1.0, 2j], [-2j, 0.5]]), [2])
 def full_model(one: float, two: float, relative: float) -> noise.NoiseModel:
     return noise.NoiseModel(
         one_wire=(noise.AmplitudeDamping(one),),
-        two_wire=(noise.Depolarising(two, 2),),
+        two_wire=(noise.Depolarizing(two, 2),),
         overrides=(
             noise.GateNoise((noise.CoherentRotation("ZX", 0.2),), "CX", (1, 0)),
             noise.GateNoise((), "H"),
         ),
         idle=(noise.PhaseDamping(one),),
         over_rotation=noise.OverRotation(relative, 0.05),
-        preparation=noise.PreparationNoise(two_wire=(noise.Depolarising(two, 2),), n_gates=4),
+        preparation=noise.PreparationNoise(two_wire=(noise.Depolarizing(two, 2),), n_gates=4),
         readout=noise.ReadoutError(tuple(P01.tolist()), P10),
     )
 
 
-def depolarise(p: float, wires: list[int]) -> None:
+def depolarize(p: float, wires: list[int]) -> None:
     paulis = [np.eye(2), *(qml.matrix(g(0)) for g in (qml.X, qml.Y, qml.Z))]
     pairs = [np.kron(a, b) for a in paulis for b in paulis]
     weights = [1 - p, *([p / 15] * 15)]
@@ -55,7 +55,7 @@ def outcomes(one: float, two: float, relative: float, bases: dict[int, str]) -> 
         more = lambda angle: (1 + relative) * angle + 0.05
         qml.StatePrep(STATE, wires=range(3))
         for wires in ([0, 1], [0, 1], [1, 2], [2, 0]):  # four gates on a ring of three pairs
-            depolarise(two, wires)
+            depolarize(two, wires)
         # Moment 1: Rx on 0; 1 and 2 wait.
         qml.RX(more(ANGLES[0] + 0.1), 0)
         qml.AmplitudeDamping(one, 0)
@@ -68,7 +68,7 @@ def outcomes(one: float, two: float, relative: float, bases: dict[int, str]) -> 
         qml.PhaseDamping(one, 2)
         # Moment 3: CRz; 0 waits.
         qml.CRZ(more(-2 * ANGLES[1]), [1, 2])
-        depolarise(two, [1, 2])
+        depolarize(two, [1, 2])
         qml.PhaseDamping(one, 0)
         # Moment 4: H without noise, and U3; 0 waits.
         qml.Hadamard(2)
@@ -163,6 +163,6 @@ def test_what_does_not_fit_is_refused():
     wrong = noise.NoiseModel(readout=noise.ReadoutError((0.1, 0.1), 0.1))
     with pytest.raises(ValueError, match="2 rates"):
         noise.density_values(CIRCUIT, angles, PauliZ(), wrong, state)
-    pair = noise.GateNoise((noise.Depolarising(0.1, 2),), "H")
+    pair = noise.GateNoise((noise.Depolarizing(0.1, 2),), "H")
     with pytest.raises(ValueError, match="cannot follow"):
         noise.density_values(CIRCUIT, angles, PauliZ(), noise.NoiseModel(overrides=(pair,)), state)

@@ -12,7 +12,7 @@ from eqx_qdeq import Circuit, noise, PauliStrings
 
 PAULIS = [np.eye(2), qml.matrix(qml.X(0)), qml.matrix(qml.Y(0)), qml.matrix(qml.Z(0))]
 PAIRS = {
-    "depolarising": (noise.Depolarising, qml.DepolarizingChannel),
+    "depolarizing": (noise.Depolarizing, qml.DepolarizingChannel),
     "amplitude": (noise.AmplitudeDamping, qml.AmplitudeDamping),
     "phase": (noise.PhaseDamping, qml.PhaseDamping),
     "bit": (noise.BitFlip, qml.BitFlip),
@@ -36,7 +36,7 @@ STATE = np.array([1, 2, -1, 0.5, 1, 0, 3, 1]) / np.linalg.norm([1, 2, -1, 0.5, 1
 CHANNELS = {
     **{name: ours for name, (ours, _) in PAIRS.items()},
     "pauli": lambda p: noise.PauliChannel(p / 2, p / 4, p / 8),
-    "two wires": lambda p: noise.Depolarising(p, 2),
+    "two wires": lambda p: noise.Depolarizing(p, 2),
     "rotation": lambda p: noise.CoherentRotation("ZX", p),
 }
 
@@ -92,7 +92,7 @@ def test_kraus_operators_and_rotations_are_pennylanes(tol: float):
 
 def test_numbers_are_fixed_and_arrays_are_trained():
     leaves = lambda channel: jax.tree.leaves(eqx.filter(channel, eqx.is_inexact_array))
-    assert leaves(noise.Depolarising(0.1)) == []
+    assert leaves(noise.Depolarizing(0.1)) == []
     assert len(leaves(noise.ThermalRelaxation(50.0, jnp.array(70.0), 0.1))) == 1
     assert leaves(noise.ReadoutError((0.1, 0.2), 0.1)) == []
 
@@ -100,7 +100,7 @@ def test_numbers_are_fixed_and_arrays_are_trained():
 @given(p=st.floats(0, 1))
 def test_channels_are_completely_positive_and_keep_the_trace(p: float):
     channels = [ours(p) for ours, _ in PAIRS.values()]
-    channels += [noise.PauliChannel(p / 2, p / 4, p / 4), noise.Depolarising(p, 2)]
+    channels += [noise.PauliChannel(p / 2, p / 4, p / 4), noise.Depolarizing(p, 2)]
     for channel in channels:
         r, k = np.asarray(channel.transfer(), float), channel.n_wires
         paulis = PAULIS if k == 1 else [np.kron(a, b) for a in PAULIS for b in PAULIS]
@@ -114,7 +114,7 @@ def test_channels_are_completely_positive_and_keep_the_trace(p: float):
 def model(rates: jax.Array) -> noise.NoiseModel:
     return noise.NoiseModel(
         (noise.AmplitudeDamping(rates[0]), noise.PhaseFlip(rates[1])),
-        (noise.AmplitudeDamping(rates[0]), noise.Depolarising(rates[2], 1)),
+        (noise.AmplitudeDamping(rates[0]), noise.Depolarizing(rates[2], 1)),
     )
 
 
@@ -170,12 +170,12 @@ def test_pennylane_agrees_and_gradients_at_zero_are_right(values, x64: bool):
 
 def test_conventions_go_there_and_back():
     for k in (1, 2):
-        there = noise.depolarising_parameter(0.03, k)
+        there = noise.depolarizing_parameter(0.03, k)
         assert noise.probability_from_parameter(there, k) == pytest.approx(0.03)
         infidelity = noise.average_infidelity(0.03, k)
         assert noise.probability_from_infidelity(infidelity, k) == pytest.approx(0.03)
         # Nielsen's formula, with the transfer matrix's trace for the process fidelity.
-        process = np.trace(noise.Depolarising(0.03, k).transfer()) / 4**k
+        process = np.trace(noise.Depolarizing(0.03, k).transfer()) / 4**k
         assert infidelity == pytest.approx(1 - (2**k * process + 1) / (2**k + 1), abs=1e-6)
 
 
@@ -187,7 +187,7 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="x \\+ y \\+ z"):
         noise.PauliChannel(0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="two_wire"):
-        noise.NoiseModel((noise.Depolarising(0.1, 2),))
+        noise.NoiseModel((noise.Depolarizing(0.1, 2),))
     with pytest.raises(ValueError, match="keep the trace"):
         noise.KrausChannel(0.9 * np.eye(2)[None])
     with pytest.raises(ValueError, match="shape"):

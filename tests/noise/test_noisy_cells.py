@@ -68,7 +68,7 @@ def test_an_equilibrium_under_noise_is_differentiated_in_the_rates(x64: bool):
     @jax.jit
     @jax.value_and_grad
     def loss(rate):
-        noise_model = noise.NoiseModel(two_wire=(noise.Depolarising(rate, 2),))
+        noise_model = noise.NoiseModel(two_wire=(noise.Depolarizing(rate, 2),))
         cell = qdeq.QuantumCell(
             make_layer(qdeq.AmplitudeEncoding(), noise_model), qdeq.AddInjection(5)
         )

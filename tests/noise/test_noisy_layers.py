@@ -65,7 +65,7 @@ def test_a_classifier_with_noise():
     np.testing.assert_allclose(run(nothing), run(classifier), atol=1e-3)
     assert nothing.with_noise(None).deq.cell.layer.noise is None
     noisy = classifier.with_noise(
-        noise.NoiseModel((noise.Depolarising(0.1),), (noise.Depolarising(jnp.array(0.1), 2),))
+        noise.NoiseModel((noise.Depolarizing(0.1),), (noise.Depolarizing(jnp.array(0.1), 2),))
     )
     gradient = eqx.filter_jit(eqx.filter_grad(lambda model: jnp.sum(jax.vmap(model)(x) ** 2)))(
         noisy

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eqx_qdeq import Circuit, Hermitian, noise, PauliStrings, PauliZ, Probabilities
-from eqx_qdeq.noise._readout_values import values_with_readout
+from eqx_qdeq.noise import values_with_readout
 
 pytestmark = pytest.mark.usefixtures("once")
 
@@ -25,9 +25,9 @@ STRINGS = PauliStrings(["Z0", "X0 Y1"])
 def model(rates: jax.Array) -> noise.NoiseModel:
     return noise.NoiseModel(
         one_wire=(noise.AmplitudeDamping(rates[0]), noise.PauliChannel(rates[1], 0.0, rates[1])),
-        two_wire=(noise.Depolarising(rates[2], 2), noise.ThermalRelaxation(50.0, 70.0, rates[3])),
+        two_wire=(noise.Depolarizing(rates[2], 2), noise.ThermalRelaxation(50.0, 70.0, rates[3])),
         idle=(noise.Reset(rates[1]), noise.PhaseDamping(rates[0])),
-        preparation=noise.PreparationNoise(two_wire=(noise.Depolarising(rates[2], 2),)),
+        preparation=noise.PreparationNoise(two_wire=(noise.Depolarizing(rates[2], 2),)),
         readout=noise.ReadoutError(rates[1], 0.1),
     )
 

@@ -10,8 +10,7 @@ import qujax
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.circuits import GATES
-from eqx_qdeq.shots import ExactGradient, ParameterShift, SampledLayer, SPSA
-from eqx_qdeq.shots._rules import gate_rules, ShiftRule
+from eqx_qdeq.shots import ExactGradient, gate_rules, ParameterShift, SampledLayer, ShiftRule, SPSA
 from tests._jaxprs import equations
 
 STRINGS = ["Z0", "Z0 Z1", "X2 Y1", "X0"]

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.noise import AmplitudeDamping, Depolarising, NoiseModel, ReadoutError
+from eqx_qdeq.noise import AmplitudeDamping, Depolarizing, NoiseModel, ReadoutError
 from eqx_qdeq.shots import ExactGradient, ParameterShift, SampledLayer
 
 NOISE = NoiseModel(
-    one_wire=(Depolarising(0.01),),
-    two_wire=(Depolarising(0.05, n_wires=2), AmplitudeDamping(0.03)),
+    one_wire=(Depolarizing(0.01),),
+    two_wire=(Depolarizing(0.05, n_wires=2), AmplitudeDamping(0.03)),
     readout=ReadoutError(0.02, 0.05),
 )
 

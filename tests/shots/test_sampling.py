@@ -8,8 +8,7 @@ import pennylane as qml
 import pytest
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.shots import SampledLayer
-from eqx_qdeq.shots._bases import group_observables
+from eqx_qdeq.shots import group_observables, SampledLayer
 
 STRINGS = ["Z0", "Z0 Z1", "X2 Y1", "X0", "Y0 Z2", "I", "Z2 X0"]
 

@@ -1,0 +1,228 @@
+"""The same noise, but stronger: by the rates of a model, or by more gates."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from jaxtyping import PyTree
+
+from ..circuits import Circuit
+from ..encodings import DataReuploading
+from ..layers import QuantumLayer
+from ..noise import (
+    AbstractChannel,
+    AmplitudeDamping,
+    BitFlip,
+    CoherentRotation,
+    Depolarizing,
+    depolarizing_parameter,
+    KrausChannel,
+    NoiseModel,
+    OverRotation,
+    PauliChannel,
+    PhaseDamping,
+    PhaseFlip,
+    probability_from_parameter,
+    ReadoutError,
+    Reset,
+    ThermalRelaxation,
+)
+
+
+def scale_noise(module: PyTree, scale: float | int, method: str = "rates") -> PyTree:
+    """A module with all its quantum layers under stronger noise: a layer, a cell, an equilibrium,
+    a classifier.
+
+    **Arguments:**
+
+    - `module`: any pytree with [`eqx_qdeq.QuantumLayer`][]s in it.
+    - `scale`: how many times as strong; at least 1 for folding.
+    - `method`: `"rates"` scales the noise model ([`eqx_qdeq.mitigation.scale_rates`][]),
+        `"folding"` lengthens the circuit ([`eqx_qdeq.mitigation.fold`][]), as one can on hardware.
+
+    **Returns:** the module, with the same angles.
+
+    **Raises:** `ValueError` if nothing in it has noise, for another method, a scale that cannot
+    be, or for folding under data re-uploading.
+    """
+    check_method(method)
+    is_noisy = lambda node: isinstance(node, QuantumLayer) and node.noise is not None
+    if not any(map(is_noisy, jax.tree.leaves(module, is_leaf=is_noisy))):
+        raise ValueError(
+            "`module` holds no QuantumLayer with noise to scale; use `layer.with_noise(...)`."
+        )
+
+    def scaled(node: Any) -> Any:
+        if not is_noisy(node):
+            return node
+        if method == "rates":
+            return eqx.tree_at(lambda l: l.noise, node, scale_rates(node.noise, scale))
+        if isinstance(node.encoding, DataReuploading):
+            raise ValueError(
+                "folding would move the places at which data are uploaded again; use "
+                "method='rates'."
+            )
+        return node.replace(circuit=fold(node.circuit, scale))
+
+    return jax.tree.map(scaled, module, is_leaf=is_noisy)
+
+
+def channel_power(channel: AbstractChannel, power: float | int) -> AbstractChannel:
+    r"""$\Lambda^s$: the channel applied s times, for any $s\geq0$. Its Pauli transfer matrix is the
+    power of the channel's. Rates that are numbers stay numbers, and arrays arrays.
+
+    **Arguments:**
+
+    - `channel`: the channel.
+    - `power`: s.
+
+    **Returns:** a channel of the same kind.
+
+    **Raises:** `ValueError` if the power is negative or no channel (a fractional power need not be
+    one), `TypeError` for a channel of an unknown kind.
+    """
+    _check(power)
+    # Each kind is a family closed under composition: its transfer matrix has eigenvalues that
+    # multiply, and the power of a channel has the powers of them. What is kept, 1 - p, multiplies:
+    if isinstance(channel, AmplitudeDamping | PhaseDamping | Reset):
+        return type(channel)(1 - (1 - channel.probability) ** power)
+    # A Pauli error with probability p leaves the factor 1 - 2p of the Paulis that anticommute.
+    if isinstance(channel, BitFlip | PhaseFlip):
+        return type(channel)(0.5 - 0.5 * _positive(1 - 2 * channel.probability) ** power)
+    if isinstance(channel, Depolarizing):
+        p, k = channel.probability, channel.n_wires
+        kept = _positive(1 - depolarizing_parameter(p, k)) ** power
+        return Depolarizing(probability=probability_from_parameter(1 - kept, k), n_wires=k)
+    if isinstance(channel, PauliChannel):
+        x, y, z = channel.x, channel.y, channel.z
+        pairs = (y + z, x + z, x + y)  # what anticommutes with X, with Y and with Z
+        kx, ky, kz = (_positive(1 - 2 * pair) ** power for pair in pairs)
+        # Back to probabilities: x = (1 + kx - ky - kz) / 4, as 1 - x - y - z is the rest.
+        powered = ((1 + kx - ky - kz) / 4, (1 - kx + ky - kz) / 4, (1 - kx - ky + kz) / 4)
+        return PauliChannel(*map(_no_rounding, powered))
+    if isinstance(channel, ThermalRelaxation):
+        return ThermalRelaxation(channel.t1, channel.t2, channel.time * power)
+    if isinstance(channel, CoherentRotation):
+        return dataclasses.replace(channel, angle=channel.angle * power)
+    if isinstance(channel, KrausChannel):
+        return _kraus_power(channel, power)
+    raise TypeError(
+        f"no power of {type(channel).__name__} is known; use method='folding', or a channel of "
+        "eqx_qdeq.noise."
+    )
+
+
+def scale_rates(noise: NoiseModel, scale: float | int) -> NoiseModel:
+    """The noise model with every channel to the power `scale` ([`channel_power`]
+    [eqx_qdeq.mitigation.channel_power]) and over-rotations that many times as large. Readout stays
+    as it is.
+
+    **Arguments:**
+
+    - `noise`: the noise model.
+    - `scale`: 0 for none, 1 for the same.
+
+    **Returns:** a [`eqx_qdeq.noise.NoiseModel`][].
+
+    **Raises:** as `channel_power`.
+    """
+    _check(scale)
+
+    def scaled(node: Any) -> Any:
+        if isinstance(node, AbstractChannel):
+            return channel_power(node, scale)
+        if isinstance(node, OverRotation):
+            return OverRotation(node.relative * scale, node.absolute * scale)
+        return node
+
+    is_whole = lambda node: isinstance(node, AbstractChannel | OverRotation | ReadoutError)
+    return jax.tree.map(scaled, noise, is_leaf=is_whole)
+
+
+def fold(circuit: Circuit, scale: float | int) -> Circuit:
+    r"""Replaces gates G by $G\,(G^\dagger G)^k$, so that there are `scale` times as many.
+
+    All gates are folded equally often, and for a scale between odd numbers the first ones once
+    more. The folded circuit has the same parameters. Noise is scaled as far as the inverse of a
+    gate has the same noise as the gate.
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+    - `scale`: how many times as many gates, at least 1; met to two gates.
+
+    **Returns:** an [`eqx_qdeq.Circuit`][].
+
+    **Raises:** `ValueError` for a scale below 1.
+
+    ??? cite "Reference"
+
+        T. Giurgica-Tiron, Y. Hindy, R. LaRose, A. Mari and W. J. Zeng, "Digital zero noise
+        extrapolation for quantum error mitigation", IEEE International Conference on Quantum
+        Computing and Engineering (2020).
+    """
+    if not scale >= 1:
+        raise ValueError(f"`scale` must be at least 1, since folding adds gates; got {scale}.")
+    # A folding adds two gates: `whole` foldings of each gate, and one more of the first `more`.
+    whole, more = divmod(round((scale - 1) * len(circuit) / 2), max(1, len(circuit)))
+    inverse, size = circuit.inverse(), len(circuit)
+    rows = []
+    for g in range(size):
+        # The inverse circuit undoes the last gate first: that of gate g is its gate size - 1 - g.
+        folds = [(inverse, size - 1 - g), (circuit, g)] * (whole + (g < more))
+        for source, at in [(circuit, g), *folds]:
+            columns = source.gates, source.wires, source.params, source.scales, source.offsets
+            rows.append([column[at] for column in columns])
+    gates, wires, params, scales, offsets = zip(*rows, strict=True) if rows else ((),) * 5
+    return Circuit(gates, wires, params, circuit.n_qubits, scales=scales, offsets=offsets)
+
+
+def _check(power: float | int) -> None:
+    if not power >= 0:
+        raise ValueError(f"noise is scaled by at least 0; got {power}.")
+
+
+def _positive(kept: Any) -> Any:
+    if not eqx.is_array(kept) and kept < 0:
+        raise ValueError(
+            f"a channel with the factor {kept:.3g} on a Pauli operator has no continuous power; "
+            "its error probability is beyond that of complete loss. Use a smaller one."
+        )
+    return kept
+
+
+def _no_rounding(rate: Any) -> Any:
+    """Without what rounding leaves below zero; larger negative rates are left to be refused."""
+    if eqx.is_array(rate):
+        return jnp.where((rate < 0) & (rate > -1e-6), 0, rate)
+    return 0.0 if -1e-12 < rate < 0 else rate
+
+
+def _kraus_power(channel: KrausChannel, power: float | int) -> KrausChannel:
+    # vec(K ρ K†) = (K ⊗ K*) vec(ρ), row by row: Λ is a matrix S, the superoperator, and its power a
+    # power of S. Is that a channel? The Choi matrix C_{(a,i),(b,j)} = S_{(a,b),(i,j)}, which is
+    # Σ_k K_ai K*_bj, must have no negative eigenvalue; its eigenvectors, times the square roots of
+    # the eigenvalues, are then Kraus operators.
+    operators = np.asarray(channel.entries)
+    dim = operators.shape[1]
+    superoperator = sum(np.kron(k, k.conj()) for k in operators)
+    powered = scipy.linalg.fractional_matrix_power(superoperator, power)
+    choi = powered.reshape((dim,) * 4).transpose(0, 2, 1, 3).reshape(dim**2, dim**2)
+    weights, vectors = np.linalg.eigh((choi + choi.conj().T) / 2)
+    rest = np.abs(choi - choi.conj().T).max()
+    if weights[0] < -1e-8 or rest > 1e-8:
+        raise ValueError(
+            f"the power {power} of a KrausChannel is no channel (its Choi matrix has the "
+            f"eigenvalue {weights[0]:.2g}); use a whole number, or method='folding'."
+        )
+    kept = weights > 1e-14
+    return KrausChannel((vectors[:, kept] * np.sqrt(weights[kept])).T.reshape(-1, dim, dim))
+
+
+def check_method(method: str) -> None:
+    if method not in ("rates", "folding"):
+        raise ValueError(f"`method` must be 'rates' or 'folding'; got {method!r}.")

@@ -1,0 +1,320 @@
+r"""The channels: Pauli errors, losses to the environment, rotations, any Kraus operators.
+
+One qubit's state is $\rho=(1+x\,X+y\,Y+z\,Z)/2$ with $x=\langle X\rangle$ and so on. A transfer
+matrix acts on the column $(1,x,y,z)$, so its first row is $(1,0,0,0)$ where the trace is kept.
+"""
+
+import functools as ft
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float
+
+from .._precise import dot
+from ._channel import (
+    AbstractChannel,
+    as_array,
+    as_rate,
+    Branches,
+    check_rate,
+    complex_array,
+    Rate,
+    rate_in_01,
+)
+from ._paulis import pauli_matrices, PAULIS, transfer_of_operators
+
+# Depolarizing noise in the three conventions in use. With d = 2^k for k wires the channel is
+# ρ ↦ (1-λ) ρ + λ 1/d (λ: Qiskit Aer's), or a Pauli other than the identity with probability p
+# (PennyLane's). As Σ_P P ρ P = d 1 over all d² Paulis for a state ρ, "all Paulis equally likely"
+# with probability λ is the first form; of these d² one is the identity, so p = λ (d²-1)/d².
+# Nielsen: the mean fidelity over states is F̄ = (d F + 1)/(d + 1) with the process fidelity F = 1-p,
+# so 1-F̄ = p d/(d+1).
+
+
+def depolarizing_parameter(probability: Rate, n_wires: int = 1) -> Rate:
+    r"""Aer's $\lambda = p\,d^2/(d^2-1)$ from the Pauli probability p."""
+    return probability * (4**n_wires / (4**n_wires - 1))
+
+
+def probability_from_parameter(parameter: Rate, n_wires: int = 1) -> Rate:
+    r"""The Pauli probability $p = \lambda\,(d^2-1)/d^2$ from Aer's λ."""
+    return parameter * ((4**n_wires - 1) / 4**n_wires)
+
+
+def average_infidelity(probability: Rate, n_wires: int = 1) -> Rate:
+    r"""The average gate infidelity $1-\bar F = p\,d/(d+1)$ from the Pauli probability p.
+
+    ??? cite "Reference"
+
+        M. A. Nielsen, "A simple formula for the average gate fidelity of a quantum dynamical
+        operation", Phys. Lett. A 303, 249 (2002).
+    """
+    return probability * (2**n_wires / (2**n_wires + 1))
+
+
+def probability_from_infidelity(infidelity: Rate, n_wires: int = 1) -> Rate:
+    r"""The Pauli probability $p = (1-\bar F)(d+1)/d$ from the average gate infidelity."""
+    return infidelity * ((2**n_wires + 1) / 2**n_wires)
+
+
+def _scaled(x: Any, y: Any, z: Any, shift: Any = 0.0) -> Array:
+    """The matrix that scales ⟨X⟩, ⟨Y⟩, ⟨Z⟩ and then adds `shift` to ⟨Z⟩."""
+    return jnp.diag(jnp.stack([as_array(a) for a in (1.0, x, y, z)])).at[3, 0].set(shift)
+
+
+class Depolarizing(AbstractChannel):
+    r"""A Pauli other than the identity, all of them equally likely, with probability p in all.
+
+    This is PennyLane's `DepolarizingChannel(p)`; Aer's λ and the average gate infidelity convert
+    by [`eqx_qdeq.noise.probability_from_parameter`][] and
+    [`eqx_qdeq.noise.probability_from_infidelity`][].
+    """
+
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
+    n_wires: int = eqx.field(static=True, default=1)
+
+    def __check_init__(self) -> None:
+        if self.n_wires not in (1, 2):
+            raise ValueError(f"`n_wires` must be 1 or 2; got {self.n_wires}.")
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        # 1/d has no expectation value but that of the identity: all others shrink by 1 - λ.
+        kept = 1 - as_array(depolarizing_parameter(self.probability, self.n_wires))
+        return jnp.diag(jnp.full(4**self.n_wires, kept).at[0].set(1))
+
+    def branches(self) -> Branches:
+        p, others = as_array(self.probability), 4**self.n_wires - 1
+        weights = jnp.full(others + 1, p / others).at[0].set(1 - p)
+        return Branches(weights, complex_array(pauli_matrices(self.n_wires)))
+
+
+class PauliChannel(AbstractChannel):
+    """X, Y and Z with the given probabilities."""
+
+    x: Rate = eqx.field(converter=rate_in_01("x"))
+    y: Rate = eqx.field(converter=rate_in_01("y"))
+    z: Rate = eqx.field(converter=rate_in_01("z"))
+    n_wires: int = eqx.field(static=True, default=1, init=False)
+
+    def __check_init__(self) -> None:
+        # Rounding may carry probabilities that add up to one slightly beyond it.
+        check_rate(self.x + self.y + self.z, "x + y + z", high=1 + 1e-6)
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        # An error Q turns ⟨P⟩ into its negative where Q and P anticommute.
+        x, y, z = self.x, self.y, self.z
+        return _scaled(1 - 2 * (y + z), 1 - 2 * (x + z), 1 - 2 * (x + y))
+
+    def branches(self) -> Branches:
+        x, y, z = map(as_array, (self.x, self.y, self.z))
+        return Branches(jnp.stack([1 - x - y - z, x, y, z]), complex_array(PAULIS))
+
+
+class _AbstractOneRate(AbstractChannel):
+    """The fields of a channel on one wire with one probability."""
+
+    probability: Rate = eqx.field(converter=rate_in_01("probability"))
+    n_wires: int = eqx.field(static=True, default=1, init=False)
+
+
+class BitFlip(_AbstractOneRate):
+    """X with the given probability."""
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        kept = 1 - 2 * self.probability
+        return _scaled(1.0, kept, kept)
+
+    def branches(self) -> Branches:
+        p = as_array(self.probability)
+        return Branches(jnp.stack([1 - p, p]), complex_array(PAULIS[:2]))
+
+
+class PhaseFlip(_AbstractOneRate):
+    """Z with the given probability."""
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        kept = 1 - 2 * self.probability
+        return _scaled(kept, kept, 1.0)
+
+    def branches(self) -> Branches:
+        p = as_array(self.probability)
+        return Branches(jnp.stack([1 - p, p]), complex_array(PAULIS[::3]))
+
+
+# |0⟩⟨0| and |0⟩⟨1|: to |0⟩ from |0⟩ and from |1⟩.
+_TO_ZERO = np.array([[[1, 0], [0, 0]], [[0, 1], [0, 0]]], complex)
+
+
+def _no_decay(amplitude: Array) -> Array:
+    """diag(1, amplitude). That a wire did not decay is news as well: it makes |0⟩ more likely."""
+    return complex_array(jnp.diag(jnp.stack([jnp.ones_like(amplitude), amplitude])))
+
+
+class AmplitudeDamping(_AbstractOneRate):
+    """Decay from |1⟩ to |0⟩ with the given probability."""
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        # The population of |1⟩, (1-z)/2, shrinks by 1-p, so z ↦ (1-p) z + p, and ⟨0|ρ|1⟩ by √(1-p).
+        kept = 1 - as_array(self.probability)
+        return _scaled(jnp.sqrt(kept), jnp.sqrt(kept), kept, self.probability)
+
+    def branches(self) -> Branches:
+        p = as_array(self.probability)
+        operators = jnp.stack([_no_decay(jnp.sqrt(1 - p)), complex_array(_TO_ZERO[1])])
+        return Branches(jnp.stack([jnp.ones_like(p), p]), operators)
+
+
+class PhaseDamping(_AbstractOneRate):
+    r"""Loss of phase: off-diagonal elements shrink by $\sqrt{1-\gamma}$."""
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        kept = jnp.sqrt(1 - as_array(self.probability))
+        return _scaled(kept, kept, 1.0)
+
+    def branches(self) -> Branches:
+        # As phase flips with probability q, for which the same elements shrink by 1 - 2q.
+        kept = jnp.sqrt(1 - as_array(self.probability))
+        return Branches(jnp.stack([1 + kept, 1 - kept]) / 2, complex_array(PAULIS[::3]))
+
+
+class Reset(_AbstractOneRate):
+    """The wire is replaced by |0⟩ with the given probability."""
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        kept = 1 - self.probability
+        return _scaled(kept, kept, kept, self.probability)
+
+    def branches(self) -> Branches:
+        p = as_array(self.probability)
+        operators = np.concatenate([PAULIS[:1], _TO_ZERO])
+        return Branches(jnp.stack([1 - p, p, p]), complex_array(operators))
+
+
+class ThermalRelaxation(AbstractChannel):
+    r"""Relaxation to |0⟩ in a time t: ⟨X⟩ and ⟨Y⟩ shrink by $e^{-t/T_2}$, and ⟨Z⟩ approaches 1
+    with $e^{-t/T_1}$. All times in the same unit."""
+
+    t1: Rate = eqx.field(converter=as_rate)
+    t2: Rate = eqx.field(converter=as_rate)
+    time: Rate = eqx.field(converter=as_rate)
+    n_wires: int = eqx.field(static=True, default=1, init=False)
+
+    # Decay of populations by 1-p = exp(-t/T1) costs the off-diagonal elements √(1-p) = exp(-t/2T1)
+    # by itself. What is lost of them beyond that is pure dephasing, 1/Tφ = 1/T2 - 1/(2 T1) ≥ 0:
+    # hence T2 ≤ 2 T1. The channel is amplitude damping, and then phase flips with probability
+    # (1-k)/2 where k = exp(-t/Tφ).
+
+    def __check_init__(self) -> None:
+        for name in ("t1", "t2"):
+            value = getattr(self, name)
+            if not isinstance(value, Tracer) and not value > 0:
+                raise ValueError(f"`{name}` must be positive; got {value}.")
+        check_rate(self.time, "time", high=np.inf)
+        ratio = self.t2 / self.t1
+        if not isinstance(ratio, Tracer) and ratio > 2 * (1 + 1e-6):
+            raise ValueError(
+                f"`t2` must not exceed 2 * t1, or the channel is not physical; got t1 = {self.t1} "
+                f"and t2 = {self.t2}."
+            )
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        time = as_array(self.time)
+        phase, decay = jnp.exp(-time / self.t2), jnp.exp(-time / self.t1)
+        return _scaled(phase, phase, decay, 1 - decay)
+
+    def branches(self) -> Branches:
+        time = as_array(self.time)
+        kept = jnp.exp(time * (0.5 / self.t1 - 1 / self.t2))
+        stays = _no_decay(jnp.exp(-0.5 * time / self.t1))
+        flipped = dot(complex_array(PAULIS[3]), stays)
+        # A flip after a decay changes nothing: Z|0⟩ = |0⟩.
+        weights = jnp.stack([(1 + kept) / 2, (1 - kept) / 2, -jnp.expm1(-time / self.t1)])
+        return Branches(weights, jnp.stack([stays, flipped, complex_array(_TO_ZERO[1])]))
+
+
+class CoherentRotation(AbstractChannel):
+    r"""The rotation $\exp(-i\,\alpha P/2)$ about a product P of Pauli operators: an error that is
+    the same each time, such as crosstalk. For errors in proportion to a gate's angle see
+    [`eqx_qdeq.noise.OverRotation`][]."""
+
+    paulis: str = eqx.field(static=True)
+    angle: Rate = eqx.field(converter=as_rate)
+
+    def __check_init__(self) -> None:
+        if len(self.paulis) not in (1, 2) or set(self.paulis) - set("IXYZ"):
+            raise ValueError(
+                f"`paulis` must be one or two letters of I, X, Y, Z, e.g. 'ZX'; got "
+                f"{self.paulis!r}."
+            )
+
+    @property
+    def n_wires(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return len(self.paulis)
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        return transfer_of_operators(self.branches().operators)[0]
+
+    def branches(self) -> Branches:
+        # P² = 1, so the exponential series is that of a cosine and a sine.
+        product = ft.reduce(np.kron, [PAULIS["IXYZ".index(letter)] for letter in self.paulis])
+        half = as_array(self.angle) / 2
+        cosine, sine = complex_array(jnp.cos(half)), complex_array(jnp.sin(half))
+        eye = complex_array(np.eye(len(product)))
+        unitary = cosine * eye + sine * complex_array(-1j * product)
+        return Branches(jnp.ones(1, half.dtype), unitary[None])
+
+
+CoherentRotation.__init__.__doc__ = """**Arguments:**
+
+- `paulis`: one letter of I, X, Y, Z for each of one or two wires, e.g. `"X"` or `"ZZ"`.
+- `angle`: in radians.
+
+**Raises:** `ValueError` for other letters or more wires.
+"""
+
+
+class KrausChannel(AbstractChannel):
+    r"""Any channel $\Lambda(\rho)=\sum_i K_i\rho K_i^\dagger$ on one or two wires, with fixed
+    operators."""
+
+    # Nested tuples and not an array: fixed numbers must not be trained.
+    entries: tuple[tuple[tuple[complex, ...], ...], ...] = eqx.field(static=True)
+
+    def __init__(self, operators: ArrayLike):
+        operators = np.asarray(operators, complex)
+        if operators.ndim != 3 or operators.shape[1:] not in ((2, 2), (4, 4)):
+            raise ValueError(
+                "`operators` must have shape (k, 2, 2) or (k, 4, 4); got "
+                f"{operators.shape}. Write a channel on more wires as several ones."
+            )
+        # Tr Λ(ρ) = Tr (Σ K†K) ρ.
+        total = np.einsum("kba,kbc->ac", operators.conj(), operators)
+        gap = np.abs(total - np.eye(len(total))).max()
+        if not gap < 1e-5:
+            raise ValueError(
+                f"`operators` do not keep the trace: the sum of K†K differs from 1 by {gap:.2g}."
+            )
+        self.entries = tuple(tuple(tuple(row) for row in k) for k in operators.tolist())
+
+    @property
+    def n_wires(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return len(self.entries[0]).bit_length() - 1
+
+    def transfer(self) -> Float[Array, "paulis paulis"]:
+        return jnp.sum(transfer_of_operators(complex_array(self.entries)), axis=0)
+
+    def branches(self) -> Branches:
+        # With weights of one, as no rate is differentiated here.
+        return Branches(as_array(np.ones(len(self.entries))), complex_array(self.entries))
+
+
+KrausChannel.__init__.__doc__ = """**Arguments:**
+
+- `operators`: the $K_i$, shape `(k, 2, 2)` or `(k, 4, 4)`, the first wire the most significant
+    bit.
+
+**Raises:** `ValueError` for another shape, or if $\\sum_i K_i^\\dagger K_i\\neq1$.
+"""
