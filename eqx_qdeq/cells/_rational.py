@@ -114,7 +114,7 @@ def ratio_of_forms_jvp(primals, tangents):
     tangent = jnp.zeros_like(f)
     if t_w is not None:
         # w enters as u = t w, hence the factor t.
-        jacobian = 2 * scale * inverse * (half[:-1] - f[:, None] * half[-1])
+        jacobian = 2 * scale * inverse * (half[:-1] - f[:, None] * half[-1:])
         tangent = tangent + dot(jacobian, t_w)
     if jtu.tree_leaves(t_forms):
         t_forms = jtu.tree_map(

@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact, PRNGKeyArray
 
 from .._precise import dot
+from ..simulate import complex_dtype
 
 
 class Ritz(eqx.Module):
@@ -59,7 +60,7 @@ def dominant_eigenpair(
     size = min(size, n)
     keep = max(1, size // 2)
     # Complex vectors keep conjugate pairs apart; the pairs need not be kept together then.
-    dtype = start.dtype if symmetric else jnp.result_type(start.dtype, jnp.complex64)
+    dtype = start.dtype if symmetric else complex_dtype(start.dtype)
 
     def apply(v: Array) -> Array:
         if symmetric:

@@ -21,7 +21,7 @@ from ._density import (
 from ._noisy_encoder import make_encoder, rotation_noise
 from ._trajectories import draw, TrajectoryLayer
 
-Section = tuple[Circuit, Float[Array, " angles"]]
+Section = tuple[Circuit, Float[Array, " _"]]
 
 
 def cut(

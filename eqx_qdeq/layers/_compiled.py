@@ -110,7 +110,7 @@ def form_values(
     # Forms that were made for all 2ⁿ amplitudes serve shorter inputs: what is missing is zero.
     u = encoding.amplitudes(x, n_qubits)
     forms = forms[:, : u.shape[0], : u.shape[0]]
-    return jnp.sum(dot(forms, u) * u, axis=1)
+    return jnp.sum(dot(forms, u) * u[None], axis=1)
 
 
 class HeisenbergLayer(AbstractPreparedState):
@@ -174,7 +174,7 @@ def quadratic_forms(
         stacked = from_complex(applied)
     else:
         # O_q is diagonal: it multiplies amplitude i by the eigenvalue of the bit string i.
-        stacked = left[:, :, None, :] * jnp.asarray(signs.T, left.dtype)[:, :, None]
+        stacked = left[:, :, None, :] * jnp.asarray(signs.T, left.dtype)[None, :, :, None]
     # One matrix product, with the states' amplitudes in front as both sides have them.
     flat = lax.dot_general(
         stacked.reshape(2 * dim, -1),

@@ -56,7 +56,7 @@ def outer(wires: Float[Array, "k 4"]) -> Float[Array, " paulis"]:
     """The Pauli expectation values of a product state, in one vector."""
     out = jnp.ones(1, wires.dtype)
     for values in wires:
-        out = (out[:, None] * values).reshape(-1)
+        out = jnp.outer(out, values).reshape(-1)
     return out
 
 

@@ -91,11 +91,11 @@ class Exponential(AbstractExtrapolation):
         # log |value - a| = log b - c s is a straight line in s.
         line = Polynomial(1)
         distances = values - self.asymptote
-        sign = jnp.sign(distances[0])
+        sign = jnp.sign(distances[:1])
         fits = jnp.all(distances * sign > 0, axis=0)
         # The safe value is put in first: a logarithm of zero has no finite gradient.
-        safe = jnp.where(fits, distances * sign, 1)
-        curve = self.asymptote + sign * jnp.exp(line(scales, jnp.log(safe)))
+        safe = jnp.where(fits[None], distances * sign, 1)
+        curve = self.asymptote + sign[0] * jnp.exp(line(scales, jnp.log(safe)))
         return jnp.where(fits, curve, line(scales, values))
 
 

@@ -12,12 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from .._precise import dot, matmul, tensordot
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement, PauliStrings
-from ..simulate import Block
+from ..simulate import Block, complex_dtype
 from ._model import Channels, NoiseModel, PreparationNoise
 from ._paulis import (
     among_all_paulis,
@@ -140,7 +141,7 @@ def observables(
         shape = (4,) * n_qubits + (len(measurement),)
         out = jnp.zeros(shape, dtype).at[tuple(index)].set(1)
     else:
-        eye = jnp.eye(2**n_qubits, dtype=jnp.result_type(dtype, jnp.complex64))
+        eye = jnp.eye(2**n_qubits, dtype=complex_dtype(dtype))
         out = coefficients_of_matrices(measurement.apply(eye))
     return out if readout is None else readout.on_coefficients(out)
 
@@ -208,7 +209,7 @@ def noisy_forms(
     parts = real_forms(
         _circuits(circuit, angles, noise), measurement, n, noise.readout, angles.dtype, n, False
     )
-    return parts[0] + 1j * parts[1]
+    return lax.complex(parts[0], parts[1])
 
 
 def real_forms(

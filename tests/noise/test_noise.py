@@ -67,7 +67,12 @@ def test_branches_are_the_channel(name: str, tol: float):
         )
         paulis = jnp.asarray(np.array(paulis), operators.dtype)
         out = jnp.einsum(
-            "k,iab,kbc,jcd,kad->ij", weights, paulis, operators, paulis, operators.conj()
+            "k,iab,kbc,jcd,kad->ij",
+            weights.astype(operators.dtype),
+            paulis,
+            operators,
+            paulis,
+            operators.conj(),
         )
         return out.real / operators.shape[1]
 
@@ -143,7 +148,7 @@ def mixed(rates: np.ndarray) -> np.ndarray:
 
 
 def by_density(rates: jax.Array) -> jax.Array:
-    state = jnp.asarray(STATE, jnp.result_type(rates.dtype, jnp.complex64))
+    state = jnp.asarray(STATE, (1j * rates).dtype)
     return noise.density_values(CIRCUIT, jnp.asarray(ANGLES), STRINGS, model(rates), state)
 
 
