@@ -116,8 +116,8 @@ def _extend(
         fresh, _ = _orthogonalise(made.basis, random.astype(new.dtype))
         new = jnp.where(closed, fresh, new)
         norm = jnp.linalg.norm(new)
-        new = new / jnp.where(norm > 0, norm, 1)
-        column = column.at[j + 1].set(jnp.where(closed, 0, length))
+        new = new / jnp.where(norm > 0, norm, 1).astype(new.dtype)
+        column = column.at[j + 1].set(jnp.where(closed, 0, length).astype(column.dtype))
         return _Decomposition(made.basis.at[:, j + 1].set(new), made.matrix.at[:, j].set(column))
 
     return lax.fori_loop(first, size, step, made)

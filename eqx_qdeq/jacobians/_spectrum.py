@@ -250,7 +250,7 @@ def _eigenpair(fn: Callable, z: Array, with_left: bool, options: _Options) -> _P
             ).vector
 
     modulus = jnp.abs(value)
-    x = x / jnp.linalg.norm(x)
+    x = x / jnp.linalg.norm(x).astype(x.dtype)
     right = jnp.stack([x.real, x.imag])
     if not with_left:
         return _Pair(modulus, right, right, jnp.zeros_like(value))
@@ -259,9 +259,8 @@ def _eigenpair(fn: Callable, z: Array, with_left: bool, options: _Options) -> _P
     # The inverse of the overlap is the eigenvalue's condition number. Where it exceeds that of a
     # defective eigenvalue that rounding has split, there is no derivative to speak of.
     exists = (jnp.abs(overlap) > 10 * jnp.sqrt(jnp.finfo(z.dtype).eps)) & (modulus > 0)
-    weight = jnp.where(
-        exists, value.conj() / jnp.where(exists, modulus * overlap, 1), jnp.zeros_like(value)
-    )
+    scale = jnp.where(exists, modulus.astype(overlap.dtype) * overlap, 1)
+    weight = jnp.where(exists, value.conj() / scale, jnp.zeros_like(value))
     y = jnp.where(exists, y, jnp.zeros_like(y))
     return _Pair(modulus, right, jnp.stack([y.real, y.imag]), weight)
 
@@ -274,8 +273,9 @@ def _left_of_matrix(matrix: Array, value: Array, x: Array) -> Complex[Array, " n
     """
     n, dtype = x.size, x.dtype
     size = jnp.linalg.norm(matrix)
-    shift = value + 10 * jnp.finfo(matrix.dtype).eps * jnp.where(size > 0, size, 1)
+    shift = 10 * jnp.finfo(matrix.dtype).eps * jnp.where(size > 0, size, 1)
+    shift = value + shift.astype(dtype)
     y = jnp.linalg.solve(matrix.T.astype(dtype) - shift.conj() * jnp.eye(n, dtype=dtype), x)
-    y = y / jnp.max(jnp.abs(y))
-    y = y / jnp.linalg.norm(y)
+    y = y / jnp.max(jnp.abs(y)).astype(dtype)
+    y = y / jnp.linalg.norm(y).astype(dtype)
     return jnp.where(jnp.all(jnp.isfinite(y)), y, jnp.zeros_like(y))

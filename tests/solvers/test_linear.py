@@ -50,7 +50,7 @@ def test_gmres_reaches_its_tolerance(restart, tol):
     assert np.linalg.norm(matrix @ found.value - vector) <= 1.5 * tol * np.linalg.norm(vector)
     # It stops where that is reached, not at the end of a cycle: a rougher one takes fewer steps.
     rough = _gmres(matrix, vector, rtol=0.1, restart=restart)
-    assert 0 < rough.stats["num_steps"] < 0.5 * found.stats["num_steps"]
+    assert 0 < 2 * rough.stats["num_steps"] < found.stats["num_steps"]
     assert rough.stats["num_steps"] <= 5
 
 
