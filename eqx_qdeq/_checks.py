@@ -18,19 +18,19 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"`{name}` must be at least {least}; got {value}.")
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: Any) -> None:
     if is_number(value) and not value > 0:
         raise ValueError(f"`{name}` must be positive; got {value}.")
 
 
-def check_step_length(name: str, value: float) -> None:
+def check_step_length(name: str, value: Any) -> None:
     if is_number(value) and not 0 < value <= 1:
         raise ValueError(
             f"`{name}` must be above 0 and at most 1, which is an undamped step; got {value}."
         )
 
 
-def check_damp(name: str, value: float) -> None:
+def check_damp(name: str, value: Any) -> None:
     if is_number(value) and not 0 <= value < 1:
         raise ValueError(
             f"`{name}` must be at least 0, which is no damping, and below 1; got {value}."

@@ -14,6 +14,7 @@ from ._injection import (
     AngleFeedback as AngleFeedback,
     ConcatInjection as ConcatInjection,
     LinearInjection as LinearInjection,
+    scaled,
     upsampling_matrix,
 )
 from ._quantum_cell import QuantumCell as QuantumCell

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from .._precise import dot
-from ..cells import AbstractLinearInjection, AngleFeedback, QuantumCell
+from ..cells import AbstractLinearInjection, AngleFeedback, QuantumCell, scaled
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
 from ..simulate import apply_wirewise
 from ._value_ranges import joint_spread, safe_sqrt
@@ -87,7 +87,7 @@ def turns(cell: QuantumCell) -> Float[Array, "n m"]:
     layer = cell.layer
     _, wires = cell.injection.resolve(len(layer.circuit), layer.n_qubits, layer.out_size)
     one_hot = np.arange(layer.n_qubits)[:, None] == np.array(wires)[None, :]
-    return jnp.asarray(one_hot, layer.angles.dtype) * cell.injection.gain
+    return scaled(one_hot, cell.injection.gain, layer.angles.dtype)
 
 
 def uploads_of(encoding: AbstractEncoding, n_gates: int) -> tuple[AngleEncoding, int, bool]:
@@ -149,4 +149,4 @@ def _pauli_covariance(
     means = dot(signs, p)
     # About the means: the difference of two numbers near 1 would lose the small variances.
     centred = signs - means[:, None]
-    return dot(centred * p, centred.T)
+    return dot(centred * p[None], centred.T)

@@ -92,7 +92,7 @@ def spreads_of_forms(
     values = jax.vmap(jnp.linalg.eigvalsh)(forms)
     low, high = values[:, 0], values[:, -1]
     eye = jnp.eye(k, dtype=forms.dtype)
-    centred = forms - ((low + high) / 2)[:, None, None] * eye
+    centred = forms - ((low + high) / 2)[:, None, None] * eye[None]
     stacked = centred.reshape(m * k, k)
     column = jnp.linalg.eigvalsh(dot(stacked.T, stacked))[-1]
     traceless = forms - (jnp.trace(forms, axis1=1, axis2=2) / k)[:, None, None] * eye

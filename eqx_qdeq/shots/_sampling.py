@@ -109,7 +109,8 @@ def moments(
     """Means and variances of the group's observables under a distribution of bitstrings."""
     eigenvalues = jnp.asarray(group.eigenvalues, probabilities.dtype)
     mean = dot(eigenvalues, probabilities)
-    return mean, jnp.sum((eigenvalues - mean[:, None]) ** 2 * probabilities, axis=1)
+    squares = (eigenvalues - mean[:, None]) ** 2
+    return mean, jnp.sum(squares * probabilities[None], axis=1)
 
 
 def largest_variances(group: Group) -> np.ndarray:

@@ -114,7 +114,7 @@ class Sums(eqx.Module):
         if solution is not None:
             steps, residuals = solution.stats["num_steps"], solution.stats["residual"]
             converged = solution.success
-        correct = guess(logits) == y
+        correct = guess(logits).astype(y.dtype) == y
         summed = (jnp.ones_like(weight), losses, correct, steps, residuals, converged)
         *sums, n_converged = [jnp.sum(weighted(values)) for values in summed]
         largest = jnp.max(jnp.where(weight > 0, residuals, 0))

@@ -102,7 +102,7 @@ def test_gradients_agree_with_finite_differences_and_each_other(cell, tol, x64):
     directions = jnp.asarray(rng.standard_normal((3, flat.size)) / np.sqrt(flat.size))
     run = jax.jit(jax.vmap(lambda f: loss(f, _EXACT["implicit"], qdeq.Newton)))
     # Of fourth order, so that 1e-6 is within reach.
-    at = lambda s: run(flat + s * h * 10 * directions)
+    at = lambda s: run(flat[None] + s * h * 10 * directions)
     expected = (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (120 * h)
     np.testing.assert_allclose(directions @ reference, expected, rtol=1e-6)
 

@@ -248,7 +248,9 @@ def test_jacobian_penalty(tol):
             "must map a state to one of the same structure",
         ),
         (
-            lambda c: qdeq.DEQ(qdeq.FunctionCell(lambda z, x: z, lambda x: x + 1j))(jnp.ones(2)),
+            lambda c: qdeq.DEQ(qdeq.FunctionCell(lambda z, x: z, lambda x: x.astype(complex)))(
+                jnp.ones(2)
+            ),
             TypeError,
             "must be made of real floating-point arrays; got complex",
         ),

@@ -81,6 +81,7 @@ def test_rounding_is_bounded(name, x64):
             )
             other = eqx.tree_at(lambda l: l.angles, other, layer.angles)
             reference = evaluate(qdeq.QuantumCell(other, cell.injection), x, w)
+        value, slopes = value.astype(reference[0].dtype), slopes.astype(reference[1].dtype)
         gaps = (value - reference[0], slopes - reference[1])
         norms = (jnp.linalg.norm(gaps[0]), jnp.linalg.norm(gaps[1], 2))
         return jnp.stack(norms), jnp.stack(rounding_errors(cell, x, w)[:2])

@@ -28,7 +28,7 @@ def _anywhere(cell, key, count):
     """Random values, corners of the box of possible values among them."""
     low, high = value_ranges(cell.layer.measurement, cell.layer.n_qubits)
     share = jax.random.uniform(key, (count, len(low)), minval=-0.5, maxval=1.5)
-    return jnp.asarray(low) + jnp.clip(share, 0, 1) * jnp.asarray(high - low)
+    return jnp.asarray(low)[None] + jnp.clip(share, 0, 1) * jnp.asarray(high - low)[None]
 
 
 def _norms(f, ws):

@@ -62,7 +62,8 @@ def spectrum(name, slot):
     grid[:, slot] = 4 * np.pi * np.arange(samples) / samples
     dim = 2**info.n_wires
     gate = jax.vmap(lambda a: jnp.asarray(getattr(qujax.gates, name)(*a)).reshape(dim, dim))
-    u = np.asarray(gate(jnp.asarray(grid) / np.pi))
+    with jax.numpy_dtype_promotion("standard"):  # which qujax asks for
+        u = np.asarray(gate(jnp.asarray(grid) / np.pi))
     products = np.einsum("sab,scd->sabcd", u, u.conj()).reshape(samples, -1)
     amplitudes = np.abs(np.fft.fft(products, axis=0)).max(axis=1) / samples
     return {k for k in range(1, samples // 2) if amplitudes[k] > 1e-4}
@@ -242,7 +243,8 @@ def test_only_what_is_differentiated_is_shifted(getkey):
 
 
 def test_errors():
-    gate = lambda a: jnp.diag(jnp.exp(1j * a * jnp.array([0, 1])))
+    phases = np.array([0, 1j])
+    gate = lambda a: jnp.diag(jnp.exp(jnp.asarray(phases) * a.astype((1j * a).dtype)))
     circuit = qdeq.Circuit(["Rx", gate], [[0], [0]], [[0], [1]])
     layer = make_layer(jax.random.key(0), circuit, measurement=qdeq.PauliZ())
     with pytest.raises(ValueError, match=r"gate 1 is the function.*spectrum is not known"):
