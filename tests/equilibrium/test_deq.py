@@ -238,6 +238,10 @@ def test_jacobian_penalty(tol):
     np.testing.assert_allclose(qdeq.jacobian(fn, z), jax.jacobian(fn)(z), atol=10 * tol)
 
 
+def _complex(x):
+    return x.astype(complex)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -248,9 +252,7 @@ def test_jacobian_penalty(tol):
             "must map a state to one of the same structure",
         ),
         (
-            lambda c: qdeq.DEQ(qdeq.FunctionCell(lambda z, x: z, lambda x: x.astype(complex)))(
-                jnp.ones(2)
-            ),
+            lambda c: qdeq.DEQ(qdeq.FunctionCell(lambda z, x: z, _complex))(jnp.ones(2)),
             TypeError,
             "must be made of real floating-point arrays; got complex",
         ),
