@@ -11,15 +11,17 @@ PROCESSORS ?= plain this
 # What goes into each environment.
 DEMO := .venv-demo
 TEST := .venv-test
+QISKIT := .venv-qiskit
 BENCH := .venv-bench
 DEV := .venv-dev
 INSTALL_$(DEMO) := -e ".[train,plot]"
 INSTALL_$(TEST) := -e ".[train,plot]" --group tests
+INSTALL_$(QISKIT) := -e ".[train,plot,qiskit]" --group tests
 INSTALL_$(BENCH) := -e ".[bench]"
 INSTALL_$(DEV) := -e ".[train,plot]" --group dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-portable lint format docs serve bench clean python
+.PHONY: help demo test test-portable test-qiskit lint format docs serve bench clean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -39,6 +41,10 @@ test-portable: $(TEST)/installed  ## float32 numerics as a plain processor round
 		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" \
 			$(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m portable $(ARGS) || exit; \
 	done
+
+test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: Aer's models and estimators, devices' calibrations
+	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \
+		tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check

@@ -129,5 +129,6 @@ def test_iterates_that_overflow_leave_the_others_alone(tol):
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="`n_layers` must be at least 1; got 0"):
         qdeq.Unrolled(_quantum_cell(), 0)
+    shrinks = qdeq.FunctionCell(lambda z, x: z[:1], jnp.zeros_like)
     with pytest.raises(ValueError, match="same structure, shapes and dtypes"):
-        qdeq.Unrolled(_quantum_cell(), 2)(jnp.ones(4), z0=jnp.zeros(3))
+        qdeq.Unrolled(shrinks, 2)(jnp.ones(4))
