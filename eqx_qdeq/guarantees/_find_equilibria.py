@@ -187,7 +187,7 @@ def _merge(
     k = len(points)
 
     def place(i: Array, hits: Array) -> Array:
-        distance = jnp.linalg.norm(points - points[i], axis=1)
+        distance = jnp.linalg.norm(points - points[i][None], axis=1)
         distance = jnp.where(hits > 0, distance, jnp.inf)
         nearest = jnp.argmin(distance)
         owner = jnp.where(distance[nearest] <= tolerance, nearest, i)

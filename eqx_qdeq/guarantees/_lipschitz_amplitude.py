@@ -53,7 +53,7 @@ class Reach(eqx.Module):
         safe = jnp.where(square > 0, square, 1)
         images = dot(self.forms, v)
         f = dot(images, v) / safe
-        slopes = 2 * (images - f[:, None] * v) / safe
+        slopes = 2 * (images - f[:, None] * v[None]) / safe
         return f, dot(slopes, self.inputs.matrix)
 
     def image(self, box: Box) -> Box:

@@ -46,7 +46,7 @@ def _rates_in_01(name: str) -> Callable[[Any], Rates]:
     return convert
 
 
-def _fitting(error: "ReadoutError | InvertedReadout", n_qubits: int) -> tuple[Rates, Rates]:
+def _fitting(error: "ReadoutError | InvertedReadout", n_qubits: int) -> tuple[Any, Any]:
     """Both rates, if they are for so many wires."""
     for name in ("p01", "p10"):
         value = getattr(error, name)

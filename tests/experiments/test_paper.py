@@ -107,8 +107,9 @@ def test_freezing():
     for scale in (1.0, -3.0, 0.01):
         gradient = jax.tree.map(lambda p, scale=scale: scale * jnp.cos(7 * p), params)
         smaller = eqx.tree_at(where, gradient, where(gradient)[:-4])
-        got, frozen_state = freezing.update(gradient, frozen_state, params)
-        expected, state = usual.update(smaller, state, fewer)
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes counts and rates
+            got, frozen_state = freezing.update(gradient, frozen_state, params)
+            expected, state = usual.update(smaller, state, fewer)
         np.testing.assert_array_equal(where(got)[-4:], 0)
         cut = eqx.tree_at(where, got, where(got)[:-4])
         for a, b in zip(jax.tree.leaves(cut), jax.tree.leaves(expected), strict=True):
