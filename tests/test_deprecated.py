@@ -8,6 +8,8 @@ import pytest
 
 import eqx_qdeq as qdeq
 
+pytestmark = pytest.mark.float32
+
 
 @pytest.mark.parametrize(
     ("module", "old", "new"),

@@ -12,6 +12,8 @@ from eqx_qdeq import (
     DataReuploading,
 )
 
+pytestmark = pytest.mark.float32
+
 
 def test_amplitudes_agree_with_pennylane(tol):
     x = np.random.default_rng(0).normal(size=11)

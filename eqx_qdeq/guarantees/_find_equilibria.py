@@ -176,8 +176,8 @@ def _starts(
     if isinstance(quantum, QuantumCell):
         box = box_of_values(quantum)
         share = jax.random.uniform(key, shape, first.dtype, minval=-1, maxval=1)
-        return (box.centre + share * box.half).astype(first.dtype)
-    return first + spread * jax.random.normal(key, shape, first.dtype)
+        return (box.centre[None] + share * box.half[None]).astype(first.dtype)
+    return first[None] + spread * jax.random.normal(key, shape, first.dtype)
 
 
 def _merge(

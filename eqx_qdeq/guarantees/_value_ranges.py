@@ -95,7 +95,7 @@ def spreads_of_forms(
     centred = forms - ((low + high) / 2)[:, None, None] * eye[None]
     stacked = centred.reshape(m * k, k)
     column = jnp.linalg.eigvalsh(dot(stacked.T, stacked))[-1]
-    traceless = forms - (jnp.trace(forms, axis1=1, axis2=2) / k)[:, None, None] * eye
+    traceless = forms - (jnp.trace(forms, axis1=1, axis2=2) / k)[:, None, None] * eye[None]
     flat = traceless.reshape(m, k * k)
     frobenius = jnp.linalg.eigvalsh(dot(flat, flat.T))[-1]
     box = jnp.sum((high - low) ** 2)

@@ -50,7 +50,9 @@ def _fitting(error: "ReadoutError | InvertedReadout", n_qubits: int) -> tuple[Ra
     """Both rates, if they are for so many wires."""
     for name in ("p01", "p10"):
         value = getattr(error, name)
-        if np.ndim(value) and len(value) != n_qubits:
+        # (Of a tuple whose numbers are traced NumPy would not tell the dimension.)
+        many = isinstance(value, tuple) or np.ndim(value) > 0
+        if many and len(value) != n_qubits:
             raise ValueError(
                 f"`{name}` of the readout error has {len(value)} rates, but the circuit has "
                 f"{n_qubits} wires; give one for each, or one for all."

@@ -134,7 +134,8 @@ class SampledDEQ(eqx.Module):
             "floor": found.floor,
             "num_circuits": found.num_steps * count.circuits,
             # Not an integer, as billions of shots would overflow one.
-            "num_shots": found.num_steps.astype(point.dtype) * count.shots,
+            "num_shots": found.num_steps.astype(point.dtype)
+            * jnp.asarray(count.shots, point.dtype),
         }
         return mask(Solution(found.value + change, found.result, stats), usable)
 

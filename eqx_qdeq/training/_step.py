@@ -145,15 +145,17 @@ def _step(fixed: Fixed, state: State) -> State:
         clipping = optax.clip_by_global_norm(settings.clip)
         gradient, _ = clipping.update(gradient, optax.EmptyState())
     optimizer = optax.with_extra_args_support(settings.optimizer)
-    updates, opt_state = optimizer.update(
-        gradient,
-        state.opt_state,
-        state.params,
-        # For those that look: line searches, reduction on plateaus.
-        value=loss,
-        grad=gradient,
-        value_fn=lambda params: objective(params)[0],
-    )
+    # Optax mixes counts and rates, which strict promotion refuses; its results are what they are.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimizer.update(
+            gradient,
+            state.opt_state,
+            state.params,
+            # For those that look: line searches, reduction on plateaus.
+            value=loss,
+            grad=gradient,
+            value_fn=lambda params: objective(params)[0],
+        )
     params = eqx.apply_updates(state.params, updates)
     done = State(
         params,

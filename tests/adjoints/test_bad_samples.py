@@ -9,6 +9,8 @@ import pytest
 
 import eqx_qdeq as qdeq
 
+pytestmark = pytest.mark.float32
+
 _ADJOINTS = {
     "implicit": qdeq.ImplicitAdjoint(),
     "implicit, VJPs": qdeq.ImplicitVJPAdjoint(),

@@ -10,6 +10,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.cells import upsampling_matrix
 from tests._jaxprs import equations
 
+pytestmark = pytest.mark.float32
+
 _INJECTIONS = {
     "add": lambda key: qdeq.AddInjection(16),
     "trained gain": lambda key: qdeq.AddInjection(16, jnp.array(0.3)),

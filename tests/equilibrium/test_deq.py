@@ -11,6 +11,8 @@ from jax.test_util import check_grads
 
 import eqx_qdeq as qdeq
 
+pytestmark = pytest.mark.float32
+
 
 def _quantum(seed=0, gain=1.0, n_qubits=4, in_size=16):
     return qdeq.QDEQ(n_qubits, in_size, gain=gain, key=jax.random.key(seed)).deq

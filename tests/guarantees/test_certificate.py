@@ -10,6 +10,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.guarantees import certify, contractive
 from tests.guarantees._certificate_cells import CASES, cast, make_cell
 
+pytestmark = pytest.mark.float32
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_root_lies_within_the_certified_radius(name, x64):

@@ -113,7 +113,8 @@ def test_it_trains():
     @eqx.filter_jit
     def step(deq, state):
         value, gradient = eqx.filter_value_and_grad(loss)(deq)
-        updates, state = optimizer.update(gradient, state)
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes counts and rates
+            updates, state = optimizer.update(gradient, state)
         return eqx.apply_updates(deq, updates), state, value, gradient
 
     state = optimizer.init(eqx.filter(deq, eqx.is_inexact_array))

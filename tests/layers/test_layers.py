@@ -10,6 +10,8 @@ from jax.test_util import check_grads
 import eqx_qdeq as qdeq
 from tests._pennylane import apply, random_circuit
 
+pytestmark = pytest.mark.float32
+
 
 def _layer(circuit, encoding, measurement, engine="auto", seed=0):
     return qdeq.QuantumLayer(

@@ -70,7 +70,7 @@ def test_one_layer_is_the_circuit_applied_once(tol):
     model = _MAKERS["ours"](jax.random.key(0))
     x = _sample(model)
     cell = model.deq.cell
-    once = qdeq.z_and_zz(4).values(cell.bind(x).state(cell.layer(x)))
+    once = qdeq.z_and_zz(4).values(cell.bind(x).state(cell.init(x)))
     np.testing.assert_allclose(model.unrolled(1)(x), model.head(once), atol=10 * tol)
 
 

@@ -148,7 +148,7 @@ def mixed(rates: np.ndarray) -> np.ndarray:
 
 
 def by_density(rates: jax.Array) -> jax.Array:
-    state = jnp.asarray(STATE, (1j * rates).dtype)
+    state = jnp.asarray(STATE, jnp.result_type(complex))
     return noise.density_values(CIRCUIT, jnp.asarray(ANGLES), STRINGS, model(rates), state)
 
 

@@ -10,6 +10,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq import Circuit, noise
 from tests.noise._layers import all_of, CIRCUIT, ENCODINGS, engines_for, make_layer, model
 
+pytestmark = pytest.mark.float32
+
 
 @pytest.mark.parametrize("random", [True, False])
 @pytest.mark.parametrize("name", ENCODINGS)
@@ -26,7 +28,7 @@ def test_engines_agree(name: str, random: bool, tol: float):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=tol), found[0], other)
     values, _, probabilities = found[0]
     signs = 1 - 2 * (np.arange(8)[None] >> np.array([2, 1, 0])[:, None] & 1)
-    np.testing.assert_allclose(signs @ probabilities, values, atol=tol)
+    np.testing.assert_allclose(signs @ np.asarray(probabilities), values, atol=tol)
     assert jnp.sum(probabilities) == pytest.approx(1, abs=tol)
 
 

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pennylane as qml
 import pytest
-import qujax
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.circuits import GATES
@@ -61,6 +60,8 @@ def spectrum(name, slot):
     grid = np.tile(fixed, (samples, 1))
     grid[:, slot] = 4 * np.pi * np.arange(samples) / samples
     dim = 2**info.n_wires
+    with jax.numpy_dtype_promotion("standard"):  # which qujax asks for
+        import qujax
     gate = jax.vmap(lambda a: jnp.asarray(getattr(qujax.gates, name)(*a)).reshape(dim, dim))
     with jax.numpy_dtype_promotion("standard"):  # which qujax asks for
         u = np.asarray(gate(jnp.asarray(grid) / np.pi))

@@ -273,6 +273,6 @@ def test_divergence_leaves_the_last_good_checkpoint(tmp_path):
     diverging = optax.sgd(lambda step: jnp.where(step == 5, huge, 0.1))
     with pytest.raises(TrainingError):
         _fit(tmp_path, optimizer=diverging)
-    resumed = _fit(tmp_path, optimizer=optax.sgd(lambda step: 0.1 + 0 * step))
-    plain = _fit(None, optimizer=optax.sgd(lambda step: 0.1 + 0 * step))
+    resumed = _fit(tmp_path, optimizer=optax.sgd(lambda step: jnp.where(step == 5, 0.1, 0.1)))
+    plain = _fit(None, optimizer=optax.sgd(lambda step: jnp.where(step == 5, 0.1, 0.1)))
     assert _same(resumed.last_model, plain.last_model)

@@ -14,6 +14,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.training import epoch_batches, evaluate, fit, fit_together, Options, TrainingError
 from tests.training._stand_in import make_data, make_model
 
+pytestmark = pytest.mark.float32
+
 # One object, so that the compiled steps are shared by the tests.
 ADAM = optax.adam(0.05)
 DATA = make_data()

@@ -21,6 +21,8 @@ from eqx_qdeq.training import (
     UnitNorm,
 )
 
+pytestmark = pytest.mark.float32
+
 
 def _images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(size=shape).astype(np.float32)

@@ -12,6 +12,8 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.training import CheckpointError, load, load_metadata, save, write_atomic
 from tests.training._stand_in import make_model
 
+pytestmark = pytest.mark.float32
+
 
 def _classical(key=0, hidden=5):
     return qdeq.ClassicalDEQClassifier(6, hidden, 3, dropout=0.1, key=jax.random.key(key))
