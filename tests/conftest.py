@@ -106,6 +106,19 @@ def data_root() -> Path:
     return path
 
 
+# Commands and pages are code as users write it, with Optax, which mixes counts and rates.
+_AS_USERS_WRITE = ("benchmarks", "docs", "examples", "experiments")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _promotion(request: pytest.FixtureRequest) -> Iterator[None]:
+    if request.path.parent.name not in _AS_USERS_WRITE:
+        yield
+        return
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _drop_compiled() -> Iterator[None]:
     """Forgets what a module of tests compiled: all of it together is many gigabytes."""

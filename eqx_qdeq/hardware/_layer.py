@@ -154,7 +154,8 @@ def _measured_fwd(perturbed, variables, program, rules):
     norm = jnp.sqrt(jnp.sum(vector**2))
     ways = norm * jnp.eye(d, dtype=vector.dtype)[: d if vector_wanted else 0]
     around = jnp.concatenate([vector[None] + ways, vector[None] - ways])
-    # The point itself, then other angles, then other amplitudes.
+    # The point itself, then other angles, then other amplitudes: one job, of which the estimator
+    # may run the parts in any order.
     points = jnp.tile(angles, (1 + n_shifts + len(around), 1))
     points = points.at[1 + np.arange(n_shifts), index].add(moves)
     vectors = jnp.concatenate([jnp.tile(vector, (1 + n_shifts, 1)), around])

@@ -104,6 +104,7 @@ def channel_power(channel: AbstractChannel, power: float | int) -> AbstractChann
         # Back to probabilities: x = (1 + kx - ky - kz) / 4, as 1 - x - y - z is the rest.
         powered = ((1 + kx - ky - kz) / 4, (1 - kx + ky - kz) / 4, (1 - kx - ky + kz) / 4)
         return PauliChannel(*map(_no_rounding, powered))
+    # All of a relaxation is exp(-t/T): the power is the time.
     if isinstance(channel, ThermalRelaxation):
         return ThermalRelaxation(channel.t1, channel.t2, channel.time * power)
     if isinstance(channel, CoherentRotation):
@@ -132,6 +133,7 @@ def scale_rates(noise: NoiseModel, scale: float | int) -> NoiseModel:
     """
     _check(scale)
 
+    # Readout happens once, however long the circuit: it is a leaf, and stays.
     def scaled(node: Any) -> Any:
         if isinstance(node, AbstractChannel):
             return channel_power(node, scale)
@@ -187,6 +189,7 @@ def _check(power: float | int) -> None:
 
 
 def _positive(kept: Any) -> Any:
+    # A negative number has no real power that is continuous from 1 at s = 0.
     if not eqx.is_array(kept) and kept < 0:
         raise ValueError(
             f"a channel with the factor {kept:.3g} on a Pauli operator has no continuous power; "

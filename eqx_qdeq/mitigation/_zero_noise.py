@@ -93,7 +93,8 @@ class Exponential(AbstractExtrapolation):
         distances = values - self.asymptote
         sign = jnp.sign(distances[:1])
         fits = jnp.all(distances * sign > 0, axis=0)
-        # The safe value is put in first: a logarithm of zero has no finite gradient.
+        # The safe value is put in first: a logarithm of zero has no finite gradient, and `where`
+        # would multiply it by zero, which is NaN.
         safe = jnp.where(fits[None], distances * sign, 1)
         curve = self.asymptote + sign[0] * jnp.exp(line(scales, jnp.log(safe)))
         return jnp.where(fits, curve, line(scales, values))
@@ -130,6 +131,9 @@ class ZeroNoise(eqx.Module):
         check_method(self.method)
         self.extrapolation.check(self.scales)
 
+    # After a solve, each noise has an equilibrium of its own, and these are extrapolated: a curve
+    # through them is smooth in the scale as long as the branch of equilibria is.
+
     def __call__(self, x: PyTree[Array], **kwargs: Any) -> Float[Array, " m"]:
         """**Arguments:** those of the module, for each scale the same.
 
@@ -152,6 +156,9 @@ class ZeroNoiseCell(AbstractCell):
     def __check_init__(self) -> None:
         check_method(self.method)
         self.extrapolation.check(self.scales)
+
+    # Inside a solve, all noises act on the same z, and the solver sees the mitigated map alone. Its
+    # derivative is the same combination of theirs, so implicit gradients need nothing more.
 
     def init(self, x: PyTree[Array]) -> PyTree[Array]:
         return self.cell.init(x)

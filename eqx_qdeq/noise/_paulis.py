@@ -17,6 +17,11 @@ from jaxtyping import Array, Complex, Float
 
 from .._precise import einsum, tensordot
 
+# The Paulis are an orthogonal basis of the Hermitian matrices on n wires: Tr P Q is 2^n if P = Q,
+# else 0. Hence M = Σ_P Tr(P M) P / 2^n with real numbers Tr(P M): those of a state are its
+# expectation values, those of an observable, divided by 2^n, its coefficients. As P is a product
+# over wires, both ways are n small contractions, one for each wire: of the order of n 4^n
+# multiplications, not 16^n.
 PAULIS = np.array(
     [[[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]]], complex
 )
@@ -49,6 +54,9 @@ def transfer_of_operators(
     operators: Complex[Array, "s dim dim"],
 ) -> Float[Array, "s paulis paulis"]:
     r"""The Pauli transfer matrices of the maps $\rho\mapsto A\rho A^\dagger$."""
+    # R_PQ = Tr(P A Q A†) / 2^k. Row by row, vec(A Q A†) = (A ⊗ A*) vec(Q) and Tr P M is
+    # vec(P*)·vec(M), so R = T (A ⊗ A*) B with the vectors of all P* as the rows of T, and of all
+    # Q / 2^k as the columns of B: the superoperator A ⊗ A* seen from the basis of Paulis.
     s, dim, _ = operators.shape
     paulis = pauli_matrices(dim.bit_length() - 1).reshape(-1, dim * dim)
     maps = operators[:, :, None, :, None] * operators.conj()[:, None, :, None, :]
@@ -61,6 +69,7 @@ def transfer_of_operators(
 def paulis_of_parts(parts: Float[Array, "p dim"]) -> Float[Array, "..."]:
     r"""$\langle\psi|P|\psi\rangle$ for all Paulis P, shape `(4,) * n`, for a state given by its
     real and imaginary parts; by its real part alone if it is real."""
+    # For ψ = a + ib, ψ ψ† = (a aᵀ + b bᵀ) + i (b aᵀ - a bᵀ).
     real = jnp.sum(parts[:, :, None] * parts[:, None, :], axis=0)
     out = real[None]
     if len(parts) == 2:
@@ -82,6 +91,7 @@ def _traces(parts: Float[Array, "p dim dim m"]) -> Float[Array, "..."]:
     # Tr P M = sum of conj(P)[row, column] M[row, column].
     basis = jnp.asarray(_TO_PAULIS, parts.dtype)
     for w in range(n):
+        # The trace is real, so the last wire need not produce imaginary parts.
         last = basis if w < n - 1 else basis[:1]
         # Axes: parts, wires done, rows, columns, m.
         out = tensordot(last[..., : len(out)], out, ((4, 2, 3), (0, w + 1, n + 1)))
@@ -98,7 +108,7 @@ def matrices_of_paulis(
     the real parts alone if `is_real`.
     """
     n, m = coefficients.ndim - 1, coefficients.shape[-1]
-    zero = jnp.asarray([1.0, 0, 0, 1], coefficients.dtype)
+    zero = jnp.asarray([1.0, 0, 0, 1], coefficients.dtype)  # ⟨0|P|0⟩ for I, X, Y and Z
     for _ in range(n - n_low):
         coefficients = tensordot(zero, coefficients, 1)
     basis = jnp.asarray(_FROM_PAULIS, coefficients.dtype)

@@ -46,8 +46,7 @@ def _rates_in_01(name: str) -> Callable[[Any], Rates]:
     return convert
 
 
-def _fitting(error: "ReadoutError | InvertedReadout", n_qubits: int) -> tuple[Any, Any]:
-    """Both rates, if they are for so many wires."""
+def _check_wires(error: "ReadoutError | InvertedReadout", n_qubits: int) -> None:
     for name in ("p01", "p10"):
         value = getattr(error, name)
         # (Of a tuple whose numbers are traced NumPy would not tell the dimension.)
@@ -57,7 +56,6 @@ def _fitting(error: "ReadoutError | InvertedReadout", n_qubits: int) -> tuple[An
                 f"`{name}` of the readout error has {len(value)} rates, but the circuit has "
                 f"{n_qubits} wires; give one for each, or one for all."
             )
-    return error.p01, error.p10
 
 
 class ReadoutError(eqx.Module):
@@ -76,9 +74,9 @@ class ReadoutError(eqx.Module):
 
         **Raises:** `ValueError` if they were given for another number of wires.
         """
-        p01, p10 = _fitting(self, n_qubits)
+        _check_wires(self, n_qubits)
         wide = lambda rates: jnp.broadcast_to(as_array(rates), (n_qubits,))
-        return wide(p01), wide(p10)
+        return wide(self.p01), wide(self.p10)
 
     def confusion(self, n_qubits: int) -> Float[Array, "n 2 2"]:
         """On each wire the matrix of the probabilities to read i in |j⟩."""
@@ -307,8 +305,8 @@ class InvertedReadout(AbstractMeasurement):
         return np.where(before > 0, (after / np.where(before > 0, before, 1)) ** 2, 1.0)
 
     def _rates(self, n_qubits: int) -> tuple[np.ndarray, np.ndarray]:
-        p01, p10 = _fitting(self, n_qubits)
-        return np.broadcast_to(p01, n_qubits), np.broadcast_to(p10, n_qubits)
+        _check_wires(self, n_qubits)
+        return np.broadcast_to(self.p01, n_qubits), np.broadcast_to(self.p10, n_qubits)
 
     def _pauli_map(self, n_qubits: int) -> tuple[np.ndarray, np.ndarray]:
         """Scale and shift that undo those of [`eqx_qdeq.noise.ReadoutError`][]."""

@@ -73,7 +73,7 @@ def test_memory_of_a_data_set():
 
 
 def test_a_sequence_is_solved_from_frame_to_frame(tol):
-    frames = _X[0] * jnp.linspace(1, 1.2, 12)[:, None] + 0.01 * _X[:12]
+    frames = _X[:1] * jnp.linspace(1, 1.2, 12)[:, None] + 0.01 * _X[:12]
     deq = qdeq.DEQ(_DEQ.cell, qdeq.Picard(0.1 * tol, 0.1 * tol))
     warm = eqx.filter_jit(qdeq.solve_sequence)(deq, frames)
     cold = jax.vmap(deq.solve)(frames)

@@ -9,7 +9,7 @@ import pytest
 import eqx_qdeq as qdeq
 from eqx_qdeq.hardware import EstimatorCell, EstimatorLayer, METHODS, on_estimator, to_qiskit
 
-primitives = pytest.importorskip("qiskit_aer.primitives")
+primitives = pytest.importorskip("qiskit_aer.primitives", reason='pip install "eqx-qdeq[qiskit]"')
 
 STRINGS = qdeq.PauliStrings(["Z0", "X0 Y1"])
 
@@ -84,7 +84,9 @@ def test_equilibria_and_their_gradients(encoding, estimator, getkey, x64):
 
 
 def test_device_noise(getkey, tol):
-    fake = pytest.importorskip("qiskit_ibm_runtime.fake_provider")
+    fake = pytest.importorskip(
+        "qiskit_ibm_runtime.fake_provider", reason='pip install "eqx-qdeq[qiskit]"'
+    )
     from qiskit_aer.noise import NoiseModel
 
     device = NoiseModel.from_backend(fake.FakeManilaV2(), readout_error=False)

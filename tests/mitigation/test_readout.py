@@ -8,7 +8,7 @@ import pytest
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.mitigation import InvertedReadout
-from eqx_qdeq.noise import Depolarizing, NoiseModel, ReadoutError
+from eqx_qdeq.noise import CoherentRotation, Depolarizing, NoiseModel, ReadoutError
 
 ERROR = ReadoutError((0.02, 0.1), (0.07, 0.03))
 GATES = (Depolarizing(0.02),)
@@ -61,6 +61,16 @@ def test_shots(getkey):
     np.testing.assert_allclose(spread, np.mean(found.standard_errors, axis=0), rtol=0.15)
     # Z0 spreads over (1 - 0.02 - 0.07)⁻² times the range squared.
     assert inverted.shot_overhead(2)[0] == pytest.approx(1 / 0.91**2)
+
+
+def test_trajectories_read_the_same(getkey, tol):
+    """Without randomness one trajectory is exact, with readout error and its inverse on top."""
+    turned = NoiseModel(one_wire=(CoherentRotation("Y", 0.1),), readout=ERROR)
+    strings = qdeq.PauliStrings(["Z0", "X0 Y1", "Z0 Z1"])
+    layer = make_layer(InvertedReadout(strings, ERROR), ERROR, getkey()).with_noise(turned)
+    x = jax.random.normal(getkey(), (4,))
+    drawn = layer.replace(engine="trajectories", n_trajectories=2)
+    np.testing.assert_allclose(drawn(x), layer(x), atol=tol)
 
 
 def test_eigenvalues_by_numpy():

@@ -37,7 +37,9 @@ def of_gates(data: dict, names: list[str], key: str) -> float:
 
 def test_ibm_medians():
     """The table's numbers, computed anew from Qiskit's snapshots."""
-    provider = pytest.importorskip("qiskit_ibm_runtime.fake_provider")
+    provider = pytest.importorskip(
+        "qiskit_ibm_runtime.fake_provider", reason='pip install "eqx-qdeq[qiskit]"'
+    )
     for name in ("sherbrooke", "torino", "fez"):
         ours = noise.DEVICES[f"ibm_{name}"]
         data = getattr(provider, f"Fake{name.title()}")().properties().to_dict()
@@ -57,7 +59,7 @@ def test_ibm_medians():
 
 def test_google_medians():
     """The table's numbers, computed anew from Cirq's calibration."""
-    engine = pytest.importorskip("cirq_google.engine")
+    engine = pytest.importorskip("cirq_google.engine", reason="pip install cirq-google")
     data, ours = engine.load_median_device_calibration("weber"), noise.DEVICES["google_weber"]
     keys = (
         "single_qubit_rb_average_error_per_gate",

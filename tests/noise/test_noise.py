@@ -184,6 +184,20 @@ def test_conventions_go_there_and_back():
         assert infidelity == pytest.approx(1 - (2**k * process + 1) / (2**k + 1), abs=1e-6)
 
 
+def test_old_names_say_what_to_write_instead():
+    with pytest.warns(DeprecationWarning, match=r"`eqx_qdeq.noise.Depolarizing`"):
+        assert noise.Depolarising is noise.Depolarizing
+    with pytest.warns(DeprecationWarning, match="noise.depolarizing_parameter"):
+        assert noise.depolarising_parameter(0.75) == 1.0
+    with pytest.warns(DeprecationWarning, match="NoiseModel.depolarizing"):
+        model = noise.NoiseModel.depolarising(0.02, one_wire=0.01)
+    assert eqx.tree_equal(model, noise.NoiseModel.depolarizing(0.02, one_wire=0.01))
+    with pytest.raises(AttributeError, match=r"module 'eqx_qdeq.noise' has no attribute 'Depol'"):
+        noise.Depol  # noqa: B018
+    with pytest.raises(ImportError, match="Depol"):
+        from eqx_qdeq.noise import Depol  # noqa: F401
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="probability"):
         noise.BitFlip(1.5)
