@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from ._checks import check_at_least
 from .simulate import complex_dtype
 
 Axis = Literal["X", "Y", "Z"]
@@ -58,6 +59,8 @@ def normalise(v: Float[Array, " d"]) -> Float[Array, " d"]:
 
     Scales by the largest entry first, so that neither tiny nor huge vectors lose their norm.
     """
+    # v / ‖v‖ does not depend on the scale of v, so its derivative in `largest` is zero and need not
+    # be followed; and ‖safe‖ is between 1 and √d, whatever the size of v.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(v)))
     is_zero = largest == 0
     # The safe value is put in before the division: a `where` after it would still
@@ -95,6 +98,7 @@ class AmplitudeEncoding(AbstractStateEncoding):
     def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
         self.check(x.shape[0], n_qubits)
         u = self.amplitudes(x, n_qubits)
+        # Here the zeros are written out; the circuit's engines leave them out of their products.
         padded = jnp.pad(u, (0, 2**n_qubits - u.shape[0]))
         return padded.astype(complex_dtype(u.dtype))
 
@@ -161,6 +165,8 @@ def pauli_rotations(axis: str, angles: Float[Array, " n"]) -> Complex[Array, "n 
 
 def product_state(gates: Sequence[Complex[Array, "n 2 2"]]) -> Complex[Array, " dim"]:
     """|0…0⟩ after rounds of gates on single wires, one on each wire."""
+    # No gate couples two wires, so each keeps a state of its own, and 2ⁿ numbers are only there at
+    # the end: ψ = ψ_0 ⊗ … ⊗ ψ_{n-1}, wire 0 being the slowest index.
     first, *rest = gates
     wires = first[:, :, 0]  # (n, 2): each wire's own state
     for gate in rest:
@@ -228,6 +234,8 @@ class AngleEncoding(AbstractStateEncoding):
 
     def rotations(self, x: Float[Array, " d"], n_qubits: int) -> list[Complex[Array, "n 2 2"]]:
         """The rotations on all wires, round by round; a wire without one gets the identity."""
+        # A feature goes into the first round in which its wire is free: rotations of one wire keep
+        # their order, those of different wires commute, and few rounds are few operations.
         layout = self.resolve(x.shape[0], n_qubits)
         rounds: list[dict[int, tuple[Axis, int]]] = []
         filled = [0] * n_qubits
@@ -236,7 +244,7 @@ class AngleEncoding(AbstractStateEncoding):
                 rounds.append({})
             rounds[filled[wire]][wire] = (axis, i)
             filled[wire] += 1
-        # The last entry stands for "no rotation here".
+        # The last entry stands for "no rotation here": an angle of 0 about any axis.
         angles = jnp.append(x * self.scale, jnp.zeros((), x.dtype))
         out = []
         for members in rounds:
@@ -279,8 +287,7 @@ class DataReuploading(AbstractEncoding):
     positions: tuple[int, ...] | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        if self.n_uploads < 1:
-            raise ValueError(f"`n_uploads` must be at least 1; got {self.n_uploads}.")
+        check_at_least("n_uploads", self.n_uploads, 1)
         if self.positions is not None and len(self.positions) != self.n_uploads:
             raise ValueError(
                 f"`positions` has {len(self.positions)} entries for n_uploads="

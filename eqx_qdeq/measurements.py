@@ -92,12 +92,15 @@ def _probabilities(state: Complex[Array, " dim"]) -> Float[Array, " dim"]:
 
 def _parity_signs(masks: np.ndarray, n_qubits: int) -> np.ndarray:
     """(-1) to the number of ones in `k & mask`, shape `(len(masks), 2**n_qubits)`."""
+    # A string of Zs is diagonal: Z contributes -1 for each of its wires on which k has a one.
     both = masks[:, None] & np.arange(2**n_qubits)[None, :]
     return 1 - 2 * (np.bitwise_count(both).astype(np.int8) & 1)
 
 
 def _walsh_hadamard(p: Float[Array, " dim"]) -> Float[Array, " dim"]:
     """Sums of p with the signs of every parity, in n·2ⁿ additions."""
+    # Σ_k (-1)^{k·m} p_k for every mask m. The sign is a product over wires, so the sum is taken
+    # wire by wire: then index 0 of a wire holds the sum without its sign, index 1 that with it.
     n = _n_qubits(p)
     p = p.reshape((2,) * n)
     for wire in range(n):
@@ -165,6 +168,7 @@ class PauliStrings(AbstractMeasurement):
             parts.append(
                 jnp.stack([jnp.sum(state.real * a.real + state.imag * a.imag) for a in applied])
             )
+        # The inverse of the permutation that put the diagonal strings first.
         order = np.argsort(np.array(diagonal + others))
         return jnp.concatenate(parts)[order]
 
@@ -214,6 +218,9 @@ def _show(string: tuple[tuple[int, str], ...]) -> str:
 
 
 def _apply_string(string: tuple[tuple[int, str], ...], states: Array) -> Array:
+    # A Pauli string permutes the amplitudes and multiplies them by phases, no matrix is needed: X
+    # swaps the two halves of a wire, Z changes the sign of the second one, and Y, which is
+    # [[0, -i], [i, 0]], swaps them and then multiplies the first by -i, the second by i.
     n, cols = _n_qubits(states), states.shape[1]
     tensor = states.reshape((2,) * n + (cols,))
     for wire, letter in string:
@@ -294,12 +301,14 @@ class Probabilities(AbstractMeasurement):
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
         n = _n_qubits(state)
         wires = self._wires(n)
+        # A sum over the wires that are not asked for, then the others in the order asked for.
         p = _probabilities(state).reshape((2,) * n)
         p = jnp.sum(p, axis=tuple(w for w in range(n) if w not in wires))
         kept = sorted(wires)
         return p.transpose([kept.index(w) for w in wires]).reshape(-1)
 
     def apply(self, states: Complex[Array, "dim cols"]) -> Complex[Array, "m dim cols"]:
+        # O_q projects onto the basis states with outcome q: it keeps their amplitudes.
         projectors = self.diagonals(_n_qubits(states)) == 1
         return jnp.where(projectors[:, :, None], states, 0)
 
@@ -368,10 +377,13 @@ class Hermitian(AbstractMeasurement):
         m = self.size(n)
         tensor = states.reshape((2,) * n + (cols,))
         h = jnp.asarray(self.matrices, states.dtype).reshape((m,) + (2,) * (2 * k))
+        # H ⊗ 1 contracts the k wires' axes alone, and they come out in front, behind that of the
+        # observables; put back in order they are the state's again.
         out = tensordot(h, tensor, (tuple(range(k + 1, 2 * k + 1)), self.wires))
         return jnp.moveaxis(out, range(1, k + 1), [w + 1 for w in self.wires]).reshape(m, -1, cols)
 
     def norms(self, n_qubits: int) -> np.ndarray:
+        # The norm of H ⊗ 1 is that of H: the largest absolute eigenvalue.
         self.size(n_qubits)
         return np.abs(np.linalg.eigvalsh(self.matrices)).max(axis=1)
 

@@ -59,7 +59,7 @@ def check_n_qubits(n_qubits: Any, wires: Sequence[Any]) -> int:
         try:
             return 1 + max(0, *map(operator.index, used), 0)
         except TypeError:
-            return 1  # some wire is no integer: its gate's check says so
+            return 1  # some wire is no integer: its gate's check says so, and names the gate
     is_integer = hasattr(n_qubits, "__index__") and not isinstance(n_qubits, bool)
     if not is_integer or n_qubits < 1:
         error = ValueError if is_integer else TypeError
@@ -76,6 +76,7 @@ def _operation(
         wires = _wires(gate, wires, n_qubits)
         slots = _slots(gate, params, scales, offsets)
     except (TypeError, ValueError) as error:
+        # Of the plain kinds, since subclasses (of Unicode errors, say) take other arguments.
         kind = TypeError if isinstance(error, TypeError) else ValueError
         shown = tuple(wires) if isinstance(wires, list | tuple | np.ndarray) else wires
         where = f"gate {position} ({gate_name(gate)!r} on wires {shown})"
@@ -85,6 +86,8 @@ def _operation(
 
 def _check_indices(operations: Sequence[Operation]) -> None:
     """Parameter indices are 0, 1, … without gaps."""
+    # A gap is refused and not filled: an angle that turns nothing is most often a slip, and its
+    # gradient would be zero without a word.
     used = {index for operation in operations for index, _, _ in operation.slots}
     largest = max(used, default=-1)
     missing = sorted(set(range(largest + 1)) - used)
@@ -115,6 +118,8 @@ def _gate(gate: Any) -> Gate:
         return Unitary(np.asarray(gate))
     if not callable(gate):
         raise TypeError(f"a gate is a name, a unitary array or a function; got {gate!r}.")
+    # Compared by identity if it is a plain function. A lambda made anew at each call would make a
+    # new circuit each time, and JAX would compile anew; that cannot be seen here.
     try:
         hash(gate)
     except TypeError:
@@ -126,6 +131,7 @@ def _gate(gate: Any) -> Gate:
 
 
 def _hint(name: str) -> str:
+    # Names of other libraries first: "cnot" is closer to nothing of ours.
     lower = {known.lower(): known for known in GATES}
     close = difflib.get_close_matches(name.lower(), lower, n=1)
     meant = _ELSEWHERE.get(name.lower()) or "".join(lower[match] for match in close)
@@ -171,6 +177,7 @@ def _slots(gate: Gate, params: Any, scales: Any, offsets: Any) -> tuple[Slot, ..
 
 
 def _check_call(function: Callable, angles: tuple[int, ...]) -> None:
+    # The function is not called: it may want tracers, or take long.
     try:
         inspect.signature(function).bind(*angles)
     except TypeError as error:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._checks import check_at_least
 from ._checks import check_circuit, check_lists
 from ._describe import count_resources, draw, Resources
 from ._gates import from_plain, from_qujax, Gate, invert, Operation, to_plain, to_qujax
@@ -61,6 +62,8 @@ class Circuit:
         scales: Iterable[Any] | None = None,
         offsets: Iterable[Any] | None = None,
     ):
+        # (No frozen dataclass: arguments in many forms, lists by column, a kept hash and a message
+        # of our own for changes leave it nothing to write.)
         checked = check_circuit(
             n_qubits, gates=gates, wires=wires, params=params, scales=scales, offsets=offsets
         )
@@ -81,14 +84,15 @@ class Circuit:
             n_params=1 + max((p for ps in params for p in ps), default=-1),
             _operations=operations,
             # A circuit is a static field of every layer, so JAX hashes and compares it at every
-            # call: by a hash that is computed once, and by identity first. (That, the message of
-            # `__setattr__` and checked arguments are all that a frozen dataclass would give.)
+            # call. The hash of all operations is therefore computed once, and stands in front:
+            # circuits that differ are told apart by it alone.
             _key=(hash((operations, n_qubits)), n_qubits, operations),
         )
 
     @staticmethod
     def _of(operations: Iterable[Operation], n_qubits: int) -> "Circuit":
-        # What comes from a circuit, or from a reader that has checked it, is not checked again.
+        # What comes from a circuit, or from a reader that has checked it, is not checked again:
+        # checks are most of the time that a circuit takes to build.
         circuit = object.__new__(Circuit)
         circuit._set(tuple(operations), n_qubits)
         return circuit
@@ -99,7 +103,8 @@ class Circuit:
     def __delattr__(self, name: str) -> None:
         raise AttributeError("circuits are immutable; make a new one.")
 
-    # Pickled by what defines it: hashes of strings differ between processes.
+    # Pickled by what defines it: hashes of strings differ between processes, so that a hash must
+    # not travel.
     def __reduce__(self) -> tuple[Any, ...]:
         return Circuit._of, (self._operations, self.n_qubits)
 
@@ -144,8 +149,7 @@ class Circuit:
 
         **Raises:** `ValueError` if `k` is less than 1.
         """
-        if k < 1:
-            raise ValueError(f"`k` must be at least 1; got {k}.")
+        check_at_least("k", k, 1)
         step = 0 if tied else self.n_params
         parts = [_renumbered(self._operations, lambda p, i=i: p + i * step) for i in range(k)]
         return Circuit._of(itertools.chain(*parts), self.n_qubits)
@@ -194,6 +198,8 @@ class Circuit:
         # Most lengths are ruled out by what does not change from one repetition to the next: all
         # but the numbers of the parameters.
         fixed = _renumbered(self._operations, lambda p: 0)
+        # Comparing each gate with the one a period later is one pass in C for each divisor of n,
+        # where building and comparing the repeated circuit would be slow for all of them.
         for period in (d for d in range(1, n // 2 + 1) if n % d == 0):
             if fixed[period:] == fixed[:-period]:
                 block = self._part(0, period)[0]
@@ -300,6 +306,7 @@ class Circuit:
         gates are still called with angles in units of π, as qujax does.
         """
         lists = check_lists({"gates": gates, "wires": wires, "params": params})
+        # Scales stay 1: all our angles are π times qujax's, and gates known by name take either.
         pairs = zip(lists["gates"], lists["params"], strict=True)
         known = [from_qujax(gate, 0 if ps is None else len(ps)) for gate, ps in pairs]
         gates, scales, offsets = zip(*known, strict=True) if known else ((), (), ())
@@ -355,11 +362,11 @@ class Separate(NamedTuple):
 
 @ft.lru_cache(maxsize=256)
 def one_angle_each(circuit: Circuit) -> Separate:
-    """The circuit with a parameter for each angle of each gate.
-
-    What shifts or disturbs single angles works on this one. A shared parameter's derivative is
-    then the sum over its places, scaled.
-    """
+    """The circuit with a parameter for each angle of each gate: what shifts or disturbs single
+    angles works on this one."""
+    # With a_i = s_i θ_p(i) + o_i for the place i, ∂L/∂θ_p = Σ over p(i) = p of s_i ∂L/∂a_i. So a
+    # rule that shifts one angle at a time, or an error that hits one gate at a time, is written for
+    # the a_i, and `index`, `scales` and `offsets` lead to and fro.
     fresh = itertools.count()
     own = [
         Operation(gate, wires, tuple((next(fresh), 1.0, 0.0) for _ in slots))

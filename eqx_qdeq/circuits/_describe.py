@@ -10,6 +10,9 @@ from ._gates import gate_name, Operation
 
 # --- Drawn ------------------------------------------------------------------------------------
 
+# A drawing is a list of columns, which are as wide as their widest gate. Gates share a column if no
+# wire, and no line between two wires, would cross another's.
+
 _CONTROLS = {"CCX": 2}  # the controls of a gate whose name begins with C are 1 otherwise
 _SYMMETRIC = ("SWAP", "ISWAP", "XXPhase", "YYPhase", "ZZPhase", "ZZMax", "ZZMax†")
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -53,7 +56,8 @@ class _Column:
         return self._centred("│" if wire in self.joined else " ", " ")
 
     def _centred(self, text: str, fill: str) -> str:
-        # str.center rounds differently for odd and even, and lines would miss their gates.
+        # str.center rounds differently for odd and even, and lines would miss their gates. Here the
+        # middle of all texts of a column is the same character.
         left = (self.width - 1) // 2 - (len(text) - 1) // 2
         return fill * left + text + fill * (self.width - left - len(text))
 
@@ -62,6 +66,8 @@ def _columns(operations: Sequence[Operation], n_qubits: int) -> list[_Column]:
     """Each gate as far to the left as the gates before it allow; a gate also keeps the wires
     between its own to itself, since its line crosses them."""
     columns: list[_Column] = []
+    # The first column in which each wire is free. No gate is moved past another on its wires, so
+    # the drawing is the circuit.
     free = [0] * n_qubits
     for operation in operations:
         wires = operation.wires
@@ -118,6 +124,8 @@ def _angle(index: int, scale: float, offset: float) -> str:
 
 
 def _number(value: float) -> str:
+    # Angles are mostly simple parts of π, and are written so if they are that to all digits that
+    # arithmetic in double precision leaves. Sixteenths are the finest that one reads at a glance.
     in_pi = Fraction(value / math.pi).limit_denominator(16)
     if in_pi == 0 or not math.isclose(float(in_pi) * math.pi, value, rel_tol=1e-9):
         return f"{value:.3g}"

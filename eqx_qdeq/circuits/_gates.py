@@ -19,6 +19,7 @@ class GateInfo:
     n_params: int
 
 
+# By number of wires and of angles. The names are qujax's; what each gate is, qujax says.
 _NAMES = {
     (1, 0): "I X Y Z H S Sdg T Tdg V Vdg SX SXdg",
     (2, 0): "CX CY CZ CH CV CVdg CSX CSXdg ECR SWAP ZZMax",
@@ -44,7 +45,8 @@ class Unitary:
     __slots__ = ("_array",)
 
     def __init__(self, matrix: Any):
-        array = np.array(matrix, complex) + 0.0  # + 0.0: one zero only, as -0.0 == 0.0
+        # + 0.0 leaves one zero only: -0.0 == 0.0, but their bytes, which are hashed, differ.
+        array = np.array(matrix, complex) + 0.0
         dim = math.isqrt(array.size)
         power_of_two = dim >= 2 and dim & (dim - 1) == 0
         if (array.shape != (dim, dim) and array.shape != (2,) * array.ndim) or not power_of_two:
@@ -88,6 +90,7 @@ class Unitary:
         return f"Unitary({self._array.tolist()})"
 
 
+# A dataclass and no lambda: two adjoints of one function are equal, so circuits with them are.
 @dataclasses.dataclass(frozen=True)
 class Adjoint:
     """The inverse of a gate given as a function."""
@@ -131,6 +134,9 @@ def gate_name(gate: Any) -> str:
 
 
 # --- Undone -----------------------------------------------------------------------------------
+#
+# The inverse of a named gate is a named gate with other scales and offsets: then a circuit and its
+# inverse share their angles, and the inverse can be drawn, written and simulated as fast.
 
 # qujax has no name for the inverse of ZZMax, the only such gate.
 ZZMAX_INVERSE = Unitary(np.diag(np.exp(0.25j * np.pi * np.array([1, -1, -1, 1]))))
@@ -199,6 +205,10 @@ def from_plain(data: str | dict[str, Any]) -> str | np.ndarray:
 
 
 # --- In qujax, which measures angles in units of π --------------------------------------------
+#
+# A named gate needs no wrapper: `angles / π` gives qujax what it wants. A function does, and so
+# does a gate with scales and offsets, which qujax does not know. Both wrappers are compared by
+# value and are taken off again on the way back.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,6 +270,7 @@ def from_qujax(gate: Any, n_params: int) -> tuple[Any, tuple[float, ...], tuple[
     if isinstance(gate, Scaled):
         return gate.gate, gate.scales, gate.offsets
     if callable(gate) and not isinstance(gate, str):
+        # A function of qujax's own is known by where it comes from; qujax need not be imported.
         name = getattr(gate, "__name__", "")
         named = name in GATES and getattr(gate, "__module__", None) == "qujax.gates"
         gate = name if named else InUnitsOfPi(gate)

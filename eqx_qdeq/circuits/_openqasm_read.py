@@ -31,6 +31,7 @@ gate iswap a, b { s a; s b; h a; cx a, b; cx b, a; h b; }
 gate rccx a, b, c { h c; t c; cx b, c; tdg c; cx a, c; t c; cx b, c; tdg c; h c; }
 gate rzx(theta) a, b { h b; rzz(theta) a, b; h b; }
 """
+# Nothing is looked up in files: what these two define is known above, or is not ours.
 _INCLUDES = ('"qelib1.inc"', '"stdgates.inc"')
 _MODIFIERS = ("ctrl", "negctrl", "inv", "pow")
 _UNSUPPORTED = (
@@ -76,6 +77,7 @@ class _Program:
             "measure": self._measure,
         }
         while not reader.done:
+            # A statement begins with its word, with a bit that is measured into, or is a call.
             first = reader.peek.text
             if reader.take_if(";"):
                 continue
@@ -172,12 +174,16 @@ class _Program:
     def _define(self, reader: Reader) -> None:
         name, new = read_definition(reader)
         self.definitions[name] = new
+        # A text of ours defines the gates that OpenQASM lacks. Read as one of our gates again, and
+        # not carried out, the circuit comes back as it was. Anybody else's gate of that name is
+        # what its own definition says.
         ours = DEFINITIONS.get(name)
         if ours is not None and new == read_definition(Reader(tokens_of(ours)[1:]))[1]:
             del self.definitions[name]  # what we wrote: the gate itself
 
     def _measure(self, reader: Reader) -> None:
         line = reader.peek.line
+        # What becomes of the outcome does not matter, but nothing may act on the qubit afterwards.
         for wire in self._operand(reader, self.qubits):
             self.measured.setdefault(wire, line)
         if reader.take_if("->"):
@@ -252,6 +258,7 @@ class _Program:
             return
         if name.text in within:
             raise QasmError(name.line, f"the gate {name.text!r} is defined by itself.")
+        # Names of a definition are its own: neither inputs nor qubits of the text are seen inside.
         body = Reader([*definition.body, Token("", name.line)])
         values = dict(zip(definition.params, arguments, strict=True))
         qubits = {q: [wire] for q, wire in zip(definition.qubits, wires, strict=True)}

@@ -15,6 +15,9 @@ class QasmError(ValueError):
 
 
 # --- Tokens -----------------------------------------------------------------------------------
+#
+# OpenQASM 2 and 3 are read as one language: where they differ in what a circuit can say, one of
+# them lacks a word. Texts are short, so clear errors, each with its line, matter more than speed.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +129,9 @@ class Reader:
 
 
 # --- Formulas ---------------------------------------------------------------------------------
+#
+# A circuit's angles are scale * θ + offset. Sums of such terms, and their products with numbers,
+# are of that form again and can be read; anything else of an input, such as sin(θ), cannot.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,6 +244,9 @@ def _finite(function: Callable[[float], float], value: float) -> Affine:
 
 
 # --- Definitions ------------------------------------------------------------------------------
+#
+# A definition's body is kept as tokens and read at each call, with the call's angles and qubits
+# under the names that it gives them. Two are equal if they differ in spaces and comments alone.
 
 
 @dataclasses.dataclass

@@ -21,6 +21,16 @@ QASM_NAMES = {
 }
 """What our gates are called in OpenQASM."""
 
+# Each is the gate up to a global phase, by these identities:
+#
+# - V = Rx(π/2) by name, and SX = e^{iπ/4} Rx(π/2). Under a control a phase is no longer global:
+#   it becomes a phase of the control's |1⟩, which is p.
+# - cu(θ, φ, λ, γ) is the controlled U3(θ, φ, λ) for γ = 0.
+# - CX carries Z of the target to Z Z, so that rz between two of them is exp(-iθ/2 Z Z). H carries Z
+#   to X, and Rx(-π/2) Z Rx(π/2) = Y: in front of and behind rzz they make rxx and ryy.
+# - ECR = (X 1 - Y X) / √2 = X exp(-iπ/4 Z X), with X on the first wire: -i X Z = -Y.
+# - X X and Y Y commute, so xy, exp(iθ/4 (X X + Y Y)), is one after the other.
+# - In phased_xy and prx, rotations about Z turn the frame in which the gate between them acts.
 DEFINITIONS = {
     "v": "gate v a { rx(pi/2) a; }",
     "vdg": "gate vdg a { rx(-pi/2) a; }",
@@ -62,6 +72,7 @@ def write_openqasm(
         if values is None:
             arguments = [_expression(*slot) for slot in slots]
         else:
+            # repr: the shortest text that is read back as the same float64.
             arguments = [repr(scale * values[index] + offset) for index, scale, offset in slots]
         called = name + (f"({', '.join(arguments)})" if arguments else "")
         lines.append(f"{called} {', '.join(f'q[{wire}]' for wire in wires)};")
@@ -95,6 +106,7 @@ def _qasm_name(g: int, operation: Operation) -> str:
 
 def _needed(names: Iterable[str]) -> list[str]:
     """The definitions that a text with these names needs, each behind those that it uses."""
+    # A dictionary keeps the order in which names came first; a definition stands behind its own.
     needed: dict[str, None] = {}
     for name in dict.fromkeys(names):
         if name in DEFINITIONS:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .._checks import check_at_least
 from ._circuit import Circuit
 from ._gates import GATES
 
@@ -12,7 +13,7 @@ class _Builder:
     """Collects gates with fresh parameters."""
 
     def __init__(self, n_qubits: int):
-        _check_positive(n_qubits=n_qubits)
+        check_at_least("n_qubits", n_qubits, 1)
         self.n_qubits = n_qubits
         self.gates: list[str] = []
         self.wires: list[tuple[int, ...]] = []
@@ -45,18 +46,13 @@ def _pairs(n_qubits: int, pattern: str) -> list[tuple[int, int]]:
     if pattern == "line":
         return line
     if pattern == "ring":
+        # On two wires the closing pair would be the line's pair once more, the other way round.
         return [*line, (n_qubits - 1, 0)] if n_qubits > 2 else line
     if pattern == "brick":
         return line[::2] + line[1::2]
     if pattern == "all":
         return [(i, j) for i in range(n_qubits) for j in range(i + 1, n_qubits)]
     raise ValueError(f"`pattern` must be 'ring', 'line', 'brick' or 'all'; got {pattern!r}.")
-
-
-def _check_positive(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1; got {value}.")
 
 
 def _check_gate(gate: str, n_wires: int, argument: str) -> None:
@@ -100,7 +96,7 @@ def hardware_efficient(
         A. Kandala et al., "Hardware-efficient variational quantum eigensolver for small molecules
         and quantum magnets", Nature 549, 242 (2017).
     """
-    _check_positive(depth=depth)
+    check_at_least("depth", depth, 1)
     rotations = (rotations,) if isinstance(rotations, str) else rotations
     for gate in rotations:
         _check_gate(gate, 1, "rotations")
@@ -131,8 +127,9 @@ def strongly_entangling(n_qubits: int, depth: int, ranges: Sequence[int] | None 
         M. Schuld, A. Bocharov, K. M. Svore and N. Wiebe, "Circuit-centric quantum classifiers",
         Phys. Rev. A 101, 032308 (2020).
     """
-    _check_positive(depth=depth)
+    check_at_least("depth", depth, 1)
     if ranges is None:
+        # A range r connects wire i to i + r; over n - 1 layers each pair is met directly.
         ranges = [1 + layer % max(n_qubits - 1, 1) for layer in range(depth)]
     if len(ranges) != depth:
         raise ValueError(f"`ranges` needs {depth} entries, one a layer; got {len(ranges)}.")
@@ -158,10 +155,13 @@ def brickwork(n_qubits: int, depth: int, *, width: int = 5, layers: int = 3) -> 
     - `width`: the wires of a brick, or all of them if there are fewer.
     - `layers`: the strongly entangling layers in a brick; entangler ranges 1, 2, …
     """
-    _check_positive(depth=depth, width=width, layers=layers)
+    for name, value in (("depth", depth), ("width", width), ("layers", layers)):
+        check_at_least(name, value, 1)
     builder = _Builder(n_qubits)
     width = min(width, n_qubits)
     for layer in range(depth):
+        # Half a width of shift puts the borders of one layer into the middle of the next one's
+        # bricks: what a layer leaves apart the next one ties together.
         start = layer % 2 * (width // 2)
         for first in range(start, start + n_qubits - width + 1, width):
             wires = [(first + i) % n_qubits for i in range(width)]
@@ -198,9 +198,11 @@ def random_layer(n_qubits: int, n_ops: int = 50, seed: int = 1111) -> Circuit:
         H. Wang et al., "QuantumNAS: noise-adaptive search for robust quantum circuits", HPCA 2022,
         arXiv:2107.10845 (TorchQuantum).
     """
-    _check_positive(n_ops=n_ops)
+    check_at_least("n_ops", n_ops, 1)
     random = np.random.RandomState(seed)
     builder = _Builder(n_qubits)
+    # The same draws in the same order as there, also of gates that are then passed over: any other
+    # call would leave the generator in another state, and all later gates would differ.
     names = np.array(["Rx", "Ry", "Rz", "CX"])
     while len(builder.gates) < n_ops:
         gate = str(random.choice(names, p=np.full(4, 0.25)))

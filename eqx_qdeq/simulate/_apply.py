@@ -24,11 +24,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-from ._blocks import Block, HIGHEST, multiply, real_form
+from .._precise import dot, HIGHEST, tensordot
+from ._blocks import Block, multiply, real_form
 
 PARTS = "parts"  # the label of the axis of real and imaginary parts
 
 # A block's axes go to the front unless fewer than this many axes lie behind them.
+# (What lies behind is moved in one piece, and pieces of fewer than 8 numbers are slow.)
 _SHORT_RUN = 3
 
 _Label = int | str
@@ -76,7 +78,6 @@ def apply_block(u: Float[Array, "2 _ _"], block: Block, t: StateTensor, n_open: 
     of_tensor = [t.axis(c) for c in contracted]
     rest = [label for label in t.labels if label not in contracted]
     outputs = [PARTS, *block.wires, *(~w for w in opened)]
-    # HIGHEST: a TF32 or bfloat16 product would cap the accuracy of the equilibrium.
     if at_end:
         # One state, and the block's axes are among its last ones. Brought to the front, they
         # would be moved number by number; to the end, in longer runs or not at all.
@@ -108,11 +109,13 @@ def _matrix_product(
     size = math.prod(matrix.shape[i] for i in of_matrix)
     left = matrix.transpose(*rows, *of_matrix).reshape(-1, size)
     right = array.transpose(*of_array, *columns).reshape(size, -1)
-    return jnp.dot(left, right, precision=HIGHEST).reshape(shape)
+    return dot(left, right).reshape(shape)
 
 
 def _close(t: StateTensor, open_wires: range, columns: int) -> None:
     """Turns the inputs of the open wires into columns, once all of them are there."""
+    # Before that, columns of the matrix would not yet be told apart by all of their bits. A size
+    # that is no power of two wastes less than half of them, and only here are they cut off.
     inputs = [~w for w in open_wires]
     if not inputs or any(label not in t.labels for label in inputs):
         return
@@ -162,8 +165,7 @@ def apply_wirewise(
     n = gates.shape[0]
     tensor = state.reshape((2,) * n)
     for wire in range(n):
-        product = jnp.tensordot(gates[wire], tensor, (1, wire), precision=HIGHEST)
-        tensor = jnp.moveaxis(product, 0, wire)
+        tensor = jnp.moveaxis(tensordot(gates[wire], tensor, (1, wire)), 0, wire)
     return tensor.reshape(-1)
 
 
@@ -177,11 +179,9 @@ def apply_wirewise(
 # (the last line with the new s and c). Both are moved alike, so c s† is one matrix product of
 # arrays that lie ready.
 
-Unitaries = Sequence[Float[Array, "sections 2 _ _"]]
-
 
 def evolve_uncomputed(
-    unitaries: Unitaries,
+    unitaries: Sequence[Float[Array, "sections 2 _ _"]],
     blocks: tuple[Block, ...],
     n_qubits: int,
     state: Float[Array, "2 dim cols"],
@@ -221,7 +221,7 @@ def _undo_section(
     gradients: list[Array] = []
     for u, block in zip(reversed(unitaries), reversed(blocks), strict=True):
         if not block.gates:
-            gradients.append(jnp.zeros_like(u))
+            gradients.append(jnp.zeros_like(u))  # an idle wire's block is never multiplied
             continue
         adjoint = jnp.stack([u[0].T, -u[1].T])  # Re U† = (Re U)ᵀ, Im U† = -(Im U)ᵀ
         apply_block(adjoint, block, s, n)
@@ -239,9 +239,9 @@ def _outer(c: StateTensor, s: StateTensor, block: Block) -> Float[Array, "2 dim 
     inside = {c.axis(PARTS), *(c.axis(w) for w in block.wires)}
     outside = [i for i in range(c.array.ndim) if i not in inside]
     product = lax.dot_general(c.array, s.array, ((outside, outside), ((), ())), precision=HIGHEST)
-    # JAX's cotangents of real and imaginary parts are those of a real function of two real
-    # arrays, so c s† is the plain complex product: its four real parts are all there, in the order
-    # of the tensor's axes, and are put together below.
+    # With c = ∂L/∂Re + i ∂L/∂Im, the cotangents of both parts, dL = Re tr(c† dU s): the gradient of
+    # L in the parts of U is c s† in the same sense. (a + ib)(x + iy)† = (a xᵀ + b yᵀ) + i (b xᵀ -
+    # a yᵀ): the product above holds all four of these, with axes in the tensor's order.
     order = sorted([PARTS, *block.wires], key=c.axis)
     side = [order.index(label) for label in (PARTS, *block.wires)]
     product = product.transpose(*side, *(len(side) + i for i in side))

@@ -7,15 +7,11 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._precise import einsum, matmul
 from ..circuits import Circuit
 from ._qujax import constant_matrix, entry_layout, is_constant
-
-# A TF32 or bfloat16 product, which accelerators take for float32 if they may, has an error of 1e-3
-# and would cap the accuracy of the equilibrium.
-HIGHEST = lax.Precision.HIGHEST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +131,7 @@ def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Arra
         constants = np.stack([np.stack([re, im]), np.stack([-im, re])])
         spec = "ncsfb,cdsfbij->nsfdij"
     constants = jnp.asarray(constants, pool.dtype)
-    return jnp.einsum(spec, pool[:, :, stack.entries], constants, precision=HIGHEST)
+    return einsum(spec, pool[:, :, stack.entries], constants)
 
 
 def _ordered_product(matrices: Float[Array, "n s f 2 dim dim"]) -> Float[Array, "n s 2 dim dim"]:
@@ -154,7 +150,7 @@ def multiply(a: Float[Array, "*b 2 dim dim"], b: Float[Array, "*b 2 dim dim"]) -
     # would only say the same again.
     *batch, _, dim, _ = b.shape
     column = b.reshape(*batch, 2 * dim, dim)
-    return jnp.matmul(real_form(a), column, precision=HIGHEST).reshape(b.shape)
+    return matmul(real_form(a), column).reshape(b.shape)
 
 
 def real_form(matrix: Float[Array, "*b 2 rows cols"]) -> Float[Array, "*b 2*rows 2*cols"]:
@@ -222,7 +218,9 @@ def _stack(chains: list[list[_Factor]], members: list[int], total: int) -> _Fact
     is_complex = any(np.any(np.imag(constants)) for chain in chosen for _, constants in chain)
     entries = np.full((len(chosen), n_factors, n_terms), zero)
     constants = np.zeros((*entries.shape, dim, dim), complex if is_complex else float)
-    # Shorter chains are filled up with identities.
+    # Chains of one size are one array, so that each level of the product's tree is one batched
+    # product, however many blocks there are. Shorter chains are filled up with identities, and
+    # shorter sums with zeros: that is some arithmetic too many and no operation more.
     entries[:, :, 0] = one
     constants[:, :, 0] = np.eye(dim)
     for s, chain in enumerate(chosen):
@@ -237,6 +235,8 @@ def _gate_chain(
 ) -> list[_Factor]:
     """The factors of some gates as matrices on `wires`, constant gates multiplied in."""
     k = len(wires)
+    # With constant gates C in between, F C = Σ e_b (K_b C): they vanish into the K_b of the gate
+    # behind them, and at the end of the chain into those of the gate before.
     constant = np.eye(2**k, dtype=complex)
     chain: list[_Factor] = []
     for g in gates:
@@ -251,7 +251,6 @@ def _gate_chain(
         constant = np.eye(2**k, dtype=complex)
     if not chain:
         return [([None], constant[None])]
-    # What is left over acts last.
     positions, matrices = chain[-1]
     chain[-1] = (positions, constant @ matrices)
     return chain
@@ -262,7 +261,8 @@ def _gate_factor(circuit: Circuit, g: int) -> _Factor:
     gate, dim = circuit.gates[g], 2 ** len(circuit.wires[g])
     units = _units(dim)
     if isinstance(gate, str) and gate[0] == "C":
-        # A controlled gate: the identity where the control is 0, and four entries.
+        # A controlled gate (those with angles have one control and one target): the identity where
+        # the control is 0, and four entries of sixteen.
         kept = [dim * i + j for i in (2, 3) for j in (2, 3)]
         return [None, *kept], np.concatenate([np.diag([1.0, 1.0, 0.0, 0.0])[None], units[kept]])
     return list(range(dim * dim)), units
@@ -270,6 +270,8 @@ def _gate_factor(circuit: Circuit, g: int) -> _Factor:
 
 def _embed(matrices: np.ndarray, wires: list[int], n: int) -> np.ndarray:
     """Matrices on some of n wires, shape (b, 2**k, 2**k), as ones on all of them."""
+    # M ⊗ 1 with the wires of M in front, then all wires are brought into their order, those of
+    # the rows and those of the columns alike.
     b, k = matrices.shape[0], len(wires)
     others = np.eye(2 ** (n - k))
     full = matrices[:, :, None, :, None] * others[:, None, :]

@@ -71,6 +71,8 @@ def make_plan(circuit: Circuit, block_size: int = 5, section_gates: int | None =
         raise ValueError(f"`block_size` must be at least 1 wire; got {block_size}.")
     if section_gates is None:
         section_gates = 12 * circuit.n_qubits
+    # The sections are whole periods, as many as divide the circuit and keep the program short; a
+    # section longer than one period fuses across the periods' borders.
     period, repeats = circuit.repetition()
     divisors = [d for d in range(1, repeats + 1) if repeats % d == 0]
     fitting = [d for d in divisors if d * len(period) <= section_gates]
@@ -103,7 +105,11 @@ class Machine:
     overhead: float  # of one block
 
 
-# Fitted to two cores of a server (float32); `benchmarks --suite scaling` shows what comes of it.
+# Fitted to two cores of a server (float32): large products reach 120 GFLOP/s, the many small ones
+# of the blocks' unitaries a third of that; copies that reorder axes run at 8 GB/s, far below what
+# the memory can do; a block costs 10 µs whatever its size. Rough values are enough: with half or
+# twice of any one of them the block sizes chosen for ten circuits changed by 2 at most.
+# `benchmarks --suite scaling` shows what comes of it.
 _CPU = Machine(flops=120e9, small_flops=40e9, bandwidth=8e9, overhead=10e-6)
 # Not measured: the data sheet of a mid-range accelerator, at a quarter of its peak.
 _GPU = Machine(flops=5e12, small_flops=500e9, bandwidth=400e9, overhead=20e-6)
@@ -129,7 +135,9 @@ class Cost:
 
 
 def product_cost(rows: int, inner: int, columns: int, machine: Machine) -> Cost:
-    """Of a real matrix product. Short inner dimensions do not fill the pipelines."""
+    """Of a real matrix product."""
+    # A multiplication and an addition each. Short inner dimensions do not fill the pipelines: at
+    # 16 half of the rate is left. The roofline: whichever takes longer, arithmetic or memory.
     flops = 2.0 * rows * inner * columns
     size = 4.0 * (rows * inner + inner * columns + rows * columns)
     rate = machine.flops * inner / (inner + 16)
@@ -166,12 +174,14 @@ def plan_cost(
         new = (inside & live) - present if basis else set()
         if not block.gates and not (inside - present):
             continue
+        # Rows: the block's outputs in two parts, and its open wires' inputs, which become columns.
+        # Inner: what is contracted, the wires that are there and the parts that are.
         # Columns that came in so far: all of them once every live wire was touched.
         states = min(columns, 2 ** len(opened)) if basis else columns
         rest = 2 ** len(present - inside) * states
         inner = parts * 2 ** len(present & inside)
         product = product_cost(2 * 2 ** len(inside) * 2 ** len(new), inner, rest, machine)
-        moved = 2 * 4.0 * inner * rest
+        moved = 2 * 4.0 * inner * rest  # read and written once, to bring the wires to the front
         apply += product + Cost(0.0, moved, moved / machine.bandwidth + machine.overhead)
         present |= inside
         opened |= new
@@ -184,7 +194,9 @@ def _build_cost(plan: Plan, machine: Machine) -> Cost:
     for block in plan.blocks:
         dim = 2 ** len(block.wires)
         pairs = len(fuse([plan.section.wires[g] for g in block.gates], 2))
-        # Each pair is spread over the block's matrix by a constant with 16 such matrices.
+        # Each pair is spread over the block's matrix by a constant with 16 such matrices: 16
+        # multiplications and additions for both parts of dim² numbers, 4 bytes for each of the
+        # constant's. A complex product of dim × dim matrices is 4 real ones of 2 dim³ operations.
         spread = Cost(64.0 * pairs * dim**2, 64.0 * pairs * dim**2, 0.0)
         products = 8.0 * max(0, pairs - 1) * dim**3
         seconds = spread.bytes / machine.bandwidth + products / machine.small_flops

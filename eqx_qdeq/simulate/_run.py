@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._precise import dot, tensordot
 from ._apply import evolve, evolve_uncomputed, full_tensor, PARTS, StateTensor
-from ._blocks import HIGHEST
 from ._plan import Plan
 
 Gradient = Literal["stored", "checkpointed", "uncomputed"]
@@ -89,12 +89,13 @@ def apply_plan_to_real(
     """As [`apply_plan`][], for states of which the first p ≤ 2ⁿ amplitudes are real and the
     others zero."""
     wires = _low_wires(plan.n_qubits, vectors.shape[0])
-    padded = jnp.pad(vectors, ((0, 2 ** len(wires) - vectors.shape[0]), (0, 0)))
     if gradient == "uncomputed":
-        dim = 2**plan.n_qubits
-        state = jnp.zeros((2, dim, vectors.shape[1]), vectors.dtype)
-        state = state.at[0, : padded.shape[0]].set(padded)
+        # Going back, the states would have to leave the wires again that came in one by one; here
+        # all wires are there from the start.
+        padded = jnp.pad(vectors, ((0, 2**plan.n_qubits - vectors.shape[0]), (0, 0)))
+        state = jnp.stack([padded, jnp.zeros_like(padded)])
         return apply_plan(plan, angles, state, gradient=gradient)
+    padded = jnp.pad(vectors, ((0, 2 ** len(wires) - vectors.shape[0]), (0, 0)))
     tensor = StateTensor(padded.reshape((1,) + (2,) * len(wires) + (-1,)), [PARTS, *wires])
     return _apply_sections(plan, angles, tensor, gradient=gradient)
 
@@ -154,11 +155,11 @@ class MatrixPropagator(AbstractPropagator):
     matrix: Float[Array, "2 dim p"]
 
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
-        return jnp.tensordot(self._columns(len(vectors)), vectors, 1, precision=HIGHEST)
+        return tensordot(self._columns(len(vectors)), vectors, 1)
 
     def vector(self, u: Float[Array, " p"]) -> Float[Array, " twice"]:
         matrix = self._columns(u.shape[0]).reshape(-1, u.shape[0])
-        return jnp.dot(matrix, u, precision=HIGHEST)
+        return dot(matrix, u)
 
     def _columns(self, size: int) -> Float[Array, "2 dim size"]:
         return self.matrix[..., :size]  # the amplitudes beyond are zero
@@ -183,6 +184,7 @@ def matrix_propagator(
     With complex input the imaginary unit vectors need no simulation of their own: the
     columns of M are `[Re U; Im U]` and `[-Im U; Re U]`.
     """
+    # (U v for v = a + ib is Re U a - Im U b + i (Im U a + Re U b).)
     u = plan_columns(plan, angles, 2**plan.n_qubits if complex_input else size)
     if complex_input:
         u = jnp.concatenate([u, jnp.stack([-u[1], u[0]])], axis=-1)

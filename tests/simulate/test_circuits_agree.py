@@ -1,5 +1,9 @@
 """Every way to apply a circuit gives PennyLane's states and derivatives."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,24 +140,51 @@ def test_float32_angles_stay_float32_under_x64():
     assert out.dtype == jnp.float32
 
 
-def test_double_precision_does_not_depend_on_the_order_of_imports():
-    """qujax fixes its constants when it is imported; ours must be exact all the same."""
-    import subprocess
-    import sys
+_LATER = """
+import sys
+import eqx_qdeq, jax, numpy as np
+from jax._src import xla_bridge
+assert not xla_bridge.backends_are_initialized(), "importing starts JAX's back end"
+assert "qujax" not in sys.modules, "importing imports qujax"
 
-    code = (
-        "import eqx_qdeq, jax, numpy as np\n"
-        "from eqx_qdeq import Circuit\n"
-        "from eqx_qdeq.simulate import apply_plan, make_plan\n"
-        "jax.config.update('jax_enable_x64', True)\n"
-        "plan = make_plan(Circuit(['H'], [[0]], [[]]))\n"
-        "u = apply_plan(plan, jax.numpy.zeros(0), jax.numpy.zeros((2, 2, 1)).at[0, 0].set(1.0))\n"
-        "assert u.dtype == np.float64\n"
-        "assert abs(u[0, 0, 0] - np.sqrt(0.5)) < 1e-15, u\n"
-    )
-    import os
+from eqx_qdeq import Circuit, circuits
+from eqx_qdeq.simulate import apply_plan, make_plan, qujax_state_function
 
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+if FLOAT32_FIRST:
+    early = make_plan(Circuit(["H", "CRx"], [[0], [0, 1]], [[], [0]]))
+    apply_plan(early, jax.numpy.ones(1), jax.numpy.zeros((2, 4, 1)))
+jax.config.update("jax_enable_x64", True)
+gates, wires, params, used = [], [], [], 0
+for name, info in circuits.GATES.items():
+    gates.append(name)
+    wires.append(range(info.n_wires))
+    params.append(range(used, used + info.n_params))
+    used += info.n_params
+circuit = Circuit(gates, wires, params)
+angles = np.linspace(-1.0, 2.0, used)
+state = np.zeros((2, 8, 1))
+state[0, 0] = 1
+u = apply_plan(make_plan(circuit + circuit.inverse()), jax.numpy.tile(angles, 2), state)
+assert u.dtype == np.float64
+assert np.abs(u - state).max() < 1e-14, u
+# qujax is imported within a `jit`, and must not keep its tracers for the next one.
+start = jax.numpy.asarray(state[0].reshape(2, 2, 2), complex)
+theirs = jax.jit(lambda a: qujax_state_function(circuit)(a, start))(angles).reshape(-1)
+ours = np.asarray(apply_plan(make_plan(circuit), jax.numpy.asarray(angles), state))
+assert np.abs(ours[0, :, 0] + 1j * ours[1, :, 0] - np.asarray(theirs)).max() < 1e-14
+jax.jit(lambda a: qujax_state_function(circuit)(a, start))(2 * angles)
+"""
+
+
+@pytest.mark.parametrize("float32_first", [False, True])
+def test_double_precision_does_not_depend_on_the_order_of_imports(float32_first):
+    """qujax fixes its constants when it is imported; ours are exact all the same, whether x64 is
+    switched on before the first use or after it. And importing us neither imports qujax nor starts
+    a back end."""
     env = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_X64"}
+    code = f"FLOAT32_FIRST = {float32_first}\n{_LATER}"
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
 
 
