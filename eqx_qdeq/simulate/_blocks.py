@@ -216,7 +216,8 @@ def _stack(chains: list[list[_Factor]], members: list[int], total: int) -> _Fact
     n_terms = max(len(positions) for chain in chosen for positions, _ in chain)
     dim = chosen[0][0][1].shape[-1]
     is_complex = any(np.any(np.imag(constants)) for chain in chosen for _, constants in chain)
-    entries = np.full((len(chosen), n_factors, n_terms), zero)
+    # int32: JAX must not meet one kept array as int32 first and, in x64 mode, as int64 later.
+    entries = np.full((len(chosen), n_factors, n_terms), zero, np.int32)
     constants = np.zeros((*entries.shape, dim, dim), complex if is_complex else float)
     # Chains of one size are one array, so that each level of the product's tree is one batched
     # product, however many blocks there are. Shorter chains are filled up with identities, and

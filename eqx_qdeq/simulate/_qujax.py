@@ -21,7 +21,8 @@ from ..circuits import Circuit, GATES, Unitary
 #   starts JAX's back end, fixes the precision to the one that is set at that moment, fails where
 #   dtypes are promoted strictly, and leaves tracers behind if it happens inside `jit`. So its
 #   definitions are read and not imported, and NumPy evaluates the constants: in double precision,
-#   whenever JAX's x64 mode is switched on.
+#   rounded to that of the angles, whenever JAX's x64 mode is switched on. (A NumPy array that JAX
+#   has once taken for float32 must not come back in x64 mode: JAX 0.10.2 knows it by its address.)
 # - Its functions multiply dtypes and ranks as JAX promotes them by default.
 # - A circuit without parameters becomes a function of the state alone, `None` for no parameters
 #   raises, and too short or too large indices go unnoticed. (`Circuit` checks them.)
@@ -30,8 +31,8 @@ _IMPORT = "from jax import numpy as jnp"
 
 
 @ft.cache
-def _definitions() -> dict[str, Any]:
-    """qujax's gates by name: arrays in double precision, and functions of angles in units of π."""
+def _definitions(dtype: Any = np.float64) -> dict[str, Any]:
+    """qujax's gates by name: arrays, and functions of angles in units of π, in this precision."""
     # Asked for by its full name, a submodule's package would be imported.
     package = importlib.util.find_spec("qujax")
     locations = package and package.submodule_search_locations
@@ -44,6 +45,9 @@ def _definitions() -> dict[str, Any]:
         )
     module: dict[str, Any] = {"__name__": "qujax.gates", "jnp": np}
     exec(source.replace(_IMPORT, ""), module)
+    for name, value in module.items():
+        if isinstance(value, np.ndarray):
+            module[name] = value.astype(complex_dtype(dtype) if np.iscomplexobj(value) else dtype)
     module["jnp"] = jnp  # the constants are there; functions look it up when they are called
     return {name: module[name] for name in GATES}
 
@@ -123,7 +127,7 @@ def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex
         scales = np.array([circuit.scales[g] for g in members])
         offsets = np.array([circuit.offsets[g] for g in members])
         named = isinstance(gate, str)
-        function, unit = (_definitions()[gate], np.pi) if named else (gate, 1.0)
+        function, unit = (_definitions(angles.dtype)[gate], np.pi) if named else (gate, 1.0)
         values = angles[index] * (scales / unit).astype(angles.dtype)
         if np.any(offsets):
             values = values + (offsets / unit).astype(angles.dtype)
@@ -142,11 +146,12 @@ def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
     shape `(2,) * n_qubits`.
     """
     gates, wires, params = circuit.to_qujax()
-    ours: list[Any] = [_definitions()[g] if isinstance(g, str) else g for g in gates]
+    # Exact constants; the others are qujax's own functions, whose constants are 0, 1 and i.
+    gates = [constant_matrix(g) if isinstance(g, str) and is_constant(g) else g for g in gates]
     with jax.ensure_compile_time_eval(), _promotion_of_qujax():
         import qujax
 
-        function: Any = qujax.get_params_to_statetensor_func(ours, wires, params, circuit.n_qubits)
+        function: Any = qujax.get_params_to_statetensor_func(gates, wires, params, circuit.n_qubits)
 
     def run(angles: Array, state: Array) -> Array:
         with _promotion_of_qujax():

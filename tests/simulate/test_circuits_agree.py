@@ -152,10 +152,6 @@ from eqx_qdeq.simulate import apply_plan, make_plan, qujax_state_function
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-if FLOAT32_FIRST:
-    early = make_plan(Circuit(["H", "CRx"], [[0], [0, 1]], [[], [0]]))
-    apply_plan(early, jax.numpy.ones(1), jax.numpy.zeros((2, 4, 1)))
-jax.config.update("jax_enable_x64", True)
 gates, wires, params, used = [], [], [], 0
 for name, info in circuits.GATES.items():
     gates.append(name)
@@ -163,10 +159,14 @@ for name, info in circuits.GATES.items():
     params.append(range(used, used + info.n_params))
     used += info.n_params
 circuit = Circuit(gates, wires, params)
+plan = make_plan(circuit + circuit.inverse())
+if FLOAT32_FIRST:
+    apply_plan(plan, jax.numpy.ones(2 * used), jax.numpy.zeros((2, 8, 1)))
+jax.config.update("jax_enable_x64", True)
 angles = np.linspace(-1.0, 2.0, used)
 state = np.zeros((2, 8, 1))
 state[0, 0] = 1
-u = apply_plan(make_plan(circuit + circuit.inverse()), jax.numpy.tile(angles, 2), state)
+u = apply_plan(plan, jax.numpy.tile(angles, 2), state)
 assert u.dtype == np.float64
 assert np.abs(u - state).max() < 1e-14, u
 # qujax is imported within a `jit`, and must not keep its tracers for the next one.
