@@ -147,11 +147,14 @@ def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
     """
     gates, wires, params = circuit.to_qujax()
     # Exact constants; the others are qujax's own functions, whose constants are 0, 1 and i.
-    gates = [constant_matrix(g) if isinstance(g, str) and is_constant(g) else g for g in gates]
+    ours: list[Any] = [
+        constant_matrix(gate) if isinstance(gate, str) and is_constant(gate) else gate
+        for gate in gates
+    ]
     with jax.ensure_compile_time_eval(), _promotion_of_qujax():
         import qujax
 
-        function: Any = qujax.get_params_to_statetensor_func(gates, wires, params, circuit.n_qubits)
+        function: Any = qujax.get_params_to_statetensor_func(ours, wires, params, circuit.n_qubits)
 
     def run(angles: Array, state: Array) -> Array:
         with _promotion_of_qujax():
