@@ -47,6 +47,7 @@ _FEW_ROWS = range(4, 8)
 class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the previous iterate,
     r: Float[Array, " n"]  # ... and its residual
+    best_r: Float[Array, " n"]  # the residual of the best one
     # Ring buffers of combinations of differences; rows not in use are zero.
     p: Float[Array, "rows n"]  # of iterates,
     q: Float[Array, "rows n"]  # ... and the same ones of residuals, which are orthonormal
@@ -115,6 +116,7 @@ class Anderson(AbstractResidualSolver):
         return _Memory(
             y=y,
             r=jnp.zeros_like(y),
+            best_r=jnp.zeros_like(y),
             p=buffer,
             q=buffer,
             count=jnp.array(0),
@@ -125,6 +127,7 @@ class Anderson(AbstractResidualSolver):
         y, r = at.y, at.r
         # A trial that is this bad says nothing of the map near the best iterate.
         keep = at.error <= self.safeguard * at.first_error  # false for NaN
+        best_r = jnp.where(at.improved, r, memory.best_r)
 
         dy, dr = y - memory.y, r - memory.r
         jumped = optx.two_norm(r) > _GROWTH * optx.two_norm(memory.r)
@@ -156,12 +159,13 @@ class Anderson(AbstractResidualSolver):
         slot = ((jnp.arange(len(memory.q)) == count % kept) & is_new)[:, None]
         keep_old = keep & ~forget
         retreat = jnp.where(keep, 1, memory.retreat / 2)
-        back = at.best + retreat * self.mixing * at.best_r
+        back = at.best + retreat * self.mixing * best_r
         return Proposal(
             jnp.where(keep, accelerated, back),
             _Memory(
                 y=jnp.where(keep, y, at.best),
-                r=jnp.where(keep, r, at.best_r),
+                r=jnp.where(keep, r, best_r),
+                best_r=best_r,
                 p=jnp.where(slot, p, jnp.where(keep_old, memory.p, 0)),
                 q=jnp.where(slot, q, jnp.where(keep_old, memory.q, 0)),
                 count=jnp.where(keep, jnp.where(is_new, count + 1, count), 0),

@@ -63,14 +63,15 @@ class Record(eqx.Module):
     """What a solve has seen so far. Its errors are in the solver's norm."""
 
     best: Float[Array, " n"]
-    best_r: Float[Array, " n"]  # the residual f(y) - y there
     best_aux: PyTree[Array]
     best_error: Float[Array, ""]
+    best_residual: Float[Array, ""]  # its Euclidean one
     best_step: Int[Array, ""]
     first_error: Float[Array, ""]
     progress_error: Float[Array, ""]  # the best error when there was progress last,
     stale: Int[Array, ""]  # ... and the steps since then
     error: Float[Array, ""]  # of the last evaluated iterate
+    improved: Bool[Array, ""]  # whether that one is the best
     num_steps: Int[Array, ""]
     num_evals: Int[Array, ""]
     num_jvps: Int[Array, ""]
@@ -87,7 +88,7 @@ class Point(eqx.Module):
     error: Float[Array, ""]  # the norm of r
     first_error: Float[Array, ""]
     best: Float[Array, " n"]
-    best_r: Float[Array, " n"]
+    improved: Bool[Array, ""]  # whether this is the best one
     is_first: Bool[Array, ""]
     converged: Bool[Array, ""]
     tolerance: Float[Array, ""]
@@ -103,6 +104,7 @@ class Proposal(eqx.Module):
     num_evals: int | Int[Array, ""] = 0
     num_jvps: int | Int[Array, ""] = 0
     gives_up: bool | Bool[Array, ""] = False
+    fallback: Float[Array, " n"] | None = None  # where to look if y is not finite; or at the best
 
 
 class _State(eqx.Module):
@@ -199,7 +201,7 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
             error=record.error,
             first_error=record.first_error,
             best=record.best,
-            best_r=record.best_r,
+            improved=record.improved,
             is_first=state.record.num_steps == 0,
             converged=record.converged,
             tolerance=tolerance,
@@ -216,7 +218,8 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
                 record.stalled | next.gives_up,
             ),
         )
-        return unravel(finite_or(next.y, record.best)), _State(record, next.memory), aux
+        y_next = finite_or(next.y, record.best if next.fallback is None else next.fallback)
+        return unravel(y_next), _State(record, next.memory), aux
 
     def _observe(
         self,
@@ -249,14 +252,15 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         hopeless = is_first | stalled if self.steps_back else jnp.array(True)
         return Record(
             best=keep_best(y, record.best),
-            best_r=keep_best(r, record.best_r),
             best_aux=keep_best(aux, record.best_aux),
             best_error=best_error,
+            best_residual=keep_best(optx.two_norm(r).astype(error.dtype), record.best_residual),
             best_step=keep_best(record.num_steps, record.best_step),
             first_error=first_error,
             progress_error=jnp.where(progressed, best_error, record.progress_error),
             stale=stale,
             error=error,
+            improved=improved,
             num_steps=record.num_steps + 1,
             num_evals=record.num_evals + 1,
             num_jvps=record.num_jvps,
@@ -295,12 +299,8 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         result: optx.RESULTS,
     ) -> tuple[PyTree[Array], PyTree[Array], dict[str, Any]]:
         record = state.record
-        # A solve of no steps has evaluated nothing.
-        residual = jnp.where(
-            jnp.isinf(record.best_error), jnp.inf, optx.two_norm(record.best_r)
-        ).astype(record.error.dtype)
         stats = {
-            "residual": residual,
+            "residual": record.best_residual,
             "num_evals": record.num_evals,
             "num_jvps": record.num_jvps,
             "best_step": record.best_step,
@@ -315,14 +315,15 @@ def _blank(y: Float[Array, " n"], aux_struct: PyTree[jax.ShapeDtypeStruct]) -> R
     zero, no = jnp.array(0), jnp.array(False)
     return Record(
         best=y,
-        best_r=jnp.zeros_like(y),
         best_aux=jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
         best_error=infinity,
+        best_residual=infinity,
         best_step=zero,
         first_error=infinity,
         progress_error=infinity,
         stale=zero,
         error=infinity,
+        improved=no,
         num_steps=zero,
         num_evals=zero,
         num_jvps=zero,

@@ -35,6 +35,7 @@ _enough_updates = lambda n: max(16, 4 * n)
 class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the iterate that the last step started from,
     r: Float[Array, " n"]  # ... and its residual
+    best_r: Float[Array, " n"]  # the residual of the best one
     u: Float[Array, "memory n"]  # the inverse is I + Σ u_i v_iᵀ; rows not in use are zero
     v: Float[Array, "memory n"]
     count: Int[Array, ""]
@@ -95,6 +96,7 @@ class Broyden(AbstractResidualSolver):
         return _Memory(
             y=y,
             r=jnp.zeros_like(y),
+            best_r=jnp.zeros_like(y),
             u=buffer,
             v=buffer,
             count=jnp.array(0),
@@ -103,7 +105,8 @@ class Broyden(AbstractResidualSolver):
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
         keep = at.error <= self.safeguard * at.first_error  # false for NaN
-        base, base_r = jnp.where(keep, at.y, at.best), jnp.where(keep, at.r, at.best_r)
+        best_r = jnp.where(at.improved, at.r, memory.best_r)
+        base, base_r = jnp.where(keep, at.y, at.best), jnp.where(keep, at.r, best_r)
 
         # Both vectors at once: the buffers are most of what a step reads.
         full = memory.count == len(memory.u)
@@ -126,7 +129,9 @@ class Broyden(AbstractResidualSolver):
         # B_{k+1} r = B_k r + u (a · r): the newest update is not in the buffers yet.
         br = br + jnp.where(learnt, dot(a, base_r) * left, 0)
         step = finite_or(jnp.where(forget, base_r, br), base_r)
-        learnt_so_far = _Memory(y=base, r=base_r, u=u, v=v, count=count, retreat=retreat)
+        learnt_so_far = _Memory(
+            y=base, r=base_r, best_r=best_r, u=u, v=v, count=count, retreat=retreat
+        )
         return Proposal(base + retreat * step, learnt_so_far)
 
 

@@ -133,7 +133,7 @@ class Newton(AbstractResidualSolver):
         again = ~accept & (follows | gives_up)
         new = jnp.where(again, base, base + step_size * direction)
         return Proposal(
-            finite_or(new, base),
+            new,
             _Memory(
                 base=base,
                 base_error=jnp.where(accept, at.error, memory.base_error),
@@ -143,6 +143,7 @@ class Newton(AbstractResidualSolver):
                 forcing=jnp.where(accept, forcing, memory.forcing),
             ),
             num_jvps=num_jvps,
+            fallback=base,
         )
 
 

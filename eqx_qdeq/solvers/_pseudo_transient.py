@@ -96,13 +96,14 @@ class PseudoTransient(AbstractResidualSolver):
         base = jnp.where(accept, y, memory.base)
         new = jnp.where(accept, y + finite_or(s, r), memory.base)
         return Proposal(
-            finite_or(new, base),
+            new,
             _Memory(
                 base=base,
                 base_error=jnp.where(accept, at.error, memory.base_error),
                 time_step=time_step,
             ),
             num_jvps=num_jvps,
+            fallback=base,
         )
 
 

@@ -14,7 +14,6 @@ from .._checks import check_at_least, is_number
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
-    finite_or,
     FlatMap,
     Point,
     Proposal,
@@ -139,7 +138,7 @@ class SteadyState(AbstractResidualSolver):
         )
         choose = lambda a, b: jnp.where(keep, a, b)
         return Proposal(
-            finite_or(choose(new, at.y), at.y),
+            choose(new, at.y),
             _Memory(
                 step=memory.step + 1,
                 dt=jnp.asarray(end - begin, memory.dt.dtype),
@@ -148,6 +147,7 @@ class SteadyState(AbstractResidualSolver):
             ),
             num_evals=_stages(ode_solver),
             gives_up=memory.step + 1 >= self.max_ode_steps,
+            fallback=at.y,
         )
 
     def _parts(
