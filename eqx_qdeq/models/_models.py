@@ -163,6 +163,7 @@ class QDEQClassifier(EquilibriumClassifier):
 
         **Arguments:** as for [`eqx_qdeq.QuantumLayer.with_noise`][].
         """
+        # Only the layer changes: the injection, the solver and the head know nothing of noise.
         layer_of = lambda model: model.deq.cell.layer
         layer = layer_of(self).with_noise(
             noise, engine=engine, n_trajectories=n_trajectories, key=key

@@ -96,13 +96,15 @@ def gate_rules(circuit: Circuit) -> tuple[ShiftRule, ...]:
     """
     rules = []
     for g, (gate, params) in enumerate(zip(circuit.gates, circuit.params, strict=True)):
-        if params and not isinstance(gate, str):
+        if not params:
+            continue
+        if not isinstance(gate, str):
             raise ValueError(
                 f"gate {g} is the function {getattr(gate, '__name__', gate)!r}, whose spectrum is "
                 "not known, so its angles have no parameter-shift rule. Write it with named gates "
                 "(see eqx_qdeq.circuits.GATES), or use ExactGradient() in simulation or SPSA()."
             )
-        rules.extend(_GATE_RULES[gate] if params else ())
+        rules.extend(_GATE_RULES[gate])
     return tuple(rules)
 
 

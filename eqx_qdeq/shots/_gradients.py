@@ -121,7 +121,8 @@ def _zero_fwd(perturbed, variables, run, way, sampling, key):
 def _zero_bwd(residuals, cotangent, perturbed, variables, run, way, sampling, key):
     if cotangent is None:
         return _none(variables)
-    return way.pullback(cotangent, perturbed, Experiment(*variables, run), sampling, key)
+    angles, constants = variables
+    return way.pullback(cotangent, perturbed, Experiment(angles, constants, run), sampling, key)
 
 
 def _none(tree: Any) -> Any:
@@ -239,8 +240,8 @@ class SPSA(_AbstractPullback):
                     leaf + side * self.step * sign if want else leaf
                     for leaf, sign, want in zip(leaves, signs, wanted, strict=True)
                 ]
-                there = Experiment(*jtu.tree_unflatten(structure, moved), at.run)
-                return there.sample(sampling, k).values
+                angles, constants = jtu.tree_unflatten(structure, moved)
+                return Experiment(angles, constants, at.run).sample(sampling, k).values
 
             sides = jnp.asarray([1, -1], cotangent.dtype)
             plus, minus = jax.vmap(value)(sides, jax.random.split(value_key))

@@ -10,7 +10,7 @@ from ..layers import QuantumLayer
 from ._bases import Group, group_observables
 from ._experiment import layer_experiment
 from ._gradients import AbstractShotGradient, check_gradient, ExactGradient
-from ._sampling import Estimate, estimate, outcomes, Sampling, ShotCount, Shots
+from ._sampling import check_shots, Estimate, estimate, outcomes, Sampling, ShotCount, Shots
 
 
 class SampledLayer(eqx.Module):
@@ -45,9 +45,8 @@ class SampledLayer(eqx.Module):
 
     def __check_init__(self) -> None:
         check_gradient(self.gradient)
-        # Made to fail here, and not when first called: a wrong number of shots, or observables for
-        # which there is no basis.
-        self.sampling, self._groups()
+        check_shots(self.n_shots)
+        self._groups()  # fails here, and not in the first call, if there is no basis
 
     @property
     def sampling(self) -> Sampling:
