@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from ._tables import show, Table
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, which color-blind readers can tell apart.
 _COLOURS = {
     "eqx-qdeq": "#0072B2",
     "eqx-qdeq, default solver": "#56B4E9",
@@ -45,7 +45,7 @@ def _decade(value: float) -> float:
 
 
 def _whole_decades(axes: Axes, values: Sequence[float]) -> None:
-    """A logarithmic axis that has a labelled number at either end."""
+    """A logarithmic axis that has a labeled number at either end."""
     axes.set_yscale("log")
     axes.set_ylim(_decade(min(values)), _decade(max(values)) * 10)
 

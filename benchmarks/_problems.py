@@ -42,7 +42,7 @@ class Problem:
 
 
 def problem(circuit: Circuit, batch: int, n_features: int | None = None) -> Problem:
-    """Random angles, and features of unit variance, as the paper's standardised pixels have.
+    """Random angles, and features of unit variance, as the paper's standardized pixels have.
 
     As many features as the paper pools an image to, n², unless `n_features` says otherwise.
     """

@@ -23,7 +23,7 @@ from eqx_qdeq.training import load_dataset
 
 from . import Off
 
-# Okabe and Ito's colours; a dash and a marker of its own for each, as lines lie on each other.
+# Okabe and Ito's colors; a dash and a marker of its own for each, as lines lie on each other.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#666666", "#000000")
 DASHES = ("-", "--", "-.", ":", "-", "--", "-.", ":")
 MARKERS = "os^Dv*PX"

@@ -33,7 +33,7 @@ SOLVERS = {
     "PseudoTransient": qdeq.PseudoTransient(TOL, TOL),
     "SteadyState": qdeq.SteadyState(TOL, TOL),
 }
-# Okabe and Ito's colours, and dashes for those who do not see colours.
+# Okabe and Ito's colors, and dashes for those who do not see colors.
 COLOURS = ("#666666", "#0072B2", "#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7")
 DASHES = ("-", "-", "--", ":", "-", "--", "-.")
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import pytest
 
 import eqx_qdeq as qdeq
+from eqx_qdeq import training
 
 pytestmark = pytest.mark.float32
 
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.float32
         ("eqx_qdeq.equilibrium", "certify", qdeq.certify),
         ("eqx_qdeq.equilibrium", "SampledDEQ", qdeq.SampledDEQ),
         ("eqx_qdeq.equilibrium", "Trajectory", qdeq.SolverTrajectory),
+        ("eqx_qdeq.training", "Normalise", training.Normalize),
+        ("eqx_qdeq.training.data", "Normalise", training.Normalize),
     ],
 )
 def test_old_names_warn_and_work(module, old, new):

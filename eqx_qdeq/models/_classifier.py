@@ -15,6 +15,12 @@ from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
 from ..measurements import PauliStrings
 
+# The words of the signatures below; those of the public base stand there in full, for its page.
+Key = PRNGKeyArray | None
+Logits = Float[Array, " classes"]
+Values = Float[Array, " m"]
+WithPenalty = tuple[Logits, Solution, Float[Array, ""]]
+
 
 class AbstractClassifier(eqx.Module):
     """The abstract base class of the classifiers. One sample at a time; batch with `jax.vmap`."""
@@ -51,12 +57,15 @@ class AbstractClassifier(eqx.Module):
     def config(self) -> dict[str, Any]:
         """What [`eqx_qdeq.classifier_from_config`][] needs to build the same architecture."""
 
-    @abc.abstractmethod
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " classes"]:
         """The logits of one sample. Dropout acts only if a `key` is given; give one key to a
         whole batch for one mask, as the paper does."""
+        return self.solve(x, key=key)[0]
+
+
+# --- Heads: from measured values to logits. ---
 
 
 class PaperHead(eqx.Module):
@@ -71,12 +80,12 @@ class PaperHead(eqx.Module):
     ):
         self.linear = eqx.nn.Linear(size, n_classes, key=key)
         self.dropout = eqx.nn.Dropout(dropout)
+        # Value ⌊i m / d⌋ for the feature i, as the authors' `nn.Upsample` repeats them.
         self.index = tuple((np.arange(size) * n_values // size).tolist())
 
-    def __call__(
-        self, values: Float[Array, " m"], *, key: PRNGKeyArray | None = None
-    ) -> Float[Array, " classes"]:
+    def __call__(self, values: Values, *, key: Key = None) -> Logits:
         repeated = values[np.array(self.index)]
+        # Dropout acts on the copies, so that of a value that is dropped in one others remain.
         dropped = self.dropout(repeated, key=key, inference=key is None)
         return self.linear(jax.nn.relu(dropped))
 
@@ -91,9 +100,7 @@ class LinearHead(eqx.Module):
         self.linear = eqx.nn.Linear(n_values, n_classes, key=key)
         self.dropout = eqx.nn.Dropout(dropout)
 
-    def __call__(
-        self, values: Float[Array, " m"], *, key: PRNGKeyArray | None = None
-    ) -> Float[Array, " classes"]:
+    def __call__(self, values: Values, *, key: Key = None) -> Logits:
         return self.linear(self.dropout(values, key=key, inference=key is None))
 
 
@@ -109,13 +116,10 @@ def z_products(n_qubits: int, order: int) -> PauliStrings:
     **Raises:** `ValueError` for an order below 1.
     """
     check_at_least("order", order, 1)
-    return PauliStrings(
-        [
-            " ".join(f"Z{wire}" for wire in wires)
-            for size in range(1, order + 1)
-            for wires in itertools.combinations(range(n_qubits), size)
-        ]
-    )
+    # All of them are diagonal: one bitstring says all their values, ±1 by the parity of its bits.
+    sizes = range(1, order + 1)
+    products = (wires for k in sizes for wires in itertools.combinations(range(n_qubits), k))
+    return PauliStrings([" ".join(f"Z{wire}" for wire in wires) for wires in products])
 
 
 def z_and_zz(n_qubits: int) -> PauliStrings:
@@ -134,30 +138,21 @@ class UnrolledClassifier(AbstractClassifier):
     n_layers: int = eqx.field(static=True)
 
     def __check_init__(self) -> None:
+        # `Unrolled` asks as well, but is made anew in each call: too late for who made this one.
         check_at_least("n_layers", self.n_layers, 1)
 
-    def __call__(
-        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
-    ) -> Float[Array, " classes"]:
-        return self.solve(x, key=key)[0]
-
-    def solve(
-        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, " classes"], Solution]:
+    def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
         return self.base.logits(fn, last, solution.value, key=key), solution
 
     def solve_with_penalty(
-        self,
-        x: Float[Array, " d"],
-        *,
-        key: PRNGKeyArray | None = None,
-        penalty_key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
+        self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
+    ) -> WithPenalty:
+        # No equilibrium is sought, so there is nothing that a large Jacobian could spoil.
         return *self.solve(x, key=key), jnp.zeros((), x.dtype)
 
     def jacobian_penalty(
-        self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None
+        self, x: Float[Array, " d"], state: Values, *, key: Key = None
     ) -> Float[Array, ""]:
         return jnp.zeros((), x.dtype)
 
@@ -166,11 +161,8 @@ class UnrolledClassifier(AbstractClassifier):
 
     @property
     def config(self) -> dict[str, Any]:
-        return {
-            "model": "UnrolledClassifier",
-            "n_layers": self.n_layers,
-            "base": self.base.config,
-        }
+        base = self.base.config
+        return {"model": "UnrolledClassifier", "n_layers": self.n_layers, "base": base}
 
 
 UnrolledClassifier.__init__.__doc__ = """**Arguments:**
@@ -186,41 +178,25 @@ class EquilibriumClassifier(AbstractClassifier):
     deq: eqx.AbstractVar[DEQ]
 
     @abc.abstractmethod
-    def logits(
-        self,
-        fn: Any,
-        last: Float[Array, " m"],
-        value: Float[Array, " m"],
-        *,
-        key: PRNGKeyArray | None,
-    ) -> Float[Array, " classes"]:
+    def logits(self, fn: Any, last: Values, value: Values, *, key: Key) -> Logits:
         """Reads the logits out of what a solve ended with: the bound cell, the state to which it
         was applied last, and `value`, what that application gave."""
 
-    def __call__(
-        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
-    ) -> Float[Array, " classes"]:
-        return self.solve(x, key=key)[0]
-
-    def solve(
-        self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, " classes"], Solution]:
+    def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = self.deq.bind_and_solve(x)
         return self.logits(fn, last, solution.value, key=key), solution
 
     def solve_with_penalty(
-        self,
-        x: Float[Array, " d"],
-        *,
-        key: PRNGKeyArray | None = None,
-        penalty_key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
+        self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
+    ) -> WithPenalty:
         fn, last, solution = self.deq.bind_and_solve(x)
+        # The penalty is a function of the equilibrium, too: its gradient goes through the solve and
+        # moves equilibria to where the map contracts. `fn` is bound once for all three.
         logits = self.logits(fn, last, solution.value, key=key)
         return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
 
     def jacobian_penalty(
-        self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None
+        self, x: Float[Array, " d"], state: Values, *, key: Key = None
     ) -> Float[Array, ""]:
         return jacobian_penalty(self.deq.cell.bind(x), state, key=key)
 

@@ -1,5 +1,6 @@
 """Classifiers with one interface: a feature vector in, logits out."""
 
+import functools as ft
 import inspect
 import json
 from typing import Any
@@ -12,7 +13,6 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .. import circuits
 from .._checks import check_at_least, check_choice
 from ..cells import (
-    AbstractCell,
     AbstractInjection,
     AddInjection,
     AngleFeedback,
@@ -22,32 +22,29 @@ from ..cells import (
     QuantumCell,
 )
 from ..circuits import Circuit
-from ..encodings import AbstractEncoding, AmplitudeEncoding, AngleEncoding, ComplexAmplitudeEncoding
+from ..encodings import AmplitudeEncoding, AngleEncoding, ComplexAmplitudeEncoding
 from ..equilibrium import DEQ
 from ..layers import QuantumLayer
 from ..measurements import AbstractMeasurement, PauliZ
 from ..noise import NoiseModel
 from ._classifier import (
-    AbstractClassifier as AbstractClassifier,
+    AbstractClassifier,
     EquilibriumClassifier,
-    LinearHead as LinearHead,
-    PaperHead as PaperHead,
-    UnrolledClassifier as UnrolledClassifier,
-    z_and_zz as z_and_zz,
-    z_products as z_products,
+    Key,
+    LinearHead,
+    Logits,
+    PaperHead,
+    Values,
+    z_products,
 )
 
-_CIRCUITS = (
-    "paper",
-    "hardware_efficient",
-    "strongly_entangling",
-    "brickwork",
-    "basic_entangler",
-)
-_ENCODINGS = ("amplitude", "complex", "angle")
-_INJECTIONS = ("add", "linear", "concat", "angle")
-_READOUTS = ("z", "zz", "zzz")
-_HEADS = ("linear", "paper")
+# Those with a depth; the paper's circuit has the one that the paper gives it.
+_TEMPLATES = ("hardware_efficient", "strongly_entangling", "brickwork", "basic_entangler")
+_ENCODINGS = {
+    "amplitude": AmplitudeEncoding,
+    "complex": ComplexAmplitudeEncoding,
+    "angle": ft.partial(AngleEncoding, "YZXY"),
+}
 
 
 def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int) -> Circuit:
@@ -55,34 +52,31 @@ def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int) -> Circuit:
         if circuit.n_qubits != n_qubits:
             raise ValueError(f"`circuit` has {circuit.n_qubits} wires, but n_qubits={n_qubits}.")
         return circuit
-    check_choice("circuit", circuit, _CIRCUITS)
+    check_choice("circuit", circuit, ("paper", *_TEMPLATES))
     if circuit == "paper":
         return circuits.paper(n_qubits)
     return getattr(circuits, circuit)(n_qubits, depth)
 
 
-def _make_encoding(encoding: str) -> AbstractEncoding:
-    check_choice("encoding", encoding, _ENCODINGS)
-    if encoding == "amplitude":
-        return AmplitudeEncoding()
-    return ComplexAmplitudeEncoding() if encoding == "complex" else AngleEncoding("YZXY")
-
-
 def _make_injection(
-    injection: str,
-    in_size: int,
-    n_values: int,
-    gain: float | Array,
-    key: PRNGKeyArray,
+    name: str, in_size: int, n_values: int, gain: float | Array, key: PRNGKeyArray
 ) -> AbstractInjection:
-    check_choice("injection", injection, _INJECTIONS)
-    if injection == "add":
-        return AddInjection(in_size, gain)
-    if injection == "concat":
-        return ConcatInjection(gain)
-    if injection == "angle":
-        return AngleFeedback(gain=gain)
-    return LinearInjection(in_size, n_values, in_size, key=key)
+    makers = {
+        "add": lambda: AddInjection(in_size, gain),
+        "linear": lambda: LinearInjection(in_size, n_values, in_size, key=key),
+        "concat": lambda: ConcatInjection(gain),
+        "angle": lambda: AngleFeedback(gain=gain),
+    }
+    check_choice("injection", name, tuple(makers))
+    return makers[name]()
+
+
+def _as_config(model: str, arguments: dict[str, Any]) -> str:
+    """The arguments of a constructor as JSON."""
+    # Text and not a dictionary: a static field is hashed under `jit`, and two models of one text
+    # have one structure, so that a step is compiled once for all seeds.
+    own = {name: value for name, value in arguments.items() if name not in ("self", "key")}
+    return json.dumps({"model": model} | own)
 
 
 class QDEQClassifier(EquilibriumClassifier):
@@ -121,53 +115,36 @@ class QDEQClassifier(EquilibriumClassifier):
         max_steps: int = 256,
         key: PRNGKeyArray,
     ):
-        check_choice("readout", readout, _READOUTS)
-        check_choice("head", head, _HEADS)
+        given = dict(locals())  # first: nothing but the arguments has a name here yet
+        check_choice("readout", readout, ("z", "zz", "zzz"))
+        check_choice("head", head, ("linear", "paper"))
+        check_choice("encoding", encoding, tuple(_ENCODINGS))
         if head == "paper" and readout != "z":
             raise ValueError("the paper's head reads ⟨Z⟩ alone; use readout='z' with head='paper'.")
         check_at_least("n_classes", n_classes, 2)
         circuit = _make_circuit(circuit, n_qubits, depth)
         layer_key, injection_key, head_key = jax.random.split(key, 3)
-        encoder = _make_encoding(encoding)
+        encoder = _ENCODINGS[encoding]()
+        # Asked now, since sizes that do not fit would else be found at the first call. Concatenated
+        # features have the fed-back values behind them.
         encoder.check(in_size + n_qubits if injection == "concat" else in_size, n_qubits)
         layer = QuantumLayer(circuit, encoder, PauliZ(), key=layer_key, engine=engine)
+        # A leaf that is an array is trained, a number stays as it is.
         scale = jnp.asarray(gain, jnp.result_type(float)) if train_gain else gain
         feedback = _make_injection(injection, in_size, n_qubits, scale, injection_key)
         self.deq = DEQ(QuantumCell(layer, feedback), max_steps=max_steps)
+        # What is fed back is ⟨Z⟩ always: more read out than that costs one measurement in the end,
+        # more fed back a larger Jacobian in each step.
         self.readout = None if readout == "z" else z_products(n_qubits, len(readout))
         n_features = n_qubits if self.readout is None else len(self.readout)
         if head == "paper":
             self.head = PaperHead(n_features, in_size, n_classes, dropout, key=head_key)
         else:
             self.head = LinearHead(n_features, n_classes, dropout, key=head_key)
-        self._config = json.dumps(
-            {
-                "model": "QDEQClassifier",
-                "n_qubits": n_qubits,
-                "in_size": in_size,
-                "n_classes": n_classes,
-                "circuit": circuit.to_dict(),
-                "depth": depth,
-                "encoding": encoding,
-                "injection": injection,
-                "gain": gain,
-                "train_gain": train_gain,
-                "readout": readout,
-                "head": head,
-                "dropout": dropout,
-                "engine": engine,
-                "max_steps": max_steps,
-            }
-        )
+        self._config = _as_config("QDEQClassifier", given | {"circuit": circuit.to_dict()})
 
-    def logits(
-        self,
-        fn: Any,
-        last: Float[Array, " m"],
-        value: Float[Array, " m"],
-        *,
-        key: PRNGKeyArray | None,
-    ) -> Float[Array, " classes"]:
+    def logits(self, fn: Any, last: Values, value: Values, *, key: Key) -> Logits:
+        # Of the state that gave `value`: f(last) = ⟨Z⟩ of it, so both are of one preparation.
         values = value if self.readout is None else fn.measure(self.readout, last)
         return self.head(values, key=key)
 
@@ -186,6 +163,7 @@ class QDEQClassifier(EquilibriumClassifier):
 
         **Arguments:** as for [`eqx_qdeq.QuantumLayer.with_noise`][].
         """
+        # Only the layer changes: the injection, the solver and the head know nothing of noise.
         layer_of = lambda model: model.deq.cell.layer
         layer = layer_of(self).with_noise(
             noise, engine=engine, n_trajectories=n_trajectories, key=key
@@ -251,32 +229,20 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         max_steps: int = 256,
         key: PRNGKeyArray,
     ):
+        given = dict(locals())
         check_at_least("hidden_size", hidden_size, 1)
         kz, kx, kh = jax.random.split(key, 3)
+        # Weights uniform in ±1/√h have the variance 1/(3h), hence W a spectral radius of about
+        # 1/√3 = 0.58. As |tanh'| is at most 1, J = diag(tanh') W then has eigenvalues well within
+        # the unit circle: training starts where there is an equilibrium. One bias is enough.
         state = eqx.nn.Linear(hidden_size, hidden_size, use_bias=False, key=kz)
         fn = _TanhMap(state, eqx.nn.Linear(in_size, hidden_size, key=kx))
-        cell: AbstractCell = FunctionCell(fn, eqx.Partial(_zeros, hidden_size))
+        cell = FunctionCell(fn, eqx.Partial(_zeros, hidden_size))
         self.deq = DEQ(cell, max_steps=max_steps)
         self.head = LinearHead(hidden_size, n_classes, dropout, key=kh)
-        self._config = json.dumps(
-            {
-                "model": "ClassicalDEQClassifier",
-                "in_size": in_size,
-                "hidden_size": hidden_size,
-                "n_classes": n_classes,
-                "dropout": dropout,
-                "max_steps": max_steps,
-            }
-        )
+        self._config = _as_config("ClassicalDEQClassifier", given)
 
-    def logits(
-        self,
-        fn: Any,
-        last: Float[Array, " h"],
-        value: Float[Array, " h"],
-        *,
-        key: PRNGKeyArray | None,
-    ) -> Float[Array, " classes"]:
+    def logits(self, fn: Any, last: Values, value: Values, *, key: Key) -> Logits:
         return self.head(value, key=key)
 
     @property
@@ -317,7 +283,10 @@ def classifier_from_config(config: dict[str, Any], *, key: PRNGKeyArray) -> Abst
             "UnrolledClassifier."
         )
     if isinstance(arguments.get("circuit"), dict):
+        # A template is saved gate by gate: what its name means may change from version to version.
         arguments["circuit"] = Circuit.from_dict(arguments["circuit"])
+    # Not dropped: an unknown argument may be one of a later version, and what it asks for would be
+    # missing from the model. Asked of the signature, which cannot go out of date.
     accepted = set(inspect.signature(classes[name]).parameters) - {"key"}
     unknown = sorted(set(arguments) - accepted)
     if unknown:

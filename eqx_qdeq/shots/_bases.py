@@ -4,7 +4,8 @@ Observables that are diagonal in one basis are read off the same bitstrings. So 
 parted into groups, each with the rotations of wires that make its observables diagonal.
 """
 
-from collections.abc import Sequence
+import functools as ft
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -12,15 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._precise import tensordot
+from .._precise import dot, tensordot
 from ..measurements import AbstractMeasurement, Hermitian, PauliStrings
 from ..noise import InvertedReadout
 
 Entries = tuple[tuple[complex, ...], ...]
 Rotation = tuple[tuple[int, ...], Entries]
 
+# The rotation V with V P V† = Z for P = X or Y: its rows are the eigenvectors of P, that of +1
+# first, conjugated. After V, the bit 0 means the eigenvalue +1, as Z has it.
 _H = complex(0.5**0.5)
-# V P V† = Z for the Pauli operator P that is meant.
 _TO_Z: dict[str, Entries] = {
     "X": ((_H, _H), (_H, -_H)),
     "Y": ((_H, -1j * _H), (_H, 1j * _H)),
@@ -40,6 +42,8 @@ class BasisOutcomes(AbstractMeasurement):
         return rotated.real**2 + rotated.imag**2
 
     def apply(self, states: Complex[Array, "dim cols"]) -> Complex[Array, "dim dim cols"]:
+        # Outcome b is the projector O_b = V†|b⟩⟨b|V, so O_b|ψ⟩ = (V†|b⟩) ⟨b|V|ψ⟩: a column of V†,
+        # which is a row of V conjugated, times a number.
         rotated = _rotate(states, self.rotations)
         bras = _rotate(jnp.eye(states.shape[0], dtype=states.dtype), self.rotations)
         return bras.conj()[:, :, None] * rotated[:, None, :]
@@ -54,6 +58,8 @@ class BasisOutcomes(AbstractMeasurement):
 def _rotate(
     states: Complex[Array, "dim cols"], rotations: tuple[Rotation, ...]
 ) -> Complex[Array, "dim cols"]:
+    # An axis of two for each wire. `tensordot` leaves the axes that it made in front, `moveaxis`
+    # takes them back to their wires: V acts without ever being a matrix of 2ⁿ rows.
     n = states.shape[0].bit_length() - 1
     tensor = states.reshape((2,) * n + (-1,))
     for wires, entries in rotations:
@@ -72,30 +78,44 @@ class Group(NamedTuple):
     basis: BasisOutcomes
     eigenvalues: np.ndarray
 
+    def moments(
+        self, probabilities: Float[Array, " dim"]
+    ) -> tuple[Float[Array, " values"], Float[Array, " values"]]:
+        """Means and variances of the observables under a distribution of bitstrings."""
+        eigenvalues = jnp.asarray(self.eigenvalues, probabilities.dtype)
+        mean = dot(eigenvalues, probabilities)
+        # Not ⟨O²⟩ - ⟨O⟩², which cancels where the variance is small: near an eigenstate, the
+        # difference of two ones would be nothing but rounding, and could be negative.
+        squares = (eigenvalues - mean[:, None]) ** 2
+        return mean, jnp.sum(squares * probabilities[None], axis=1)
+
+    def largest_variances(self) -> np.ndarray:
+        """The largest variance that each observable can have: a quarter of its range, squared
+        (Popoviciu). Half of the weight at each end has it."""
+        return np.ptp(self.eigenvalues.astype(float), axis=1) ** 2 / 4
+
 
 def group_observables(measurement: AbstractMeasurement, n_qubits: int) -> tuple[Group, ...]:
     """Parts a measurement into groups that are sampled together.
 
     Diagonal observables are one group. Pauli strings are parted into groups that commute on each
-    wire, by greedy colouring with the strings first that clash with most others. Hermitian
+    wire, by greedy coloring with the strings first that clash with most others. Hermitian
     matrices are sampled in the eigenbasis of the first of a group.
 
     **Raises:** `ValueError` for a measurement of another kind.
     """
-    size = measurement.size(n_qubits)
+    size = measurement.size(n_qubits)  # raises for a wire that does not exist
     diagonals = measurement.diagonals(n_qubits)
     if diagonals is not None:
         return (Group(tuple(range(size)), BasisOutcomes(), diagonals),)
     if isinstance(measurement, InvertedReadout):
+        # What is read is corrected afterwards: the same bitstrings, with other values for them.
         return tuple(
             group._replace(eigenvalues=measurement.on_eigenvalues(group.eigenvalues))
             for group in group_observables(measurement.measurement, n_qubits)
         )
     if isinstance(measurement, PauliStrings):
-        return tuple(
-            _pauli_group(measurement, members, n_qubits)
-            for members in _commuting_on_each_wire(measurement.strings)
-        )
+        return _pauli_groups(measurement, n_qubits)
     if isinstance(measurement, Hermitian):
         return _eigenbases(measurement, n_qubits)
     raise ValueError(
@@ -104,57 +124,63 @@ def group_observables(measurement: AbstractMeasurement, n_qubits: int) -> tuple[
     )
 
 
-def _commuting_on_each_wire(
-    strings: Sequence[tuple[tuple[int, str], ...]],
+def _greedily(
+    order: Iterable[int], fits: Callable[[int, list[int]], bool]
 ) -> list[tuple[int, ...]]:
-    letters = [dict(string) for string in strings]
-
-    def clash(a: int, b: int) -> bool:
-        return any(letters[b].get(w, letter) != letter for w, letter in letters[a].items())
-
-    indices = range(len(strings))
-    clashes = [sum(clash(a, b) for b in indices) for a in indices]
+    """Each goes into the first group that it fits, or begins one."""
     groups: list[list[int]] = []
-    for i in sorted(indices, key=lambda i: -clashes[i]):
-        home = next((g for g in groups if not any(clash(i, j) for j in g)), None)
+    for i in order:
+        home = next((group for group in groups if fits(i, group)), None)
         if home is None:
             groups.append([i])
         else:
             home.append(i)
-    return [tuple(sorted(g)) for g in groups]
+    return [tuple(sorted(group)) for group in groups]
 
 
-def _pauli_group(measurement: PauliStrings, members: tuple[int, ...], n_qubits: int) -> Group:
-    letters = {w: letter for i in members for w, letter in measurement.strings[i]}
-    rotations = tuple(((w,), _TO_Z[a]) for w, a in sorted(letters.items()) if a != "Z")
-    # Once rotated, every factor is a Z.
-    strings = [" ".join(f"Z{w}" for w, _ in measurement.strings[i]) or "I" for i in members]
-    eigenvalues = PauliStrings(strings).diagonals(n_qubits)
-    assert eigenvalues is not None
-    return Group(members, BasisOutcomes(rotations), eigenvalues)
+def _pauli_groups(measurement: PauliStrings, n_qubits: int) -> tuple[Group, ...]:
+    letters = [dict(string) for string in measurement.strings]
+
+    # The fewest groups are the fewest colors of the graph of clashes, which is hard to find
+    # (NP-complete). Greedy in order of falling degree (Welsh and Powell) comes close: a string that
+    # clashes with many is placed while there still is a choice.
+    def clash(a: int, b: int) -> bool:
+        return any(letters[b].get(w, letter) != letter for w, letter in letters[a].items())
+
+    indices = range(len(letters))
+    clashes = [sum(clash(a, b) for b in indices) for a in indices]
+    order = sorted(indices, key=lambda i: -clashes[i])
+    groups = []
+    for members in _greedily(order, lambda i, group: not any(clash(i, j) for j in group)):
+        turned = {w: letter for i in members for w, letter in letters[i].items() if letter != "Z"}
+        rotations = tuple(((w,), _TO_Z[letter]) for w, letter in sorted(turned.items()))
+        # Once rotated, every factor is a Z.
+        strings = [" ".join(f"Z{w}" for w in letters[i]) or "I" for i in members]
+        eigenvalues = PauliStrings(strings).diagonals(n_qubits)
+        assert eigenvalues is not None
+        groups.append(Group(members, BasisOutcomes(rotations), eigenvalues))
+    return tuple(groups)
 
 
 def _eigenbases(measurement: Hermitian, n_qubits: int) -> tuple[Group, ...]:
-    places, columns = [], []  # for each basis, its observables and its eigenvectors
-    for i, matrix in enumerate(measurement.matrices):
-        for members, vectors in zip(places, columns, strict=True):
-            turned = vectors.conj().T @ matrix @ vectors
-            gap = np.max(np.abs(turned - np.diag(np.diag(turned))))
-            if gap <= 1e-9 * max(1.0, float(np.max(np.abs(matrix)))):
-                members.append(i)
-                break
-        else:
-            places.append([i])
-            columns.append(np.linalg.eigh(matrix)[1])
-    k = np.arange(2**n_qubits)
-    outcome = np.zeros_like(k)
-    for wire in measurement.wires:
-        outcome = 2 * outcome + ((k >> (n_qubits - 1 - wire)) & 1)
+    matrices, wires = measurement.matrices, np.array(measurement.wires)
+    eigenvectors = ft.cache(lambda i: np.linalg.eigh(matrices[i])[1])
+
+    def fits(i: int, group: list[int]) -> bool:
+        """Whether the basis of the group's first matrix makes this one diagonal, too. Commuting is
+        not enough: where the first one is degenerate, its eigenvectors are only some of many."""
+        turned = eigenvectors(group[0]).conj().T @ matrices[i] @ eigenvectors(group[0])
+        gap = np.max(np.abs(turned - np.diag(np.diag(turned))))
+        return bool(gap <= 1e-9 * max(1.0, float(np.max(np.abs(matrices[i])))))
+
+    # Which eigenvector each of the 2ⁿ bitstrings stands for: its bits on these wires, as a number.
+    bits = (np.arange(2**n_qubits)[:, None] >> (n_qubits - 1 - wires)) & 1
+    outcome = bits @ 2 ** np.arange(len(wires))[::-1]
     groups = []
-    for members, vectors in zip(places, columns, strict=True):
+    for members in _greedily(range(len(matrices)), fits):
+        vectors = eigenvectors(members[0])
         adjoint = vectors.conj().T
-        entries = tuple(tuple(complex(e) for e in row) for row in adjoint)
-        diagonal = [np.real(np.diag(adjoint @ measurement.matrices[i] @ vectors)) for i in members]
-        basis = BasisOutcomes(((measurement.wires, entries),))
-        groups.append(Group(tuple(members), basis, np.stack(diagonal)[:, outcome]))
+        basis = BasisOutcomes(((measurement.wires, tuple(map(tuple, adjoint.tolist()))),))
+        diagonal = [np.real(np.diag(adjoint @ matrices[i] @ vectors)) for i in members]
+        groups.append(Group(members, basis, np.stack(diagonal)[:, outcome]))
     return tuple(groups)

@@ -5,19 +5,25 @@ derivative costs circuits only when it is taken, and only for the angles for whi
 """
 
 import abc
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
-from ._experiment import AbstractRun, Experiment
-from ._pullbacks import shift_pullback, spsa_pullback, zero_with_pullback
+from .._checks import check_at_least, check_positive
+from .._precise import dot
+from .._trees import constant
+from ._experiment import all_shifts, Experiment, rules_by_angle, Run
 from ._sampling import check_shots, Sampling, ShotCount, Shots
+
+# Shifted states are computed side by side up to this many amplitudes.
+_AMPLITUDES = 2**20
 
 
 class AbstractShotGradient(eqx.Module):
@@ -30,7 +36,7 @@ class AbstractShotGradient(eqx.Module):
         """Zeros, with (an estimate of) the derivative of the experiment's expectation values."""
 
     @abc.abstractmethod
-    def count(self, run: AbstractRun, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
+    def count(self, run: Run, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
         """Circuits and shots of one vector-Jacobian product, for these blocks of angles (number:
         size)."""
 
@@ -55,14 +61,83 @@ class ExactGradient(AbstractShotGradient):
         exact = experiment.exact()
         return exact - lax.stop_gradient(exact)
 
-    def count(self, run: AbstractRun, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
+    def count(self, run: Run, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
         return ShotCount(0, 0)
 
 
 ExactGradient.__init__.__doc__ = """**Arguments:** none."""
 
 
-class ParameterShift(AbstractShotGradient):
+class _AbstractPullback(AbstractShotGradient):
+    """Ways that know vector-Jacobian products only: values at other angles, times the cotangent."""
+
+    n_shots: eqx.AbstractVar[Shots | None]
+
+    def __check_init__(self) -> None:
+        check_shots(self.n_shots)
+
+    def zero(
+        self, experiment: Experiment, sampling: Sampling, key: PRNGKeyArray
+    ) -> Float[Array, " m"]:
+        # What else a run holds (noise, say) is constant: a custom derivative must be of variables.
+        variables, run = (experiment.angles, experiment.constants), constant(experiment.run)
+        return _zero(variables, run, self, sampling.replaced(self.n_shots), key)
+
+    @abc.abstractmethod
+    def pullback(
+        self, cotangent: Array, wanted: Any, at: Experiment, sampling: Sampling, key: PRNGKeyArray
+    ) -> Any:
+        """The cotangents of the experiment's angles and constants; `None` for those that are not
+        wanted."""
+
+
+# `filter_custom_vjp` tells which variables are differentiated, which `jax.custom_vjp` does not: the
+# others are not shifted.
+@eqx.filter_custom_vjp
+def _zero(variables, run, way, sampling, key):
+    """Zeros; their cotangent goes to `way.pullback`."""
+    angles = variables[0]
+    # Depends on the sample and the key for `vmap`'s sake: the cotangent of what does not is summed
+    # over the batch before it arrives.
+    leaves = [*jtu.tree_leaves(variables), jax.random.key_data(key)]
+    batched = sum(jnp.sum(leaf).astype(angles[0].dtype) for leaf in leaves)
+    zeros = jnp.zeros(run.template.out_size, angles[0].dtype)
+    return jnp.where(batched > 0, zeros, zeros)
+
+
+@_zero.def_fwd
+def _zero_fwd(perturbed, variables, run, way, sampling, key):
+    if isinstance(way, ParameterShift) and any(jtu.tree_leaves(perturbed[1])):
+        raise ValueError(
+            "amplitude-encoded inputs have no parameter-shift rule, and the derivative with "
+            "respect to one was asked for (that of the features, or of feedback through them). "
+            "Encode them as angles (AngleEncoding, AngleFeedback), or use ExactGradient() in "
+            "simulation or SPSA()."
+        )
+    return _zero(variables, run, way, sampling, key), None
+
+
+@_zero.def_bwd
+def _zero_bwd(residuals, cotangent, perturbed, variables, run, way, sampling, key):
+    if cotangent is None:
+        return _none(variables)
+    angles, constants = variables
+    return way.pullback(cotangent, perturbed, Experiment(angles, constants, run), sampling, key)
+
+
+def _none(tree: Any) -> Any:
+    return jtu.tree_map(lambda _: None, tree)
+
+
+def _map(fn: Callable, arguments: tuple[Array, ...], run: Run) -> Any:
+    """`fn` on all slices, as many at a time as there is memory for."""
+    size = max(1, _AMPLITUDES // 2**run.template.n_qubits)
+    if arguments[0].shape[0] <= size:
+        return jax.vmap(fn)(*arguments)
+    return lax.map(lambda args: fn(*args), arguments, batch_size=size)
+
+
+class ParameterShift(_AbstractPullback):
     r"""Derivatives from sampled values at shifted angles, as on hardware; unbiased.
 
     Every angle of every gate is shifted on its own, by the rule of the gate's spectrum: two
@@ -84,27 +159,35 @@ class ParameterShift(AbstractShotGradient):
 
     n_shots: Shots | None = None
 
-    def __check_init__(self) -> None:
-        if self.n_shots is not None:
-            check_shots(self.n_shots)
+    def pullback(
+        self, cotangent: Array, wanted: Any, at: Experiment, sampling: Sampling, key: PRNGKeyArray
+    ) -> Any:
+        sizes = [block.size for block in at.angles]
+        angles, ends = jnp.concatenate(at.angles), np.cumsum(sizes)[:-1]
+        gradient = jnp.zeros_like(angles)
+        rules = rules_by_angle(at.run.rules, sizes, wanted[0])
+        if rules:
+            # vᵀ ∂f/∂a_i = Σ_μ c_μ vᵀ f(a + s_μ e_i): one row for each circuit, all at once.
+            index, *columns = all_shifts(rules)
+            shifts, coefficients, weights = (jnp.asarray(c, angles.dtype) for c in columns)
 
-    def zero(
-        self, experiment: Experiment, sampling: Sampling, key: PRNGKeyArray
-    ) -> Float[Array, " m"]:
-        return zero_with_pullback(
-            (experiment.angles, experiment.constants),
-            _constant(experiment.run),
-            shift_pullback,
-            (sampling.replaced(self.n_shots), key),
-        )
+            def value(i, shift, weight, k):
+                moved = tuple(jnp.split(angles.at[i].add(shift), ends))
+                there = Experiment(moved, at.constants, at.run)
+                return there.sample(sampling, k, weight).values
 
-    def count(self, run: AbstractRun, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
-        sampling = sampling.replaced(self.n_shots)
-        total = ShotCount(0, 0)
-        for rule in [rule for b, size in blocks.items() for rule in run.rules(b, size)]:
-            for weight in rule.weights:
-                total = total + sampling_count(run, sampling, weight)
-        return total
+            # The samples do not depend on the cotangent: under `vmap` over it they are drawn once.
+            keys = jax.random.split(key, len(index))
+            values = _map(value, (jnp.asarray(index), shifts, weights, keys), at.run)
+            gradient = gradient.at[index].add(coefficients * dot(values, cotangent))
+        parts = zip(jnp.split(gradient, ends), wanted[0], strict=True)
+        return tuple(part if want else None for part, want in parts), _none(at.constants)
+
+    def count(self, run: Run, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
+        sampling, n_groups = sampling.replaced(self.n_shots), len(run.groups)
+        rules = [rule for block, size in blocks.items() for rule in run.rules(block, size)]
+        each = [sampling.count(n_groups, weight) for rule in rules for weight in rule.weights]
+        return sum(each, ShotCount(0, 0))
 
 
 ParameterShift.__init__.__doc__ = """**Arguments:**
@@ -113,7 +196,7 @@ ParameterShift.__init__.__doc__ = """**Arguments:**
 """
 
 
-class SPSA(AbstractShotGradient):
+class SPSA(_AbstractPullback):
     r"""Simultaneous perturbation: derivatives from two circuits, however many angles there are.
 
     $$\hat g = \frac{f(p + c\,\Delta) - f(p - c\,\Delta)}{2c}\,\Delta,\qquad
@@ -134,25 +217,44 @@ class SPSA(AbstractShotGradient):
     n_shots: Shots | None = None
 
     def __check_init__(self) -> None:
-        if isinstance(self.step, int | float) and not self.step > 0:
-            raise ValueError(f"`step` must be positive; got {self.step}.")
+        check_positive("step", self.step)
         check_at_least("directions", self.directions, 1)
-        if self.n_shots is not None:
-            check_shots(self.n_shots)
 
-    def zero(
-        self, experiment: Experiment, sampling: Sampling, key: PRNGKeyArray
-    ) -> Float[Array, " m"]:
-        sampling = sampling.replaced(self.n_shots)
-        return zero_with_pullback(
-            (experiment.angles, experiment.constants),
-            _constant(experiment.run),
-            spsa_pullback,
-            (sampling, key, self.step, self.directions),
-        )
+    def pullback(
+        self, cotangent: Array, wanted: Any, at: Experiment, sampling: Sampling, key: PRNGKeyArray
+    ) -> Any:
+        leaves, structure = jtu.tree_flatten((at.angles, at.constants))
+        wanted = jtu.tree_leaves(wanted)
 
-    def count(self, run: AbstractRun, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
-        return 2 * self.directions * sampling_count(run, sampling.replaced(self.n_shots))
+        # With f(p ± cΔ) = f(p) ± c Δ·∇f + …, the slope is Δ·∇f + O(c²), and E(Δ_i Δ_j) = δ_ij makes
+        # the mean of slope · Δ the gradient: all angles are moved at once, and chance parts them.
+        def one(key):
+            signs_key, value_key = jax.random.split(key)
+            signs = [
+                jax.random.rademacher(k, leaf.shape, leaf.dtype)
+                for k, leaf in zip(jax.random.split(signs_key, len(leaves)), leaves, strict=True)
+            ]
+
+            def value(side, k):
+                moved = [
+                    leaf + side * self.step * sign if want else leaf
+                    for leaf, sign, want in zip(leaves, signs, wanted, strict=True)
+                ]
+                angles, constants = jtu.tree_unflatten(structure, moved)
+                return Experiment(angles, constants, at.run).sample(sampling, k).values
+
+            sides = jnp.asarray([1, -1], cotangent.dtype)
+            plus, minus = jax.vmap(value)(sides, jax.random.split(value_key))
+            slope = jnp.dot(plus - minus, cotangent) / (2 * self.step)
+            return [slope * sign for sign in signs]
+
+        each = _map(one, (jax.random.split(key, self.directions),), at.run)
+        means = [jnp.mean(leaf, axis=0) for leaf in each]
+        out = [mean if want else None for mean, want in zip(means, wanted, strict=True)]
+        return jtu.tree_unflatten(structure, out)
+
+    def count(self, run: Run, sampling: Sampling, blocks: dict[int, int]) -> ShotCount:
+        return 2 * self.directions * sampling.replaced(self.n_shots).count(len(run.groups))
 
 
 SPSA.__init__.__doc__ = """**Arguments:**
@@ -163,19 +265,3 @@ SPSA.__init__.__doc__ = """**Arguments:**
 
 **Raises:** `ValueError` for a value out of range.
 """
-
-
-def _constant(run: AbstractRun) -> AbstractRun:
-    """The run without derivatives in what it holds beside its angles."""
-    return jtu.tree_map(lambda leaf: lax.stop_gradient(leaf) if eqx.is_array(leaf) else leaf, run)
-
-
-def sampling_count(run: AbstractRun, sampling: Sampling, weight: float = 1.0) -> ShotCount:
-    """Circuits and shots of one estimate of all values."""
-    groups = run.groups
-    if sampling.n_shots is None:
-        return ShotCount(len(groups), 0)
-    shots = sampling.shots(len(groups), jnp.dtype(jnp.result_type(float)), weight)
-    total: Any = sum(jnp.asarray(s, int) for s in shots)
-    known = not isinstance(total, Tracer)
-    return ShotCount(len(groups), int(total) if known else total)

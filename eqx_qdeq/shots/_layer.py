@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..layers import QuantumLayer
 from ._bases import Group, group_observables
-from ._experiment import layer_experiment, read_all
-from ._gradients import AbstractShotGradient, check_gradient, ExactGradient, sampling_count
-from ._sampling import Estimate, estimate, largest_variances, moments, Sampling, ShotCount, Shots
+from ._experiment import layer_experiment
+from ._gradients import AbstractShotGradient, check_gradient, ExactGradient
+from ._sampling import check_shots, Estimate, estimate, outcomes, Sampling, ShotCount, Shots
 
 
 class SampledLayer(eqx.Module):
@@ -44,9 +44,9 @@ class SampledLayer(eqx.Module):
     per_group: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
-        Sampling(self.n_shots, self.per_group)
         check_gradient(self.gradient)
-        self._groups()
+        check_shots(self.n_shots)
+        self._groups()  # fails here, and not in the first call, if there is no basis
 
     @property
     def sampling(self) -> Sampling:
@@ -79,6 +79,8 @@ class SampledLayer(eqx.Module):
         """
         if key is None:
             raise ValueError("a sampled layer needs a `key` for its shots; got None.")
+        # Shots of the values and of the derivative have keys of their own: with common shots the
+        # two would be correlated, and so would be a loss and its gradient.
         value_key, gradient_key = jax.random.split(key)
         values = lax.stop_gradient(self.estimate(x, key=value_key).values)
         experiment = layer_experiment(self.layer, x)
@@ -95,10 +97,9 @@ class SampledLayer(eqx.Module):
 
         **Returns:** an [`eqx_qdeq.shots.Estimate`][].
         """
-        groups = self._groups()
-        layer, x = lax.stop_gradient(self.layer.compile(x.shape[0])), lax.stop_gradient(x)
-        probabilities = read_all([group.basis for group in groups], layer, x)
-        return estimate(groups, probabilities, self.sampling, key)
+        # How often an outcome is seen has no derivative, so nothing is recorded for one.
+        compiled, x = lax.stop_gradient(self.layer.compile(x.shape[0])), lax.stop_gradient(x)
+        return estimate(self._groups(), compiled, x, self.sampling, key)
 
     def residual_floor(self, x: Float[Array, " d"] | None = None) -> Float[Array, ""]:
         r"""The Euclidean norm that shot noise alone gives a residual, $\sqrt{\sum_q
@@ -115,12 +116,12 @@ class SampledLayer(eqx.Module):
         if self.n_shots is None:
             return jnp.zeros((), dtype)
         if x is None:
-            variances = [jnp.asarray(largest_variances(group), dtype) for group in groups]
+            variances = [jnp.asarray(group.largest_variances(), dtype) for group in groups]
         else:
-            compiled = self.layer.compile(x.shape[0])
-            probabilities = read_all([group.basis for group in groups], compiled, x)
-            variances = [moments(g, p)[1] for g, p in zip(groups, probabilities, strict=True)]
+            probabilities = outcomes(groups, self.layer.compile(x.shape[0]), x)
+            variances = [g.moments(p)[1] for g, p in zip(groups, probabilities, strict=True)]
         shots = self.sampling.shots(len(groups), dtype)
+        # The squares of a vector's errors add up, whatever their correlations.
         parts = [jnp.sum(v) / n for v, n in zip(variances, shots, strict=True)]
         return jnp.sqrt(jnp.sum(jnp.stack(parts)))
 
@@ -137,17 +138,13 @@ class SampledLayer(eqx.Module):
 
         **Returns:** a [`eqx_qdeq.shots.ShotCount`][].
         """
+        # Sizes are all that counts, so no gate is run.
         experiment = eqx.filter_eval_shape(layer_experiment, self.layer, jnp.zeros(in_size))
-        run = experiment.run
         wanted = [gradient, *[inputs] * (len(experiment.angles) - 1)]
-        blocks = {
-            b: block.size
-            for b, (block, want) in enumerate(zip(experiment.angles, wanted, strict=True))
-            if want
-        }
-        count = sampling_count(run, self.sampling)
+        blocks = {b: experiment.angles[b].size for b, want in enumerate(wanted) if want}
+        count = self.sampling.count(len(self.groups))
         if gradient or inputs:
-            count = count + self.gradient.count(run, self.sampling, blocks)
+            count = count + self.gradient.count(experiment.run, self.sampling, blocks)
         return count
 
 

@@ -4,24 +4,24 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optimistix as optx
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._checks import check_at_least
 from .._trees import all_finite, constant, tree_where
 from ..adjoints import ImplicitAdjoint
 from ..cells import QuantumCell
 from ..equilibrium import guard, mask, Solution, solve_map, Solver
-from ._averaging import AveragedPicard, NoisySolution
-from ._backward import AbstractSampledBackward, JacobianBackward, NeumannBackward
-from ._experiment import cell_experiment, read_all
-from ._gradients import (
-    AbstractShotGradient,
-    check_gradient,
-    ExactGradient,
-    ParameterShift,
-    sampling_count,
+from ._bases import Group, group_observables
+from ._experiment import cell_experiment
+from ._gradients import AbstractShotGradient, check_gradient, ExactGradient, ParameterShift
+from ._sampling import check_shots, Estimate, estimate, Sampling, ShotCount, Shots
+from ._solves import (
+    AbstractSampledBackward,
+    AveragedPicard,
+    JacobianBackward,
+    NeumannBackward,
+    NoisySolution,
 )
-from ._sampling import Estimate, estimate, Sampling, ShotCount, Shots
 
 
 class SampledDEQ(eqx.Module):
@@ -71,7 +71,7 @@ class SampledDEQ(eqx.Module):
             )
         check_gradient(self.gradient)
         check_at_least("max_steps", self.max_steps, 1)
-        Sampling(self.n_shots, self.per_group)
+        check_shots(self.n_shots)
 
     @property
     def sampling(self) -> Sampling:
@@ -116,16 +116,14 @@ class SampledDEQ(eqx.Module):
         start = self.cell.init(x) if z0 is None else z0
         start = jax.lax.stop_gradient(tree_where(all_finite(start), start, jnp.zeros_like(start)))
         solve_key, backward_key = jax.random.split(key)
-        cell, here = constant(self.cell), jax.lax.stop_gradient(x)
-        found = self._forward(cell, here, start, solve_key)
-        ended = (found.result == optx.RESULTS.successful) | (
-            found.result == optx.RESULTS.nonlinear_max_steps_reached
-        )
-        point = jnp.where(usable & ended, found.value, start)
-        change = self._derivative(x, cell, here, point, usable & ended, backward_key)
-        count = ShotCount(0, 0)
-        if isinstance(self.solver, AveragedPicard):
-            count = sampling_count(cell_experiment(cell, here, point).run, self.sampling)
+        found = self._forward(jax.lax.stop_gradient(x), start, solve_key)
+        # Out of steps, the mean so far is still the best guess, and its derivative as good as it.
+        results = optx.RESULTS
+        ended = found.result == results.successful
+        ended = usable & (ended | (found.result == results.nonlinear_max_steps_reached))
+        point = jnp.where(ended, found.value, start)
+        change = self._derivative(x, point, ended, backward_key)
+        count = self._count_of_a_step()
         stats = {
             "num_steps": found.num_steps,
             "num_evals": found.num_steps,
@@ -139,43 +137,34 @@ class SampledDEQ(eqx.Module):
         }
         return mask(Solution(found.value + change, found.result, stats), usable)
 
-    def _forward(
-        self, cell: QuantumCell, x: Array, start: Array, key: PRNGKeyArray
-    ) -> NoisySolution:
-        bound = cell.bind(x)
-        if not isinstance(self.solver, AveragedPicard):
-            solution = solve_map(
-                bound, start, self.solver, ImplicitAdjoint(), max_steps=self.max_steps
-            )
-            steps, zero = solution.stats["num_steps"], jnp.zeros_like(solution.stats["residual"])
-            return NoisySolution(
-                solution.value,
-                solution.result,
-                solution.stats["residual"],
-                zero,
-                steps,
-                jnp.zeros_like(steps),
-            )
-        groups = cell_experiment(cell, x, start).run.groups
-        bases = [group.basis for group in groups]
+    def _groups(self) -> tuple[Group, ...]:
+        return group_observables(self.cell.layer.measurement, self.cell.layer.n_qubits)
 
-        def sample(w: Float[Array, " m"], k: PRNGKeyArray) -> Estimate:
-            return estimate(groups, read_all(bases, bound, w), self.sampling, k)
+    def _count_of_a_step(self) -> ShotCount:
+        sampled = isinstance(self.solver, AveragedPicard)
+        return self.sampling.count(len(self._groups())) if sampled else ShotCount(0, 0)
 
-        return self.solver.solve(sample, start, key=key, max_steps=self.max_steps)
+    def _forward(self, x: Array, start: Array, key: PRNGKeyArray) -> NoisySolution:
+        bound = constant(self.cell).bind(x)
+        if isinstance(self.solver, AveragedPicard):
+            groups = self._groups()
 
-    def _derivative(
-        self,
-        x: Float[Array, " d"],
-        cell: QuantumCell,
-        here: Float[Array, " d"],
-        point: Float[Array, " m"],
-        usable: Bool[Array, ""],
-        key: PRNGKeyArray,
-    ) -> Float[Array, " m"]:
+            def sample(w: Float[Array, " m"], k: PRNGKeyArray) -> Estimate:
+                return estimate(groups, bound, w, self.sampling, k)
+
+            return self.solver.solve(sample, start, key=key, max_steps=self.max_steps)
+        exact = solve_map(bound, start, self.solver, ImplicitAdjoint(), max_steps=self.max_steps)
+        steps, residual = exact.stats["num_steps"], exact.stats["residual"]
+        floor, averaged = jnp.zeros_like(residual), jnp.zeros_like(steps)
+        return NoisySolution(exact.value, exact.result, residual, floor, steps, averaged)
+
+    def _derivative(self, x: Array, point: Array, usable: Array, key: PRNGKeyArray) -> Array:
         """Zeros with the derivative of the equilibrium at `point`."""
+        # dw* = (I - J)⁻¹ ∂f(w*, x; θ): one application of the cell at the fixed point w* carries
+        # the derivative by θ and x, and `_adjoint` puts (I - J)⁻ᵀ in front of it on the way back.
         step_key, product_key = jax.random.split(key)
         zero = self.gradient.zero(cell_experiment(self.cell, x, point), self.sampling, step_key)
+        cell, here = constant(self.cell), jax.lax.stop_gradient(x)
         fixed = (cell, here, point, usable, self.gradient, self.sampling, product_key)
         zero = _adjoint(zero, fixed, self._backward())
         return jnp.where(usable, zero, jnp.zeros_like(zero))
@@ -183,6 +172,7 @@ class SampledDEQ(eqx.Module):
     def _backward(self) -> AbstractSampledBackward:
         if self.backward is not None:
             return self.backward
+        # Exact products need no averaging, and one solve with them is exact.
         exact = isinstance(self.gradient, ExactGradient)
         return JacobianBackward() if exact else NeumannBackward()
 
@@ -201,24 +191,24 @@ class SampledDEQ(eqx.Module):
 
         **Raises:** `ValueError` where the gradient has no parameter-shift rule.
         """
-        x = jnp.zeros(in_size)
         shapes = eqx.filter_eval_shape(
-            lambda cell, x: cell_experiment(cell, x, cell.init(x)), self.cell, x
+            lambda cell, x: cell_experiment(cell, x, cell.init(x)), self.cell, jnp.zeros(in_size)
         )
-        run, last = shapes.run, len(shapes.angles) - 1
-        count = ShotCount(0, 0)
-        if isinstance(self.solver, AveragedPicard):
-            count = sampling_count(run, self.sampling) * num_steps
+        count = self._count_of_a_step() * num_steps
         if not gradient:
             return count
+        last = len(shapes.angles) - 1
         if last == 0 and isinstance(self.gradient, ParameterShift):
             raise ValueError(
                 "the values are fed back into amplitudes, which have no parameter-shift rule. Feed "
                 "them back as angles (AngleEncoding, AngleFeedback), or use SPSA()."
             )
-        per_product = self.gradient.count(run, self.sampling, {last: shapes.angles[last].size})
-        per_gradient = self.gradient.count(run, self.sampling, {0: shapes.angles[0].size})
-        return count + per_product * self._backward().n_products + per_gradient
+        # Products with J shift what is fed back; the last one of all shifts the gates.
+        product, own = (
+            self.gradient.count(shapes.run, self.sampling, {b: shapes.angles[b].size})
+            for b in (last, 0)
+        )
+        return count + product * self._backward().n_products + own
 
 
 SampledDEQ.__init__.__doc__ = """**Arguments:**

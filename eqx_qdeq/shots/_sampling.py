@@ -10,7 +10,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .._precise import dot
+from .._checks import check_at_least
+from ..layers import AbstractPrepared
 from ._bases import Group
 
 Shots = int | Int[Array, ""]
@@ -28,143 +29,6 @@ class Estimate(eqx.Module):
 
     values: Float[Array, "*batch m"]
     standard_errors: Float[Array, "*batch m"]
-
-
-def sample_counts(
-    probabilities: Float[Array, " dim"], n_shots: Shots | Float[Array, ""], *, key: PRNGKeyArray
-) -> Float[Array, " dim"]:
-    """How often each of the 2ⁿ bitstrings comes up in `n_shots` draws: a multinomial variate.
-
-    The bits are drawn one after the other, each for all shots with equal bits so far at once, as
-    a binomial variate. So the number of shots may be traced, and costs nothing.
-
-    **Arguments:**
-
-    - `probabilities`: of the bitstrings, shape `(2**n,)`. They are normalised.
-    - `n_shots`: the number of draws, an integer, possibly traced.
-    - `key`: for the draws.
-
-    **Returns:**
-
-    The counts, shape `(2**n,)`, whole numbers in the dtype of the probabilities.
-    """
-    n = probabilities.shape[0].bit_length() - 1
-    half = 2 ** (n - 1)
-
-    def ratios(bit: int) -> Float[Array, " half"]:
-        """The probability that `bit` is 1, given the bits before it."""
-        both = jnp.sum(probabilities.reshape(2**bit, 2, -1), axis=-1)
-        total = both[:, 0] + both[:, 1]
-        # A branch of probability zero holds no shots, whatever its ratio.
-        some = total > 0
-        ratio = jnp.where(some, both[:, 1] / jnp.where(some, total, 1), 0)
-        return jnp.pad(jnp.clip(ratio, 0, 1), (0, half - 2**bit))
-
-    def draw(counts: Float[Array, " dim"], step: tuple[Array, Array]) -> tuple[Array, None]:
-        k, ratio = step
-        ones = jax.random.binomial(k, counts[:half], ratio, dtype=counts.dtype)
-        return jnp.stack([counts[:half] - ones, ones], axis=1).reshape(-1), None
-
-    # A scan over vectors of one length, because compiling a binomial variate takes a second.
-    counts = jnp.zeros_like(probabilities).at[0].set(jnp.asarray(n_shots, probabilities.dtype))
-    steps = (jax.random.split(key, n), jnp.stack([ratios(bit) for bit in range(n)]))
-    return lax.scan(draw, counts, steps)[0]
-
-
-def estimate(
-    groups: Sequence[Group],
-    probabilities: Sequence[Float[Array, " dim"]],
-    sampling: "Sampling",
-    key: PRNGKeyArray,
-    weight: float | Float[Array, ""] = 1.0,
-) -> Estimate:
-    """The estimates of all observables, each group with bitstrings of its own, from `weight`
-    times the usual number of shots."""
-    order = np.argsort(np.concatenate([group.members for group in groups]))
-    if sampling.n_shots is None:
-        exact = jnp.concatenate(
-            [moments(g, p)[0] for g, p in zip(groups, probabilities, strict=True)]
-        )[order]
-        return Estimate(exact, jnp.zeros_like(exact))
-    shots = sampling.shots(len(groups), probabilities[0].dtype, weight)
-    keys = jax.random.split(key, len(groups))
-    all_counts = jax.vmap(lambda p, n, k: sample_counts(p, n, key=k))(
-        jnp.stack(probabilities), jnp.stack(shots), keys
-    )
-    values, errors = [], []
-    for group, p, n, counts in zip(groups, probabilities, shots, all_counts, strict=True):
-        # Counts are finite even where the probabilities are not.
-        frequencies = jnp.where(jnp.isfinite(jnp.sum(p)), counts / n, jnp.nan)
-        mean, variance = moments(group, frequencies)
-        variance = variance * n / jnp.maximum(n - 1, 1)
-        variance = jnp.where(n > 1, variance, jnp.asarray(largest_variances(group), p.dtype))
-        values.append(mean)
-        errors.append(jnp.sqrt(variance / n))
-    return Estimate(jnp.concatenate(values)[order], jnp.concatenate(errors)[order])
-
-
-def moments(
-    group: Group, probabilities: Float[Array, " dim"]
-) -> tuple[Float[Array, " values"], Float[Array, " values"]]:
-    """Means and variances of the group's observables under a distribution of bitstrings."""
-    eigenvalues = jnp.asarray(group.eigenvalues, probabilities.dtype)
-    mean = dot(eigenvalues, probabilities)
-    squares = (eigenvalues - mean[:, None]) ** 2
-    return mean, jnp.sum(squares * probabilities[None], axis=1)
-
-
-def largest_variances(group: Group) -> np.ndarray:
-    """The largest variance that each observable can have: a quarter of its range, squared."""
-    eigenvalues = group.eigenvalues.astype(float)
-    return (eigenvalues.max(axis=1) - eigenvalues.min(axis=1)) ** 2 / 4
-
-
-class Sampling(eqx.Module):
-    """How many shots each group of observables gets."""
-
-    n_shots: Shots | None  # None: infinitely many
-    per_group: bool = eqx.field(static=True, default=True)
-
-    def __check_init__(self) -> None:
-        check_shots(self.n_shots)
-
-    def replaced(self, n_shots: Shots | None) -> "Sampling":
-        """The same with another number of shots, if one is given."""
-        return self if n_shots is None else Sampling(n_shots, self.per_group)
-
-    def shots(
-        self, n_groups: int, dtype: jnp.dtype, weight: float | Float[Array, ""] = 1.0
-    ) -> list[Float[Array, ""]]:
-        """The shots of every group, of a circuit that gets `weight` times the usual number."""
-        assert self.n_shots is not None
-        if isinstance(self.n_shots, int):
-            limit = 2 ** (jnp.finfo(dtype).nmant + 1)
-            if self.n_shots > limit:
-                raise ValueError(
-                    f"`n_shots` must be at most {limit} in {dtype}, where larger counts are not "
-                    f"exact; got {self.n_shots}. Switch on JAX's x64 mode."
-                )
-            if not self.per_group and self.n_shots < n_groups:
-                raise ValueError(
-                    f"`n_shots`={self.n_shots} cannot be shared by {n_groups} groups of commuting "
-                    f"observables; use at least {n_groups}, or per_group=True."
-                )
-        total = jnp.floor(jnp.asarray(self.n_shots, dtype) * jnp.asarray(weight, dtype))
-        if self.per_group:
-            return [jnp.maximum(total, 1)] * n_groups
-        return [jnp.maximum(jnp.floor((total + g) / n_groups), 1) for g in range(n_groups)]
-
-
-def check_shots(n_shots: Shots | None) -> None:
-    if n_shots is None or isinstance(n_shots, Tracer):
-        return  # nothing to check, or not known while tracing
-    if isinstance(n_shots, bool) or not jnp.issubdtype(jnp.result_type(n_shots), jnp.integer):
-        raise TypeError(f"`n_shots` must be an integer; got {n_shots!r}.")
-    if np.any(np.asarray(n_shots) < 1):
-        raise ValueError(f"`n_shots` must be at least 1; got {n_shots}.")
-
-
-# --- How many circuits and shots something takes. ---
 
 
 class ShotCount(eqx.Module):
@@ -191,3 +55,148 @@ ShotCount.__init__.__doc__ = """**Arguments:**
 - `circuits`: the number of circuits.
 - `shots`: the shots of all circuits together.
 """
+
+
+def check_shots(n_shots: Shots | None) -> None:
+    if n_shots is None or isinstance(n_shots, Tracer):
+        return  # nothing to check, or not known while tracing
+    if isinstance(n_shots, bool) or not jnp.issubdtype(jnp.result_type(n_shots), jnp.integer):
+        raise TypeError(f"`n_shots` must be an integer; got {n_shots!r}.")
+    check_at_least("n_shots", int(np.min(n_shots)), 1)
+
+
+class Sampling(eqx.Module):
+    """How many shots each group of observables gets."""
+
+    n_shots: Shots | None  # None: infinitely many
+    per_group: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self) -> None:
+        check_shots(self.n_shots)
+
+    def replaced(self, n_shots: Shots | None) -> "Sampling":
+        """The same with another number of shots, if one is given."""
+        return self if n_shots is None else Sampling(n_shots, self.per_group)
+
+    def shots(
+        self, n_groups: int, dtype: jnp.dtype, weight: float | Float[Array, ""] = 1.0
+    ) -> list[Float[Array, ""]]:
+        """The shots of every group, of a circuit that gets `weight` times the usual number."""
+        assert self.n_shots is not None
+        if isinstance(self.n_shots, int):
+            # Counts are floats, of which the whole numbers up to 2^(mantissa + 1) are exact.
+            limit = 2 ** (jnp.finfo(dtype).nmant + 1)
+            if self.n_shots > limit:
+                raise ValueError(
+                    f"`n_shots` must be at most {limit} in {dtype}, where larger counts are not "
+                    f"exact; got {self.n_shots}. Switch on JAX's x64 mode."
+                )
+            if not self.per_group and self.n_shots < n_groups:
+                raise ValueError(
+                    f"`n_shots`={self.n_shots} cannot be shared by {n_groups} groups of commuting "
+                    f"observables; use at least {n_groups}, or per_group=True."
+                )
+        total = jnp.floor(jnp.asarray(self.n_shots, dtype) * jnp.asarray(weight, dtype))
+        if self.per_group:
+            return [jnp.maximum(total, 1)] * n_groups
+        # ⌊(N + g) / G⌋ over g = 0, …, G - 1 adds up to N, and no two parts differ by more than one.
+        return [jnp.maximum(jnp.floor((total + g) / n_groups), 1) for g in range(n_groups)]
+
+    def count(self, n_groups: int, weight: float = 1.0) -> ShotCount:
+        """Circuits and shots of one estimate of all groups."""
+        if self.n_shots is None:
+            return ShotCount(n_groups, 0)
+        shots = self.shots(n_groups, jnp.dtype(jnp.result_type(float)), weight)
+        total = jnp.sum(jnp.stack(shots).astype(int))
+        return ShotCount(n_groups, total if isinstance(total, Tracer) else int(total))
+
+
+def sample_counts(
+    probabilities: Float[Array, " dim"], n_shots: Shots | Float[Array, ""], *, key: PRNGKeyArray
+) -> Float[Array, " dim"]:
+    """How often each of the 2ⁿ bitstrings comes up in `n_shots` draws: a multinomial variate.
+
+    The bits are drawn one after the other, each for all shots with equal bits so far at once, as
+    a binomial variate. So the number of shots may be traced, and costs nothing.
+
+    **Arguments:**
+
+    - `probabilities`: of the bitstrings, shape `(2**n,)`. They are normalized.
+    - `n_shots`: the number of draws, an integer, possibly traced.
+    - `key`: for the draws.
+
+    **Returns:**
+
+    The counts, shape `(2**n,)`, whole numbers in the dtype of the probabilities.
+    """
+    # P(b₁ … bₙ) = P(b₁) P(b₂ | b₁) …: of the N_p shots that begin with the bits p, those that go on
+    # with a 1 are Bin(N_p, P(1 | p)), whatever becomes of the others. A table of 2^k counts has
+    # its children side by side, so that n rounds of halving give the counts in order.
+    n = probabilities.shape[0].bit_length() - 1
+    half = 2 ** (n - 1)
+
+    def ratios(bit: int) -> Float[Array, " half"]:
+        """The probability that `bit` is 1, given the bits before it."""
+        both = jnp.sum(probabilities.reshape(2**bit, 2, -1), axis=-1)
+        total = both[:, 0] + both[:, 1]
+        # A branch of probability zero holds no shots, whatever its ratio.
+        some = total > 0
+        ratio = jnp.where(some, both[:, 1] / jnp.where(some, total, 1), 0)
+        return jnp.pad(jnp.clip(ratio, 0, 1), (0, half - 2**bit))
+
+    def draw(counts: Float[Array, " dim"], step: tuple[Array, Array]) -> tuple[Array, None]:
+        k, ratio = step
+        ones = jax.random.binomial(k, counts[:half], ratio, dtype=counts.dtype)
+        return jnp.stack([counts[:half] - ones, ones], axis=1).reshape(-1), None
+
+    # A scan over vectors of one length, because compiling a binomial variate takes a second.
+    counts = jnp.zeros_like(probabilities).at[0].set(jnp.asarray(n_shots, probabilities.dtype))
+    steps = (jax.random.split(key, n), jnp.stack([ratios(bit) for bit in range(n)]))
+    return lax.scan(draw, counts, steps)[0]
+
+
+def outcomes(
+    groups: Sequence[Group], prepared: AbstractPrepared, x: Float[Array, " d"]
+) -> list[Float[Array, " dim"]]:
+    """The probabilities of the bitstrings in every group's basis, with noise and readout error. All
+    that the shots know of a layer or a cell."""
+    return [
+        prepared.measure(group.basis, x) if group.basis.rotations else prepared.probabilities(x)
+        for group in groups
+    ]
+
+
+def estimate(
+    groups: Sequence[Group],
+    prepared: AbstractPrepared,
+    x: Float[Array, " d"],
+    sampling: Sampling,
+    key: PRNGKeyArray,
+    weight: float | Float[Array, ""] = 1.0,
+) -> Estimate:
+    """The estimates of all observables, each group with bitstrings of its own, from `weight`
+    times the usual number of shots."""
+    probabilities = outcomes(groups, prepared, x)
+    if sampling.n_shots is None:
+        values = [g.moments(p)[0] for g, p in zip(groups, probabilities, strict=True)]
+        errors = [jnp.zeros_like(exact) for exact in values]
+    else:
+        values, errors = [], []
+        shots = sampling.shots(len(groups), probabilities[0].dtype, weight)
+        # All groups at once: one binomial variate to compile, not one for each.
+        all_counts = jax.vmap(lambda p, n, k: sample_counts(p, n, key=k))(
+            jnp.stack(probabilities), jnp.stack(shots), jax.random.split(key, len(groups))
+        )
+        for group, p, n, counts in zip(groups, probabilities, shots, all_counts, strict=True):
+            # Counts are finite even where the probabilities are not.
+            frequencies = jnp.where(jnp.isfinite(jnp.sum(p)), counts / n, jnp.nan)
+            mean, variance = group.moments(frequencies)
+            # The spread about the mean of the same shots is too small by (n - 1) / n, as E(ō²) has
+            # 1/n of the variance in it. From one shot nothing can be seen.
+            variance = variance * n / jnp.maximum(n - 1, 1)
+            variance = jnp.where(n > 1, variance, jnp.asarray(group.largest_variances(), p.dtype))
+            values.append(mean)
+            errors.append(jnp.sqrt(variance / n))
+    # From group after group back to the order of the measurement.
+    order = np.argsort(np.concatenate([group.members for group in groups]))
+    return Estimate(jnp.concatenate(values)[order], jnp.concatenate(errors)[order])

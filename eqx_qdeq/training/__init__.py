@@ -6,6 +6,7 @@ try:
 except ImportError as error:
     raise ImportError('eqx_qdeq.training needs optax: pip install "eqx-qdeq[train]"') from error
 
+from .._deprecated import deprecated_names
 from ._files import (
     CheckpointError as CheckpointError,
     load as load,
@@ -32,7 +33,7 @@ from .data import (
     Dataset as Dataset,
     Flatten as Flatten,
     load_dataset as load_dataset,
-    Normalise as Normalise,
+    Normalize as Normalize,
     OrientedGradients as OrientedGradients,
     paper_preprocess as paper_preprocess,
     PaperPixels as PaperPixels,
@@ -55,3 +56,5 @@ from .recipe import (  # last: recipes stand on all of the above
     run_recipe as run_recipe,
     run_recipe_together as run_recipe_together,
 )
+
+__getattr__ = deprecated_names(__name__, {"Normalise": "Normalize"})

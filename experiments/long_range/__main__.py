@@ -6,7 +6,7 @@
 
 Two tasks on n nodes in a row, each with two features and the same quantum circuit on 4 wires. In
 the chain (after Gu et al., "Implicit graph neural networks", NeurIPS 2020) the first node has a
-bit, and all nodes must tell it; each hears its two neighbours. In the other one each node has a bit
+bit, and all nodes must tell it; each hears its two neighbors. In the other one each node has a bit
 and must tell the parity of those up to its own; it hears the node before.
 
 The same cell, with the same number of parameters, curriculum of lengths and optimizer, is trained

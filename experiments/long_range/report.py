@@ -27,7 +27,7 @@ TITLES = {
     "unrolled1": "applied once",
     "exact": "equilibrium, exact gradient from the start",
 }
-# Okabe and Ito's colours, and markers for those who do not see colours.
+# Okabe and Ito's colors, and markers for those who do not see colors.
 STYLES = {
     "implicit": ("#0072B2", "o-"),
     "unrolled10": ("#D55E00", "s--"),
@@ -78,7 +78,7 @@ def collect(runs: list[dict[str, Any]], name: str) -> dict[int, list[float]]:
 
 
 def table(runs: Runs) -> str:
-    """Markdown: mean accuracy ± its standard error, in per cent."""
+    """Markdown: mean accuracy ± its standard error, in percent."""
     parts = []
     for task, meaning in TASKS.items():
         here = {model: runs[task, model] for model in TITLES if (task, model) in runs}

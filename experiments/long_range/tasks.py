@@ -47,7 +47,7 @@ def _parity(key: PRNGKeyArray, n: int) -> tuple[Array, Array]:
 
 
 TASKS = {
-    # Each node hears its two neighbours.
+    # Each node hears its two neighbors.
     "chain": Task(
         "chain: tell the first node's bit",
         lambda n: (jnp.eye(n, k=1) + jnp.eye(n, k=-1))[None],

@@ -10,7 +10,7 @@ from .. import tidy
 from .grid import MODELS, SOLVED
 from .tables import bins, Groups, KINDS, ordered, pooled, ratios, Rows, TRAINED, values
 
-# Okabe and Ito's colours, and markers for those who do not see colours.
+# Okabe and Ito's colors, and markers for those who do not see colors.
 STYLES = {
     "qdeq": ("#0072B2", "o-"),
     "unpenalised": ("#56B4E9", "o:"),

@@ -39,7 +39,7 @@ SWEEPS = {
     "dephasing": RATES,
     "readout": READOUT,
 }
-"""Rates by what is wrong: depolarising noise after every gate on two wires, the same with the
+"""Rates by what is wrong: depolarizing noise after every gate on two wires, the same with the
 gates that prepare the encoded state, amplitude damping and phase damping of both wires after every
 gate on two, and flips of measured bits."""
 

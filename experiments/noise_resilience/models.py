@@ -60,7 +60,7 @@ def with_noise(model: Any, noise_model: noise.NoiseModel | None) -> Any:
 
 
 def two_qubit_error(rate: Any) -> noise.NoiseModel:
-    """Depolarising noise after gates on two wires, and nothing else."""
+    """Depolarizing noise after gates on two wires, and nothing else."""
     return noise.NoiseModel(two_wire=(noise.Depolarizing(probability=rate, n_wires=2),))
 
 

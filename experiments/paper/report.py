@@ -83,7 +83,7 @@ def mean(runs: Runs, name: str) -> float | None:
 
 
 def accuracy(runs: Runs) -> tuple[float, float]:
-    """Mean and standard deviation over seeds, in per cent; no deviation of a single seed."""
+    """Mean and standard deviation over seeds, in percent; no deviation of a single seed."""
     values = [100 * run["accuracy"] for run in runs]
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
 

@@ -29,14 +29,26 @@ def make_cell(kind, key, measurement=None):
 
 
 def flat_gradient(model, x, run):
-    """With respect to all that is trained, as one vector."""
-    gradient = eqx.filter_grad(lambda m: jnp.dot(WEIGHTS, run(m, x)))(model)
-    return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree_util.tree_leaves(gradient)])
+    """With respect to all that is trained, as one vector; and the value."""
+
+    def loss(m):
+        value = run(m, x)
+        return jnp.dot(WEIGHTS, value), value
+
+    gradient, value = eqx.filter_grad(loss, has_aux=True)(model)
+    leaves = jax.tree_util.tree_leaves(gradient)
+    return jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]), value
 
 
 @eqx.filter_jit
+def exact_gradients(cell, x):
+    """Of a batch, with the equilibria."""
+    run = lambda cell, x: qdeq.DEQ(cell, TIGHT)(x)
+    return jax.vmap(lambda x: flat_gradient(cell, x, run))(x)
+
+
 def exact_gradient(cell, x):
-    return flat_gradient(cell, x, lambda cell, x: qdeq.DEQ(cell, TIGHT)(x))
+    return exact_gradients(cell, x[None])[0][0]
 
 
 @eqx.filter_jit
@@ -45,6 +57,6 @@ def sampled_gradients(cell, x, keys, n_shots, gradient, backward):
 
     def one(key):
         deq = lambda cell, x: qdeq.SampledDEQ(cell, n_shots, TIGHT, gradient, backward)(x, key=key)
-        return flat_gradient(cell, x, deq)
+        return flat_gradient(cell, x, deq)[0]
 
     return jax.lax.map(one, keys, batch_size=250)

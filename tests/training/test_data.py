@@ -155,12 +155,12 @@ def test_npz_of_features(npz):
     np.testing.assert_allclose(data.test.x, x, rtol=1e-6)
 
 
-def test_npz_of_colours_and_columns_of_labels(npz):
-    colour = np.zeros((12, 8, 8, 3), np.uint8)
-    colour[..., 1] = 255
+def test_npz_of_colors_and_columns_of_labels(npz):
+    color = np.zeros((12, 8, 8, 3), np.uint8)
+    color[..., 1] = 255
     path = npz(
-        x_train=np.tile(colour[:10], (4, 1, 1, 1)),
-        x_test=colour,
+        x_train=np.tile(color[:10], (4, 1, 1, 1)),
+        x_test=color,
         y_train=(np.arange(40) % 4)[:, None],
         y_test=(np.arange(12) % 4)[:, None],
     )
@@ -186,8 +186,9 @@ _NAN[7, 2, 2] = np.nan
         ({}, {"classes": (3, 7)}, "unknown class 7; .* has 3, 4, 5, 6"),
         ({}, {"classes": (3, 3)}, "names a class twice"),
         ({"y_test": np.arange(12)}, {}, r"labels \[0, 1, 2, 7, .*\] of y_test are out of range"),
-        ({"y_train": np.arange(39)}, {}, "40 samples in x_train but 39 labels"),
-        ({"y_train": np.linspace(0, 1, 40)}, {}, "y_train must be integers"),
+        ({"y_train": np.arange(39)}, {}, r"some.npz' \(train\): 40 samples but 39 labels"),
+        ({"y_train": np.linspace(0, 1, 40)}, {}, r"\(train\): labels must be integers"),
+        ({"x_test": np.float32(1)}, {}, r"\(test\): samples must have shape \(n, ...\); got"),
         ({"y_test": None}, {}, "lacks y_test; it has x_train, y_train, x_test"),
         ({"x_train": np.array([object()] * 40)}, {}, "is not a readable .npz file"),
         ({"x_train": np.zeros((40, 8, 8), bool)}, {}, "integers or floats; got bool"),
@@ -272,7 +273,7 @@ def test_fashion_classes_have_names(data_root):
         load_dataset("fashion_mnist", classes=("Bag", "Hat"), root=data_root)
 
 
-def test_grey_cifar_serves_where_torchvisions_files_are_not(tmp_path):
+def test_gray_cifar_serves_where_torchvisions_files_are_not(tmp_path):
     images = np.zeros((6, 32, 32), np.uint8)
     y = np.array([3, 5, 3, 5, 3, 5])
     np.savez(tmp_path / "cifar10_gray.npz", x_train=images, y_train=y, x_test=images, y_test=y)

@@ -12,7 +12,7 @@ from eqx_qdeq.training import (
     Crop,
     DataError,
     Flatten,
-    Normalise,
+    Normalize,
     OrientedGradients,
     paper_preprocess,
     PixelPool,
@@ -60,7 +60,7 @@ def test_crop_takes_the_margin_off():
     images = _images(2, 7, 9)
     np.testing.assert_array_equal(Crop(2)(images), images[:, 2:-2, 2:-2])
     np.testing.assert_array_equal(Crop(0)(images), images)
-    with pytest.raises(ValueError, match="must not be negative; got -1"):
+    with pytest.raises(ValueError, match="`margin` must be at least 0; got -1"):
         Crop(-1)
 
 
@@ -102,6 +102,12 @@ def test_average_pool_is_the_mean_over_windows(size, kernel, stride, padding):
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel))
     truth = windows[::stride, ::stride].mean(axis=(2, 3))
     np.testing.assert_allclose(AveragePool(kernel, stride, padding)(image)[0], truth)
+
+
+def test_windows_in_the_padding_alone_are_zero():
+    pooled = AveragePool(2, 1, padding=3)(np.ones((1, 2, 2)))[0]
+    one = np.array([0, 0, 0.5, 1, 0.5, 0, 0])
+    np.testing.assert_array_equal(pooled, np.outer(one, one))
 
 
 def test_paper_pixels_by_hand():
@@ -156,10 +162,10 @@ def test_oriented_gradients():
     along_y = ndimage.correlate1d(images, [-1, 0, 1], axis=1, mode="nearest")
     for k, slope in enumerate((along_x, along_y, -along_x, -along_y)):
         np.testing.assert_allclose(got[:, k], np.maximum(slope, 0), atol=1e-6)
-    # A ramp rises along its own direction everywhere, and by the cosine along its neighbours.
+    # A ramp rises along its own direction everywhere, and by the cosine along its neighbors.
     ramp = np.tile(np.arange(6, dtype=np.float32) / 10, (1, 6, 1))
     eight = OrientedGradients(2, 8, power=2.0)(ramp).reshape(8, 2, 2)
-    # The outermost pixels have one neighbour each: mean slopes of 0.5 / 3 instead of 0.2.
+    # The outermost pixels have one neighbor each: mean slopes of 0.5 / 3 instead of 0.2.
     np.testing.assert_allclose(eight[0], (0.5 / 3) ** 2, rtol=1e-5)
     np.testing.assert_allclose(eight[1], (0.5 / 3) ** 2 / 2, rtol=1e-5)
     np.testing.assert_allclose(eight[2:7], 0, atol=1e-7)
@@ -181,11 +187,11 @@ def test_side():
 
 
 def test_steps_compose_compare_and_hash():
-    steps = Compose((Normalise(0.5, 2.0), Flatten()))
-    assert steps == Compose((Normalise(0.5, 2.0), Flatten()))
+    steps = Compose((Normalize(0.5, 2.0), Flatten()))
+    assert steps == Compose((Normalize(0.5, 2.0), Flatten()))
     assert hash(paper_preprocess(4)) == hash(paper_preprocess(4))
     assert paper_preprocess(4) != paper_preprocess(10)
-    assert "Normalise(mean=0.5, std=2.0)" in repr(steps)
+    assert "Normalize(mean=0.5, std=2.0)" in repr(steps)
     image = np.arange(4.0).reshape(1, 2, 2)
     np.testing.assert_allclose(steps(image), (np.arange(4.0)[None] - 0.5) / 2)
 
@@ -199,6 +205,12 @@ def test_steps_compose_compare_and_hash():
         (lambda: unit_norm_preprocess(side=0), "`side` must be at least 1; got 0"),
         (lambda: OrientedGradients(0), "`side` must be positive; got 0"),
         (lambda: unit_norm_preprocess(1), "`n_qubits` must be at least 2; got 1"),
+        (lambda: AveragePool(0, 1), "`kernel` must be at least 1; got 0"),
+        (lambda: AveragePool(2, 0), "`stride` must be at least 1; got 0"),
+        (lambda: AveragePool(2, 2, -1), "`padding` must be at least 0; got -1"),
+        (lambda: AdaptivePool((3, 0)), "`side` must be at least 1; got 0"),
+        (lambda: Resize(0), "`side` must be at least 1; got 0"),
+        (lambda: Normalize(0.0, 0.0), "`std` must be positive; got 0"),
     ],
 )
 def test_bad_arguments(make, message):

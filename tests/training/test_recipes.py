@@ -116,14 +116,16 @@ def test_other_models():
     budget = count_parameters(_model(recipe))
     wider = dict(classical.model) | {"hidden_size": classical.model["hidden_size"] + 1}
     assert size <= budget < count_parameters(_model(dataclasses.replace(classical, model=wider)))
-    with pytest.raises(ValueError, match="`model` must be qdeq, unrolled or classical; got 'x'"):
+    with pytest.raises(
+        ValueError, match="`model` must be one of qdeq, unrolled, classical; got 'x'"
+    ):
         recipe.with_model("x")
 
 
 def test_bad_recipes():
     with pytest.raises(ValueError, match="`epochs` must be at least 1; got 0"):
         dataclasses.replace(TINY, epochs=0)
-    with pytest.raises(ValueError, match="`schedule` must be constant or cosine; got 'line'"):
+    with pytest.raises(ValueError, match="`schedule` must be one of constant, cosine; got 'line'"):
         dataclasses.replace(TINY, schedule="line")
 
 

@@ -1,5 +1,6 @@
 """From a file of images to splits of features, ready for training."""
 
+from ..._deprecated import deprecated_names
 from ._dataset import (
     DataError as DataError,
     Dataset as Dataset,
@@ -13,7 +14,7 @@ from ._preprocess import (
     Compose as Compose,
     Crop as Crop,
     Flatten as Flatten,
-    Normalise as Normalise,
+    Normalize as Normalize,
     OrientedGradients as OrientedGradients,
     paper_preprocess as paper_preprocess,
     PaperPixels as PaperPixels,
@@ -23,3 +24,5 @@ from ._preprocess import (
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
 )
+
+__getattr__ = deprecated_names(__name__, {"Normalise": "Normalize"})

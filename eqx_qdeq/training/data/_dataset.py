@@ -27,7 +27,14 @@ class Split(eqx.Module):
     def __init__(self, x: Array | np.ndarray, y: Array | np.ndarray, *, name: str = "the split"):
         # Checked on the host, before any of it is copied or rounded.
         x_host, y_host = np.asarray(x), np.asarray(y)
-        check_arrays(x_host, y_host, name)
+        check_shapes(x_host, y_host, name)
+        if len(x_host) == 0:
+            raise DataError(f"{name}: no samples.")
+        # One NaN makes the mean loss NaN, and training would blame the learning rate.
+        check_finite(x_host, name)
+        if y_host.min() < 0:
+            raise DataError(f"{name}: label {y_host.min()} is out of range; labels count from 0.")
+        # Once, for all epochs: a batch is then an index on the device, and no copy from the host.
         self.x = jnp.asarray(x_host, jnp.result_type(float))
         self.y = jnp.asarray(y_host, jnp.int32)
 
@@ -46,8 +53,8 @@ finite, or labels that are not integers from 0.
 """
 
 
-def check_arrays(x: np.ndarray, y: np.ndarray, name: str) -> None:
-    """Raises a `DataError` for features and labels that cannot be trained on."""
+def check_shapes(x: np.ndarray, y: np.ndarray, name: str) -> None:
+    """Raises a `DataError` for arrays that are not samples and their labels."""
     if x.ndim < 2:
         raise DataError(f"{name}: samples must have shape (n, ...); got {x.shape}.")
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
@@ -56,12 +63,6 @@ def check_arrays(x: np.ndarray, y: np.ndarray, name: str) -> None:
         )
     if len(x) != len(y):
         raise DataError(f"{name}: {len(x)} samples but {len(y)} labels; the lengths must agree.")
-    if len(x) == 0:
-        raise DataError(f"{name}: no samples.")
-    # One NaN makes the mean loss NaN, and training would blame the learning rate.
-    check_finite(x, name)
-    if y.min() < 0:
-        raise DataError(f"{name}: label {y.min()} is out of range; labels count from 0.")
 
 
 def check_finite(x: np.ndarray, name: str) -> None:
@@ -106,6 +107,7 @@ class Dataset(eqx.Module):
                     f"{self.name}: samples of {part} have shape {split.x.shape[1:]}, those of "
                     f"train {shape}; they must agree."
                 )
+            # A cross-entropy of a class without a logit would be NaN, or that of another class.
             largest = int(split.y.max())
             if largest >= self.n_classes:
                 raise DataError(
@@ -145,12 +147,13 @@ def stratified_split(
         raise DataError(f"the fraction set aside must be between 0 and 1; got {fraction}.")
     # NumPy promises the stream of a named bit generator; `default_rng` may change its own.
     generator = np.random.Generator(np.random.Philox(seed))
+    # Class by class, since of a rare class a plain draw may set nothing aside, or everything.
     aside = []
     for label in np.unique(y):
         members = np.flatnonzero(y == label)
         if len(members) < 2:
             raise DataError(f"label {label} has one sample; a split needs at least two of each.")
-        # Both sides need one: an empty class cannot be learnt, nor be validated.
+        # Both sides need one: an empty class cannot be learned, nor be validated.
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)
         aside.append(generator.permutation(members)[:count])
     chosen = np.sort(np.concatenate(aside))

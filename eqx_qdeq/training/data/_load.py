@@ -1,14 +1,154 @@
-"""load_dataset: from the name of a data set to splits ready for training."""
+"""load_dataset: from the name of a data set, as it is stored, to splits ready for training."""
 
 import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._dataset import check_finite, DataError, Dataset, Split, stratified_split
+from ._dataset import check_finite, check_shapes, DataError, Dataset, Split, stratified_split
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
-from ._sources import Raw, read, to_pixels
+
+# --- Where images come from. ---
+
+_DIGITS = tuple(str(digit) for digit in range(10))
+_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
+            "Bag", "Ankle boot")  # fmt: skip
+_CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+# name -> (torchvision's class, its class names)
+_TORCHVISION = {
+    "mnist": ("MNIST", _DIGITS),
+    "fashion_mnist": ("FashionMNIST", _FASHION),
+    "cifar10": ("CIFAR10", _CIFAR),
+}
+
+# Gray is all that is used of CIFAR-10's colors, and takes a third of the space.
+_GRAY_CIFAR = "cifar10_gray.npz"
+
+
+class _Raw(NamedTuple):
+    """What is stored: images and labels of "train" and "test"; `class_names[i]` names the label
+    `labels[i]`."""
+
+    parts: dict[str, tuple[np.ndarray, np.ndarray]]
+    labels: tuple[int, ...]
+    class_names: tuple[str, ...]
+
+
+def _read(
+    name: str | os.PathLike[str], root: str | os.PathLike[str] | None, download: bool
+) -> _Raw:
+    """Reads a data set by its name or path."""
+    text = os.fspath(name)
+    if text == "digits":
+        return _read_digits()
+    if text in _TORCHVISION:
+        folder = Path(root if root is not None else os.environ.get("EQX_QDEQ_DATA") or "data")
+        gray = folder / _GRAY_CIFAR
+        if text == "cifar10" and gray.is_file() and not (folder / "cifar-10-batches-py").exists():
+            raw = _read_npz(gray)
+            return raw._replace(class_names=tuple(_CIFAR[label] for label in raw.labels))
+        return _read_torchvision(text, folder, download)
+    if text.endswith(".npz"):
+        return _read_npz(Path(text))
+    known = ", ".join(("digits", *_TORCHVISION))
+    raise DataError(f"unknown dataset {text!r}; choose {known}, or the path of an .npz file.")
+
+
+def _to_pixels(images: np.ndarray) -> np.ndarray:
+    """Stored images as gray pixels: integers are taken to run from 0 to 255, floats are left
+    alone, colors weighted as in ITU-R BT.601 (as the authors of the paper do)."""
+    if np.issubdtype(images.dtype, np.integer):
+        images = images.astype(np.float32) / np.float32(255)
+    elif not np.issubdtype(images.dtype, np.floating):
+        raise DataError(f"images must be integers or floats; got {images.dtype}.")
+    # Pooling sums hundreds of pixels, too many for halves.
+    elif images.dtype == np.float16:
+        images = images.astype(np.float32)
+    # Luma as the eye weighs the colors: Y = 0.2989 R + 0.587 G + 0.114 B.
+    if images.ndim == 4 and images.shape[-1] == 3:
+        images = images @ np.array([0.2989, 0.587, 0.114], images.dtype)
+    elif images.ndim == 4 and images.shape[-1] == 1:
+        images = images[..., 0]
+    return images
+
+
+def _read_digits() -> _Raw:
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        raise DataError(
+            'the digits come with scikit-learn: pip install "eqx-qdeq[train]"'
+        ) from None
+    x, y = load_digits(return_X_y=True)
+    images = (np.asarray(x, np.float32) / 16).reshape(-1, 8, 8)
+    labels = np.asarray(y, np.int64)
+    # There is no official test set: the same quarter of each class in every run.
+    train, test = stratified_split(labels, 0.25, seed=0)
+    parts = {name: (images[i], labels[i]) for name, i in (("train", train), ("test", test))}
+    return _Raw(parts, tuple(range(10)), _DIGITS)
+
+
+def _read_torchvision(name: str, root: Path, download: bool) -> _Raw:
+    class_name, class_names = _TORCHVISION[name]
+    try:
+        from torchvision import datasets
+    except ImportError:
+        raise DataError(f'{name} is read by torchvision: pip install "eqx-qdeq[vision]"') from None
+    make: Any = getattr(datasets, class_name)
+    try:
+        found = {p: make(root, train=p == "train", download=download) for p in ("train", "test")}
+    except Exception as error:
+        if download:
+            raise DataError(f"could not fetch {class_name} into '{root}': {error}") from error
+        # What torchvision raises where files are not there, or not whole.
+        if isinstance(error, RuntimeError):
+            raise DataError(
+                f"{class_name} is not in '{root}': fetch it with load_dataset({name!r}, "
+                f"root={str(root)!r}, download=True), or let EQX_QDEQ_DATA or `root` name the "
+                "folder that has it."
+            ) from error
+        raise DataError(f"{class_name} in '{root}' cannot be read: {error}") from error
+    parts = {p: (np.asarray(data.data), np.asarray(data.targets)) for p, data in found.items()}
+    return _Raw(parts, tuple(range(10)), class_names)
+
+
+def _read_npz(path: Path) -> _Raw:
+    if not path.is_file():
+        raise DataError(f"there is no file '{path}'; give the path of an .npz file.")
+    names = ("x_train", "y_train", "x_test", "y_test")
+    try:
+        # No pickles: they may run code. NumPy leaves a file open that it cannot read, unless it is
+        # ours.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files if name in names}
+            present = ", ".join(file.files)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"'{path}' is not a readable .npz file: {error}") from error
+    missing = ", ".join(name for name in names if name not in stored)
+    if missing:
+        raise DataError(f"'{path}' lacks {missing}; it has {present}. It must have all of {names}.")
+    parts = {}
+    for part in ("train", "test"):
+        x, y = stored[f"x_{part}"], stored[f"y_{part}"]
+        # A column of labels, as MATLAB and some tools write it, is a vector.
+        y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
+        # Before classes are selected, by masks of the labels that go on the samples.
+        check_shapes(x, y, f"'{path}' ({part})")
+        parts[part] = x, y
+    labels, in_test = (tuple(np.unique(y).tolist()) for _, y in parts.values())
+    unseen = sorted(set(in_test) - set(labels))
+    if unseen:
+        raise DataError(
+            f"'{path}': labels {unseen} of y_test are out of range, y_train has {list(labels)}."
+        )
+    return _Raw(parts, labels, tuple(map(str, labels)))
+
+
+# --- From there to splits. ---
 
 
 def load_dataset(
@@ -42,12 +182,12 @@ def load_dataset(
     **Arguments:**
 
     - `name`: "digits" (scikit-learn's, 8×8; a fixed quarter of each class is the test set),
-        "mnist", "fashion_mnist", "cifar10" (through torchvision, in grey), or the path of an
+        "mnist", "fashion_mnist", "cifar10" (through torchvision, in gray), or the path of an
         `.npz` file with `x_train`, `y_train`, `x_test`, `y_test`. Integer pixels run from 0 to
         255; floating-point ones are taken as they are.
     - `classes`: which classes, by label or name; they become the labels 0, 1, … in this order.
         All of them if left out.
-    - `preprocess`: a function from grey images `(n, height, width)` in [0, 1] to features;
+    - `preprocess`: a function from gray images `(n, height, width)` in [0, 1] to features;
         `unit_norm_preprocess(4)` for images and the identity for feature vectors if left out.
     - `root`: the folder of the image data as torchvision lays it out; if left out, the one named by
         the environment variable `EQX_QDEQ_DATA`, or "data". A `cifar10_gray.npz` there, with the
@@ -69,9 +209,8 @@ def load_dataset(
         raise DataError(f"`seed` must not be negative; got {seed}.")
     if limit is not None and limit < 1:
         raise DataError(f"`limit` must be at least 1; got {limit}.")
-    raw = read(name, root, download)
-    chosen = _choose(raw, classes, str(name))
-    label = Path(os.fspath(name)).stem
+    raw = _read(name, root, download)
+    chosen, label = _choose(raw, classes, str(name)), Path(os.fspath(name)).stem
     parts = {}
     for part, (x, y) in raw.parts.items():
         x, y = _select(x, y, [raw.labels[i] for i in chosen])
@@ -94,25 +233,23 @@ def load_dataset(
     )
 
 
-def _choose(raw: Raw, classes: Sequence[int | str] | None, name: str) -> list[int]:
+def _choose(raw: _Raw, classes: Sequence[int | str] | None, name: str) -> list[int]:
     """The positions of the chosen classes among those that there are."""
     if classes is None:
         return list(range(len(raw.labels)))
     # A single name is one class, not one per letter.
     wanted = [classes] if isinstance(classes, str) else list(classes)
-    if len(wanted) < 2:
+    if len(wanted) < 2:  # one logit alone has no loss
         raise DataError(f"`classes` must choose at least two classes; got {wanted}.")
     # By name or by number: in CIFAR-10 both "cat" and 3 are the same class.
     known = {name: i for i, name in enumerate(raw.class_names)}
     known |= {str(label): i for i, label in enumerate(raw.labels)}
-    found = []
-    for one in wanted:
-        if str(one) not in known:
-            raise DataError(
-                f"unknown class {one!r}; {name} has {', '.join(raw.class_names)}"
-                + ("." if str(raw.labels[0]) == raw.class_names[0] else ", or their numbers.")
-            )
-        found.append(known[str(one)])
+    unknown = [one for one in wanted if str(one) not in known]
+    if unknown:
+        numbers = "" if str(raw.labels[0]) == raw.class_names[0] else ", or their numbers"
+        there = ", ".join(raw.class_names)
+        raise DataError(f"unknown class {unknown[0]!r}; {name} has {there}{numbers}.")
+    found = [known[str(one)] for one in wanted]
     if len(set(found)) != len(found):
         raise DataError(f"`classes` names a class twice: {wanted}.")
     return found
@@ -120,19 +257,20 @@ def _choose(raw: Raw, classes: Sequence[int | str] | None, name: str) -> list[in
 
 def _select(x: np.ndarray, y: np.ndarray, labels: list[int]) -> tuple[np.ndarray, np.ndarray]:
     """The samples of these classes, their labels counted from 0 in this order."""
+    # -1 is in no class. By masks, not by a table: labels of files may be any integers.
     new = np.full(len(y), -1)
     for position, label in enumerate(labels):
         new[y == label] = position
-    keep = new >= 0
-    return x[keep], new[keep]
+    return x[new >= 0], new[new >= 0]
 
 
 def _features(x: np.ndarray, preprocess: Preprocess | None, name: str) -> np.ndarray:
-    pixels = to_pixels(x)
+    pixels = _to_pixels(x)
     check_finite(pixels, name)
     if preprocess is None:
         preprocess = Flatten() if pixels.ndim == 2 else unit_norm_preprocess(4)
     features = np.asarray(preprocess(pixels))
+    # A function that forgets the axis of samples would pair features with others' labels.
     if features.ndim < 2 or len(features) != len(x):
         raise DataError(
             f"`preprocess` must give one row of features per sample; {len(x)} samples became an "

@@ -12,11 +12,12 @@ of every other pixel, and trained weights and published numbers are of these; an
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import Float
 
+from ..._checks import check_at_least, check_positive
 from ._dataset import DataError
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
@@ -32,33 +33,23 @@ def _check_images(images: np.ndarray, step: str) -> None:
 
 def _separable(images: np.ndarray, *matrices: np.ndarray) -> np.ndarray:
     """Applies one matrix along the height and one along the width."""
+    # R X Cᵀ for all images at once: (R ⊗ C) on a row of pixels without ever being made.
     rows, columns = (matrix.astype(images.dtype) for matrix in matrices)
     return np.matmul(np.matmul(rows, images), columns.T)
 
 
-def _pool_matrix(size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
-    n_out = (size + 2 * padding - kernel) // stride + 1
-    if n_out < 1:
-        raise DataError(f"AveragePool({kernel}, {stride}, {padding}) is too large for {size} px.")
-    matrix = np.zeros((n_out, size))
-    for i in range(n_out):
-        start = i * stride - padding
-        # Divided by the whole window, also at the edge: zeros of the padding count.
-        matrix[i, max(start, 0) : start + kernel] = 1 / kernel
-    return matrix
-
-
-def _adaptive_matrix(size: int, side: int) -> np.ndarray:
-    matrix = np.zeros((side, size))
-    for i in range(side):
-        # Window i is [⌊i n/m⌋, ⌈(i+1) n/m⌉): neighbours overlap where m does not divide n.
-        start, stop = i * size // side, -(-(i + 1) * size // side)
-        matrix[i, start:stop] = 1 / (stop - start)
+def _mean_matrix(size: int, windows: Iterable[tuple[int, int]]) -> np.ndarray:
+    """A row for each window [start, stop) of an axis. What of it lies beyond the edge is zeros that
+    count: the divisor is the whole window."""
+    windows = list(windows)
+    matrix = np.zeros((len(windows), size))
+    for row, (start, stop) in zip(matrix, windows, strict=True):
+        row[max(start, 0) : max(stop, 0)] = 1 / (stop - start)
     return matrix
 
 
 def _bilinear_matrix(size: int, side: int) -> np.ndarray:
-    # Pixel centres are at half-integers in both images; beyond the outermost ones, the edge.
+    # Pixel centers are at half-integers in both images; beyond the outermost ones, the edge.
     where = (np.arange(side) + 0.5) * size / side - 0.5
     where = np.clip(where, 0, size - 1)
     # Between the two nearest pixels, (1 - t) p_low + t p_high with t the distance from the lower.
@@ -79,16 +70,28 @@ class AveragePool:
     - `kernel`: the side of a window, in pixels.
     - `stride`: from window to window, in pixels.
     - `padding`: zeros on each side, in pixels.
+
+    **Raises:** `ValueError` for numbers out of range.
     """
 
     kernel: int
     stride: int
     padding: int = 0
 
+    def __post_init__(self) -> None:
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0)):
+            check_at_least(name, getattr(self, name), least)
+
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "AveragePool")
-        options = (self.kernel, self.stride, self.padding)
-        return _separable(images, *[_pool_matrix(size, *options) for size in images.shape[1:]])
+        matrices = []
+        for size in images.shape[1:]:
+            # The last window ends within the padding: what does not fill one is left out.
+            starts = range(-self.padding, size + self.padding - self.kernel + 1, self.stride)
+            if len(starts) == 0:
+                raise DataError(f"{self} is too large for {size} px.")
+            matrices.append(_mean_matrix(size, ((i, i + self.kernel) for i in starts)))
+        return _separable(images, *matrices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,20 +101,32 @@ class AdaptivePool:
     **Arguments:**
 
     - `side`: height and width of the result, in pixels; or both as a pair.
+
+    **Raises:** `ValueError` for less than one pixel.
     """
 
     side: int | tuple[int, int]
 
+    def __post_init__(self) -> None:
+        check_at_least("side", min(self._sides()), 1)
+
+    def _sides(self) -> tuple[int, int]:
+        return self.side if isinstance(self.side, tuple) else (self.side, self.side)
+
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "AdaptivePool")
-        height, width = self.side if isinstance(self.side, tuple) else (self.side, self.side)
+        height, width = self._sides()
         if height > images.shape[1] or width > images.shape[2]:
             raise DataError(
                 f"AdaptivePool({self.side}) cannot enlarge images of "
                 f"{images.shape[1]}×{images.shape[2]} px; use Resize({max(height, width)})."
             )
-        sides = zip(images.shape[1:], (height, width), strict=True)
-        return _separable(images, *[_adaptive_matrix(size, side) for size, side in sides])
+        matrices = []
+        for n, m in zip(images.shape[1:], (height, width), strict=True):
+            # Window i is [⌊i n/m⌋, ⌈(i+1) n/m⌉): neighbors overlap where m does not divide n.
+            windows = ((i * n // m, -(-(i + 1) * n // m)) for i in range(m))
+            matrices.append(_mean_matrix(n, windows))
+        return _separable(images, *matrices)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +141,7 @@ class Crop:
     margin: int
 
     def __post_init__(self) -> None:
-        if self.margin < 0:
-            raise ValueError(f"`margin` must not be negative; got {self.margin}.")
+        check_at_least("margin", self.margin, 0)
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "Crop")
@@ -145,29 +159,39 @@ class Resize:
     **Arguments:**
 
     - `side`: height and width of the result, in pixels.
+
+    **Raises:** `ValueError` for less than one pixel.
     """
 
     side: int
 
+    def __post_init__(self) -> None:
+        check_at_least("side", self.side, 1)
+
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n side side"]:
         _check_images(images, "Resize")
-        # Multiplying by the identity would be right, and slow for whole data sets.
+        # Multiplying by the identity would be right, and slow for a whole data set.
         if images.shape[1:] == (self.side, self.side):
             return images
         return _separable(images, *[_bilinear_matrix(n, self.side) for n in images.shape[1:]])
 
 
 @dataclasses.dataclass(frozen=True)
-class Normalise:
+class Normalize:
     """Subtracts a mean and divides by a standard deviation, the same ones for every pixel.
 
     **Arguments:**
 
     - `mean`, `std`: in units of the pixels.
+
+    **Raises:** `ValueError` for a deviation that is not positive.
     """
 
     mean: float
     std: float
+
+    def __post_init__(self) -> None:
+        check_positive("std", self.std)
 
     def __call__(self, images: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         return (images - images.dtype.type(self.mean)) / images.dtype.type(self.std)
@@ -190,6 +214,7 @@ class UnitNorm:
         # The largest pixel first: squares of tiny or huge ones would leave the float range.
         largest = np.abs(flat).max(axis=1, initial=0, keepdims=True)
         flat = flat / np.where(largest > 0, largest, 1)
+        # ‖p‖ = max · ‖p / max‖ is between one and √d of them, so nothing is lost or overflows.
         norm = np.linalg.norm(flat, axis=1, keepdims=True)
         return (flat / np.where(norm > 0, norm, 1)).reshape(images.shape)
 
@@ -201,7 +226,7 @@ class OrientedGradients:
     $$\Big(\operatorname{pool}\,\max(0,\ \cos\varphi_k\,\partial_x I + \sin\varphi_k\,\partial_y
     I)\Big)^p,\qquad \varphi_k = 2\pi k/K.$$
 
-    Slopes are differences of the two neighbours, at the edges of the pixel and its neighbour. A
+    Slopes are differences of the two neighbors, at the edges of the pixel and its neighbor. A
     direction's values make an image of its own; the result is a vector, direction after direction,
     each row by row. Nothing is fitted to data.
 
@@ -225,12 +250,12 @@ class OrientedGradients:
 
     def __post_init__(self) -> None:
         for name in ("side", "directions", "power"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"`{name}` must be positive; got {getattr(self, name)}.")
+            check_positive(name, getattr(self, name))
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
         _check_images(images, "OrientedGradients")
         # Repeated edges rather than zeros: the frame of an image is no slope in it.
+        # So a pixel's slope is x₊₁ - x₋₁, and half of a step's worth at the edges.
         padded = np.pad(images, ((0, 0), (1, 1), (1, 1)), mode="edge")
         along_x = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
         along_y = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
@@ -259,8 +284,7 @@ class PixelPool:
     n_qubits: int
 
     def __post_init__(self) -> None:
-        if self.n_qubits < 2:
-            raise ValueError(f"`n_qubits` must be at least 2; got {self.n_qubits}.")
+        check_at_least("n_qubits", self.n_qubits, 2)
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
         _check_images(images, "PixelPool")
@@ -270,6 +294,7 @@ class PixelPool:
             return AdaptivePool(2 if n < 4 else 4 if n < 6 else 8)(images)
         if images.shape[1:] == (28, 28) and n in _PAPER_POOLS:
             return _PAPER_POOLS[n](images)
+        # The paper's sides are 4 and 10, those of n qubits; below four, n² pixels are more than 2ⁿ.
         side = min(n, math.isqrt(2**n), *images.shape[1:])
         return AdaptivePool(side)(images)
 
@@ -296,14 +321,15 @@ class PaperPixels:
             )
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n h2 w2"]:
+        # The paper's windows are of 28 px; on other images they would be of other parts.
         if images.shape[1:] not in ((28, 28), (32, 32)):
             raise DataError(
                 "the paper's preprocessing needs images of 28×28 or 32×32 pixels; got "
                 f"{'×'.join(map(str, images.shape[1:]))}. Use unit_norm_preprocess(...) instead."
             )
         images = Resize(28)(images)
-        # Normalised first: the zeros of the padding are not black.
-        return _PAPER_POOLS[self.n_qubits](Normalise(0.1307, 0.3081)(images))
+        # Normalized first: the zeros of the padding are not black.
+        return _PAPER_POOLS[self.n_qubits](Normalize(0.1307, 0.3081)(images))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,7 +352,7 @@ class Compose:
 def paper_preprocess(n_qubits: int) -> Compose:
     """The paper's features: d = n² pixels.
 
-    Pixels are normalised to (p - 0.1307) / 0.3081, p in [0, 1]; then averaged over windows of 6×6
+    Pixels are normalized to (p - 0.1307) / 0.3081, p in [0, 1]; then averaged over windows of 6×6
     pixels with stride 6 at 4 qubits (4×4 features, of pixels 0 to 23), or of 5×5 pixels with stride
     3 and 2 pixels of zero padding, counted, at 10 qubits (10×10 features). Images of 32×32 pixels
     are first reduced to 28×28 by [`eqx_qdeq.training.Resize`][], that is without antialiasing, as
@@ -367,7 +393,5 @@ def unit_norm_preprocess(n_qubits: int | None = None, *, side: int | None = None
     """
     if (n_qubits is None) == (side is None):
         raise ValueError(f"give exactly one of `n_qubits` and `side`; got {n_qubits=} and {side=}.")
-    if side is not None and side < 1:
-        raise ValueError(f"`side` must be at least 1; got {side}.")
-    pool = AdaptivePool(side) if side is not None else PixelPool(n_qubits or 0)
+    pool = PixelPool(n_qubits or 0) if side is None else AdaptivePool(side)
     return Compose((pool, Flatten(), UnitNorm()))

@@ -3,14 +3,14 @@
 (`recipes` is the name of the mapping, so the folder has another.)
 """
 
-from ._library import (
+from ._recipe import (
     get_recipe as get_recipe,
     load_pretrained as load_pretrained,
     pretrained as pretrained,
     pretrained_path as pretrained_path,
+    Recipe as Recipe,
     recipes as recipes,
 )
-from ._recipe import Recipe as Recipe
 from ._run import (
     load_recipe_data as load_recipe_data,
     RecipeResult as RecipeResult,

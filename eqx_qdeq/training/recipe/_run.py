@@ -22,8 +22,7 @@ from .. import (
     write_atomic,
 )
 from ..data import Dataset, load_dataset
-from ._library import get_recipe
-from ._recipe import Recipe
+from ._recipe import get_recipe, Recipe
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,23 +45,19 @@ class RecipeResult:
     n_parameters: int
 
     def __str__(self) -> str:
-        test = self.test
-        lines = [
-            f"recipe          {self.recipe.name}: {self.recipe.summary}",
-            f"test accuracy   {test.accuracy:.2%} on {test.confusion.sum()} samples",
-            f"parameters      {self.n_parameters}",
-        ]
-        if test.solver_steps is not None:
-            lines += [
-                f"solver steps    {test.solver_steps:.2f} (mean)",
-                f"residual        {test.residual:.1e} (mean), {test.residual_max:.1e} (largest)",
-                f"converged       {test.fraction_converged:.1%}",
-            ]
-        lines.append(
-            f"training        {self.fit.seconds:.1f} s, {self.fit.steps} steps, best epoch "
-            f"{self.fit.best_epoch} of {len(self.fit.history)}"
-        )
-        return "\n".join(lines)
+        test, fitted = self.test, self.fit
+        rows = {
+            "recipe": f"{self.recipe.name}: {self.recipe.summary}",
+            "test accuracy": f"{test.accuracy:.2%} on {test.confusion.sum()} samples",
+            "parameters": f"{self.n_parameters}",
+        }
+        if test.solver_steps is not None:  # models of other kinds solve nothing
+            rows["solver steps"] = f"{test.solver_steps:.2f} (mean)"
+            rows["residual"] = f"{test.residual:.1e} (mean), {test.residual_max:.1e} (largest)"
+            rows["converged"] = f"{test.fraction_converged:.1%}"
+        best = f"best epoch {fitted.best_epoch} of {len(fitted.history)}"
+        rows["training"] = f"{fitted.seconds:.1f} s, {fitted.steps} steps, {best}"
+        return "\n".join(f"{name:<16}{text}" for name, text in rows.items())
 
 
 def load_recipe_data(
@@ -135,14 +130,14 @@ def run_recipe(
     # First whether it may write, then whether there are data, and only then the folder: what fails
     # early leaves nothing behind.
     run.check()
-    dataset = run.load(root, download)
+    dataset = run.load(root=root, download=download)
     result = fit(
         run.start(),
         dataset,
         options=run.recipe.options(len(dataset.train)),
         seed=seed,
         progress=progress,
-        metrics_path=None if run.folder is None else run.folder / "metrics.jsonl",
+        metrics_path=run.folder and run.folder / "metrics.jsonl",
         checkpoint_dir=run.folder,
         config=run.config,
     )
@@ -185,7 +180,8 @@ def run_recipe_together(
     # All of them before any takes its folder.
     for run in runs:
         run.check()
-    datasets = [run.load(root, download) for run in runs]
+    datasets = [run.load(root=root, download=download) for run in runs]
+    # One compiled step for all seeds, which is what makes this quicker than one after the other.
     results = fit_together(
         [run.start() for run in runs],
         datasets,
@@ -209,6 +205,7 @@ class _Run:
     limit: int | None
     folder: Path | None
 
+    # What tells one run from another; the same text means that it may go on there.
     @property
     def config(self) -> dict[str, Any]:
         return {"recipe": self.recipe.to_dict(), "seed": self.seed, "limit": self.limit}
@@ -225,21 +222,20 @@ class _Run:
         written = folder / "run.json"
         if not written.exists():
             if any(folder.iterdir()):
-                raise CheckpointError(
-                    f"'{folder}' has other files in it; choose a new folder for this run."
-                )
+                text = "has other files in it; choose a new folder for this run."
+                raise CheckpointError(f"'{folder}' {text}")
         elif written.read_text(encoding="utf-8") != to_json(self.config) + "\n":
             raise CheckpointError(
                 f"'{folder}' has a run of another configuration; choose another folder, or remove "
                 "it."
             )
 
-    def load(self, root: str | os.PathLike[str] | None, download: bool) -> Dataset:
-        options = {"root": root, "download": download, "seed": self.seed, "limit": self.limit}
-        return load_recipe_data(self.recipe, **options)
+    def load(self, **where: Any) -> Dataset:
+        return load_recipe_data(self.recipe, seed=self.seed, limit=self.limit, **where)
 
     def start(self) -> Any:
         """The model before training; takes the folder."""
+        # Before the first step: a folder with anything else in it but this file is not a run's.
         self._write("run.json", self.config)
         return classifier_from_config(dict(self.recipe.model), key=jax.random.key(self.seed))
 
@@ -250,6 +246,7 @@ class _Run:
         n_parameters = count_parameters(result.model)
         if self.folder is not None:
             save(self.folder / "model.eqx", result.model, metadata=self.config)
+        # Last, so that a test in the folder says that all before it is whole.
         more = {"confusion": test.confusion, "parameters": n_parameters}
         self._write("test.json", test.to_dict() | more)
         return RecipeResult(self.recipe, dataset, result, test, n_parameters)

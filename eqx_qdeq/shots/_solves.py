@@ -1,5 +1,7 @@
-"""Averaged Picard iteration, for maps that are only known with noise."""
+"""Solves of maps that are only known with noise: forward by averaging, and the backward solve where
+products with the Jacobian have noise as well."""
 
+import abc
 from collections.abc import Callable
 
 import equinox as eqx
@@ -8,8 +10,10 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from .._checks import check_at_least, check_damp, is_number
+from .._checks import check_at_least, check_damp, check_positive, is_number
 from .._deprecated import renamed_arguments
+from .._trees import tree_where
+from ..adjoints import solve_dense_safely
 from ._sampling import Estimate
 
 
@@ -41,11 +45,9 @@ class _State(eqx.Module):
     stale: Int[Array, ""]  # ... and the steps since then
     step: Int[Array, ""]
     count: Int[Array, ""]  # averaged steps
-    weight: Float[Array, ""]  # the sum of their weights,
-    squares: Float[Array, ""]  # ... and of these weights' squares
-    mean_z: Float[Array, " m"]
-    mean_residual: Float[Array, " m"]
-    mean_variance: Float[Array, ""]
+    # The means of the iterates, their residuals and these residuals' variances; before averaging,
+    # what the last evaluation says.
+    means: tuple[Float[Array, " m"], Float[Array, " m"], Float[Array, ""]]
     error: Float[Array, ""]
     done: Bool[Array, ""]
     finite: Bool[Array, ""]
@@ -85,11 +87,7 @@ class AveragedPicard(eqx.Module):
     patience: int = eqx.field(static=True, default=10)
 
     def __check_init__(self) -> None:
-        if is_number(self.atol) and not self.atol > 0:  # pyright: ignore[reportOptionalOperand]
-            raise ValueError(
-                f"`AveragedPicard(atol=...)` must be positive; got {self.atol}. Leave it out for "
-                "the floor that the shots set."
-            )
+        check_positive("AveragedPicard(atol=...)", self.atol)
         check_damp("AveragedPicard(damp=...)", self.damp)
         if is_number(self.decay) and not 0 <= self.decay < 1:
             raise ValueError(
@@ -117,21 +115,8 @@ class AveragedPicard(eqx.Module):
         **Returns:** a [`eqx_qdeq.NoisySolution`][].
         """
         zero, none = jnp.zeros((), z0.dtype), jnp.array(0)
-        start = _State(
-            z=z0,
-            best=zero + jnp.inf,
-            stale=none,
-            step=none,
-            count=none,
-            weight=zero,
-            squares=zero,
-            mean_z=z0,
-            mean_residual=jnp.zeros_like(z0),
-            mean_variance=zero,
-            error=zero + jnp.inf,
-            done=jnp.array(False),
-            finite=jnp.array(True),
-        )
+        far, means = zero + jnp.inf, (z0, jnp.zeros_like(z0), zero)
+        start = _State(z0, far, none, none, none, means, far, jnp.array(False), jnp.array(True))
         end = jax.lax.while_loop(
             lambda s: ~s.done & s.finite & (s.step < max_steps),
             lambda s: self._step(fn, s, jax.random.fold_in(key, s.step)),
@@ -140,14 +125,8 @@ class AveragedPicard(eqx.Module):
         results = optx.RESULTS
         result = results.where(end.done, results.successful, results.nonlinear_max_steps_reached)
         result = results.where(end.finite, result, results.nonfinite)
-        return NoisySolution(
-            value=end.mean_z,
-            result=result,
-            residual=end.error,
-            floor=jnp.sqrt(end.mean_variance),
-            num_steps=end.step,
-            num_averaged=end.count,
-        )
+        value, _, variance = end.means
+        return NoisySolution(value, result, end.error, jnp.sqrt(variance), end.step, end.count)
 
     def _step(self, fn: Callable, s: _State, key: PRNGKeyArray) -> _State:
         estimate = fn(s.z, key)
@@ -158,41 +137,39 @@ class AveragedPicard(eqx.Module):
         # Rounding is noise, too, for a map without any other.
         rounding = 10 * jnp.finfo(s.z.dtype).eps * (1 + jnp.linalg.norm(s.z))
         stale = jnp.where(size < s.best, 0, s.stale + 1)
+        # Residuals of nothing but noise have the mean square `variance`; twice its root is rarely
+        # exceeded. If f's own residual stays above it (an eigenvalue below -1), no progress tells.
         at_floor = (size <= 2 * jnp.sqrt(variance) + rounding) | (stale >= self.patience)
         averaging = (s.count > 0) | at_floor
 
-        # Weights 1, 2, 3, … soon forget where the averaging began.
-        w = (s.count + 1).astype(s.z.dtype)
-        weight, squares = s.weight + w, s.squares + w**2
-        towards = lambda mean, new: mean + w / weight * (new - mean)
-        mean_residual = towards(s.mean_residual, residual)
-        mean_variance = towards(s.mean_variance, variance)
-        worth = weight**2 / squares
+        # Weights 1, 2, 3, … soon forget where the averaging began. After k of them the new value
+        # has the share k / Σw = 2 / (k + 1), and errors of equal variance have that of a mean over
+        # (Σw)² / Σw² = 3 k (k + 1) / (4 k + 2) of them: three quarters of k.
+        now = (s.z, residual, variance)
+        k = (s.count + 1).astype(
+            s.z.dtype
+        )  # 1 before averaging, where steps have their full length
+        means = jax.tree.map(lambda mean, new: mean + 2 / (k + 1) * (new - mean), s.means, now)
+        _, mean_residual, mean_variance = means
+        worth = 3 * k * (k + 1) / (4 * k + 2)
+        # E‖r̄‖² = ‖f(z̄) - z̄‖² + Var: what is seen may by chance be less than the noise in it, so
+        # both are counted, not their difference.
         error = jnp.sqrt(jnp.sum(mean_residual**2) + mean_variance / worth)
-        floor = jnp.sqrt(mean_variance)
-        tolerance = floor if self.atol is None else self.atol
-        done = averaging & (error <= tolerance + rounding)
-
-        step = (1 - self.damp) * jnp.where(averaging, w**-self.decay, 1)
-        pick = lambda new, old: jnp.where(averaging, new, old)
+        tolerance = jnp.sqrt(mean_variance) if self.atol is None else self.atol
+        step = (1 - self.damp) * k**-self.decay
         new = _State(
             z=s.z + step.astype(s.z.dtype) * residual,
             best=jnp.minimum(s.best, size),
             stale=stale,
             step=s.step + 1,
-            count=pick(s.count + 1, 0),
-            weight=pick(weight, 0),
-            squares=pick(squares, 0),
-            # Before averaging, these are what the last evaluation says.
-            mean_z=pick(towards(s.mean_z, s.z), s.z),
-            mean_residual=pick(mean_residual, residual),
-            mean_variance=pick(mean_variance, variance),
-            error=pick(error, size),
-            done=done,
+            count=jnp.where(averaging, s.count + 1, 0),
+            means=tree_where(averaging, means, now),
+            error=jnp.where(averaging, error, size),
+            done=averaging & (error <= tolerance + rounding),
             finite=finite,
         )
         # Nothing of an estimate that is not finite gets into the state.
-        kept = jax.tree_util.tree_map(lambda a, b: jnp.where(finite, a, b), new, s)
+        kept = tree_where(finite, new, s)
         return eqx.tree_at(lambda k: (k.finite, k.step), kept, (finite, s.step + 1))
 
 
@@ -207,3 +184,93 @@ AveragedPicard.__init__.__doc__ = """**Arguments:**
 
 **Raises:** `ValueError` for a value out of range.
 """
+
+
+# --- The backward solve. ---
+
+Product = Callable[[Float[Array, " m"], PRNGKeyArray], Float[Array, " m"]]
+
+
+class AbstractSampledBackward(eqx.Module):
+    r"""The abstract base class of ways to solve $(I - J^\top)\,u = v$ with sampled products."""
+
+    @property
+    @abc.abstractmethod
+    def n_products(self) -> int:
+        """How many samples of the Jacobian are drawn."""
+
+    @abc.abstractmethod
+    def solve(
+        self, product: Product, v: Float[Array, " m"], usable: Bool[Array, ""], key: PRNGKeyArray
+    ) -> Float[Array, " m"]:
+        r"""The adjoint vector u; zero if not `usable`. `product(u, key)` estimates
+        $J^\top u$."""
+
+
+class NeumannBackward(AbstractSampledBackward):
+    r"""Picard iteration with a fresh sample of the Jacobian in each step, averaged.
+
+    $$u_{k+1} = v + \hat J_k^\top u_k$$
+
+    and the mean of the second half of K steps. Because every $\hat J_k$ is drawn on its own, the
+    mean is unbiased but for the steps that are left out: about $\rho^{K/2}$ at spectral radius
+    ρ < 1, and useless above, where [`eqx_qdeq.JacobianBackward`][] still works.
+    """
+
+    steps: int = eqx.field(static=True, default=16)
+
+    def __check_init__(self) -> None:
+        check_at_least("NeumannBackward(steps=...)", self.steps, 1)
+
+    @property
+    def n_products(self) -> int:
+        return self.steps
+
+    def solve(
+        self, product: Product, v: Float[Array, " m"], usable: Bool[Array, ""], key: PRNGKeyArray
+    ) -> Float[Array, " m"]:
+        v = jnp.where(usable, v, 0)
+
+        def step(u: Float[Array, " m"], k: PRNGKeyArray) -> tuple[Array, Array]:
+            # E u_{k+1} = v + Jᵀ E u_k, as this step's sample knows nothing of u_k; the fixed point
+            # of the means is (I - Jᵀ)⁻¹ v. With one sample for all steps it would be that of the
+            # sample, whose mean over samples is another.
+            new = v + product(u, k)
+            # Where ρ > 1 the terms may overflow.
+            new = jnp.where(jnp.all(jnp.isfinite(new)), new, jnp.zeros_like(v))
+            return new, new
+
+        _, terms = jax.lax.scan(step, v, jax.random.split(key, self.steps))
+        return jnp.where(usable, jnp.mean(terms[self.steps // 2 :], axis=0), 0)
+
+
+NeumannBackward.__init__.__doc__ = """**Arguments:**
+
+- `steps`: the number K of steps, and of samples of the Jacobian.
+
+**Raises:** `ValueError` for fewer than one step.
+"""
+
+
+class JacobianBackward(AbstractSampledBackward):
+    r"""One sample of the Jacobian, and the m×m system with it.
+
+    The cheapest way, and the one for spectral radii near or above 1. The inverse of a mean is not
+    the mean of inverses: a bias of order 1/S remains. With exact products (`ExactGradient`), the
+    exact implicit gradient. A system that is singular to rounding gives zero.
+    """
+
+    @property
+    def n_products(self) -> int:
+        return 1
+
+    def solve(
+        self, product: Product, v: Float[Array, " m"], usable: Bool[Array, ""], key: PRNGKeyArray
+    ) -> Float[Array, " m"]:
+        eye = jnp.eye(v.shape[0], dtype=v.dtype)
+        # All with one key: a sample of the Jacobian gives its product with any vector.
+        jacobian = jax.vmap(lambda row: product(row, key))(eye)
+        return solve_dense_safely(eye - jacobian.T, v, usable, None)
+
+
+JacobianBackward.__init__.__doc__ = """**Arguments:** none."""
