@@ -64,7 +64,7 @@ class PaperHead(eqx.Module):
 
     linear: eqx.nn.Linear
     dropout: eqx.nn.Dropout
-    index: tuple[int, ...] = eqx.field(static=True)
+    index: tuple[int, ...] = eqx.field(static=True, repr=False)
 
     def __init__(
         self, n_values: int, size: int, n_classes: int, dropout: float, *, key: PRNGKeyArray
@@ -141,6 +141,7 @@ class UnrolledClassifier(AbstractClassifier):
     ) -> Float[Array, " classes"]:
         return self.solve(x, key=key)[0]
 
+    @eqx.filter_jit
     def solve(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " classes"], Solution]:
@@ -202,12 +203,14 @@ class EquilibriumClassifier(AbstractClassifier):
     ) -> Float[Array, " classes"]:
         return self.solve(x, key=key)[0]
 
+    @eqx.filter_jit
     def solve(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " classes"], Solution]:
         fn, last, solution = self.deq.bind_and_solve(x)
         return self.logits(fn, last, solution.value, key=key), solution
 
+    @eqx.filter_jit
     def solve_with_penalty(
         self,
         x: Float[Array, " d"],
@@ -219,6 +222,7 @@ class EquilibriumClassifier(AbstractClassifier):
         logits = self.logits(fn, last, solution.value, key=key)
         return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
 
+    @eqx.filter_jit
     def jacobian_penalty(
         self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, ""]:

@@ -100,7 +100,7 @@ class QDEQClassifier(EquilibriumClassifier):
     deq: DEQ
     head: PaperHead | LinearHead
     readout: AbstractMeasurement | None
-    _config: str = eqx.field(static=True)
+    _config: str = eqx.field(static=True, repr=False)
 
     def __init__(
         self,
@@ -150,7 +150,8 @@ class QDEQClassifier(EquilibriumClassifier):
                 "depth": depth,
                 "encoding": encoding,
                 "injection": injection,
-                "gain": gain,
+                # A fixed gain is in the injection: what is compiled must not depend on it.
+                **({"gain": gain} if injection == "linear" or train_gain else {}),
                 "train_gain": train_gain,
                 "readout": readout,
                 "head": head,
@@ -194,7 +195,9 @@ class QDEQClassifier(EquilibriumClassifier):
 
     @property
     def config(self) -> dict[str, Any]:
-        return json.loads(self._config)
+        config, has_gain = json.loads(self._config), lambda node: hasattr(node, "gain")
+        gains = (n.gain for n in jax.tree.leaves(self.deq.cell, is_leaf=has_gain) if has_gain(n))
+        return config if "gain" in config else {**config, "gain": next(gains, 1.0)}
 
 
 QDEQClassifier.__init__.__doc__ = """**Arguments:**
@@ -239,7 +242,7 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
 
     deq: DEQ
     head: LinearHead
-    _config: str = eqx.field(static=True)
+    _config: str = eqx.field(static=True, repr=False)
 
     def __init__(
         self,
