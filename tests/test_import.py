@@ -20,7 +20,7 @@ def _run(code: str, **environment: str) -> str:
 
 
 # Wanted by few programs, and slow to import or not installed everywhere.
-HEAVY = "matplotlib optax pennylane qiskit qujax scipy.optimize sklearn torch tqdm tyro".split()
+HEAVY = "matplotlib optax pennylane qiskit qujax scipy.linalg sklearn torch tqdm tyro".split()
 
 
 def test_no_backend_and_nothing_heavy() -> None:
