@@ -1,8 +1,10 @@
 """Small things done to all arrays of a pytree; and how modules print."""
 
 import dataclasses
+import functools as ft
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,6 +13,8 @@ import jax.tree_util as jtu
 import numpy as np
 import wadler_lindig as wl
 from jaxtyping import Array, Bool, PyTree
+
+_P, _T = ParamSpec("_P"), TypeVar("_T")
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
@@ -27,6 +31,17 @@ def tree_where(predicate: Bool[Array, ""], a: PyTree[Array], b: PyTree[Array]) -
 def constant(tree: PyTree) -> PyTree:
     """The tree without derivatives, its entries that are no arrays as they are."""
     return jtu.tree_map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
+
+
+def nan_on_purpose(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Of functions that fill up what they return with NaN: `jax_debug_nans` is off inside."""
+
+    @ft.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        with jax.debug_nans(False):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def summary(numbers: Any) -> str:

@@ -367,6 +367,10 @@ class Hermitian(AbstractMeasurement):
         self.entries = tuple(tuple(tuple(row) for row in m) for m in matrices.tolist())
         self.wires = wires
 
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        dim = 2 ** len(self.wires)
+        return wl.TextDoc(f"Hermitian({len(self.entries)} of {dim}×{dim}, wires={self.wires})")
+
     @property
     def matrices(self) -> Complex[np.ndarray, "m local local"]:
         """The matrices, shape `(m, 2**k, 2**k)`."""

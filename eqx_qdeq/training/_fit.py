@@ -56,7 +56,7 @@ class FitResult:
         record = self.history[self.best_epoch - 1]
         for name in ("train", "validation"):
             found = {f.name: record.get(f"{name}_{f.name}") for f in dataclasses.fields(Metrics)}
-            parts.append(f"{name:<12}{Metrics(**(found | {'confusion': np.zeros((0, 0))}))}")
+            parts.append(f"{name:<12}{Metrics(**(found | {'confusion': np.zeros((0, 0), int)}))}")
         return "\n".join(parts)
 
     def _extent(self) -> str:

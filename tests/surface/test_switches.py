@@ -35,7 +35,12 @@ def _classifier(**options: Any) -> qdeq.QDEQClassifier:
 
 
 def _sampled() -> qdeq.SampledDEQ:
-    return qdeq.SampledDEQ(_deq().cell, 100, gradient=qdeq.shots.ParameterShift())
+    cell = qdeq.QuantumCell(_layer(qdeq.AngleEncoding()), qdeq.AngleFeedback(gain=0.3))
+    return qdeq.SampledDEQ(cell, 100, gradient=qdeq.shots.ParameterShift())
+
+
+def _ladder() -> qdeq.DEQ:
+    return _deq(solver=qdeq.Ladder(qdeq.Picard(1e-5, 1e-5), qdeq.Newton(1e-5, 1e-5)))
 
 
 def _data() -> training.Dataset:
@@ -48,7 +53,7 @@ MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], Any]]] = {
     "layer": (_layer, lambda m, x: m(x)),
     "angles": (lambda: _layer(qdeq.AngleEncoding()), lambda m, x: m(x[:2])),
     "reuploading": (
-        lambda: _layer(qdeq.DataReuploading(qdeq.AngleEncoding())),
+        lambda: _layer(qdeq.DataReuploading(qdeq.AngleEncoding(), 2)),
         lambda m, x: m(x[:2]),
     ),
     "noisy layer": (
@@ -56,11 +61,11 @@ MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], Any]]] = {
         lambda m, x: m(x),
     ),
     "equilibrium": (_deq, lambda m, x: m(x)),
-    "ladder": (lambda: _deq(solver=qdeq.Ladder()), lambda m, x: m(x)),
+    "ladder": (_ladder, lambda m, x: m(x)),
     "unrolled": (lambda: qdeq.Unrolled(_deq().cell, 3), lambda m, x: m(x)),
     "classifier": (_classifier, lambda m, x: m(x)),
     "unrolled classifier": (lambda: _classifier().unrolled(2), lambda m, x: m(x)),
-    "sampled": (_sampled, lambda m, x: m(x, key=jax.random.key(1))),
+    "sampled": (_sampled, lambda m, x: m(x[:2], key=jax.random.key(1))),
 }
 
 
@@ -97,8 +102,8 @@ def test_what_is_asked_of_an_equilibrium():
         assert certificate.certified
         assert qdeq.find_equilibria(deq.cell, x, jax.random.key(0), n_starts=4).count == 1
         assert qdeq.lipschitz_bound(deq.cell, x) > 0
-    # A history has NaN after its end, on purpose: that is what the switch is there to report.
-    assert deq.diagnose(x).success
+        # A history has NaN after its end, on purpose.
+        assert deq.diagnose(x).success and jax.vmap(deq.diagnose)(x[None]).success.all()
 
 
 def test_training():
