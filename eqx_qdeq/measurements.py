@@ -2,10 +2,12 @@
 
 import abc
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, ArrayLike, Complex, Float
 
@@ -133,6 +135,12 @@ class PauliStrings(AbstractMeasurement):
                 f"`strings` must be a non-empty list such as ['Z0', 'Z0 Z1']; got {strings!r}."
             )
         self.strings = tuple(_parse_pauli_string(i, s) for i, s in enumerate(strings))
+
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        names = [_show(string) for string in self.strings]
+        # Both ends of many: there may be hundreds.
+        names = [*names[:4], "…", names[-1]] if len(names) > 8 else names
+        return wl.TextDoc(f"PauliStrings({', '.join(names)}; {len(self)} values)")
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -358,6 +366,10 @@ class Hermitian(AbstractMeasurement):
             )
         self.entries = tuple(tuple(tuple(row) for row in m) for m in matrices.tolist())
         self.wires = wires
+
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        dim = 2 ** len(self.wires)
+        return wl.TextDoc(f"Hermitian({len(self.entries)} of {dim}×{dim}, wires={self.wires})")
 
     @property
     def matrices(self) -> Complex[np.ndarray, "m local local"]:

@@ -126,7 +126,8 @@ class Circuit:
         return self._key == other._key
 
     def __repr__(self) -> str:
-        return f"<Circuit: {self.n_qubits} wires, {len(self)} gates, {self.n_params} parameters>"
+        sizes = f"{self.n_qubits} wires, {len(self)} gates, {self.n_params} parameters"
+        return f"<Circuit: {sizes}, depth {self.resources().depth}>"
 
     def __add__(self, other: "Circuit") -> "Circuit":
         """First this circuit, then `other`, whose parameters are numbered behind this one's.

@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least
+from .._trees import nan_on_purpose
 from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ..cells import AbstractCell
 from ._diagnosis import Diagnosis, examine, gradient_norms
@@ -166,6 +167,7 @@ class DEQ(eqx.Module):
         solver: Any = solver_for(self.solver, start)
         return record_trajectory(self.cell.bind(x), solver, start, n_steps)
 
+    @nan_on_purpose
     @eqx.filter_jit
     def diagnose(
         self,

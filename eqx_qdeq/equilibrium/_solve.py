@@ -1,16 +1,18 @@
 """One solve of one sample: what goes in, what comes out, and which samples count."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import optimistix as optx
+import wadler_lindig as wl
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PyTree
 
-from .._trees import all_finite, constant, tree_where
+from .._trees import all_finite, call_doc, constant, summary, Text, tree_where
 from ..adjoints import AdjointProbe, UnrolledAdjoint
 from ..cells import AbstractCell
 from ..solvers import default_solver
@@ -45,6 +47,12 @@ class Solution(eqx.Module):
     def success(self) -> Bool[Array, "..."]:
         """Whether the tolerance was met."""
         return self.result == optx.RESULTS.successful
+
+    # As any module prints, but for `result`, whose success is an empty text: numbers in its place.
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        numbers = {"success": self.success, **self.stats}
+        texts = {name: Text(summary(value)) for name, value in numbers.items()}
+        return call_doc("Solution", {"value": self.value, **texts}, **kwargs)
 
 
 def guard(

@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .._checks import check_positive
+from .._trees import nan_on_purpose
 from ..adjoints import ImplicitAdjoint
 from ..cells import AbstractCell, QuantumCell
 from ..equilibrium import solve_map, Solver
@@ -81,6 +82,7 @@ class Equilibria(eqx.Module):
         return "\n".join(lines)
 
 
+@nan_on_purpose
 @eqx.filter_jit
 def find_equilibria(
     cell: AbstractCell,

@@ -6,10 +6,12 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from .._checks import check_at_least, check_choice
+from .._trees import doc_of_changes
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
 from ..measurements import AbstractMeasurement
@@ -97,6 +99,9 @@ class QuantumLayer(eqx.Module):
         self.noise = noise
         self.n_trajectories = n_trajectories
         self.trajectory_key = trajectory_key
+
+    def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
+        return doc_of_changes(self, **kwargs)
 
     def replace(self, **changes: Any) -> "QuantumLayer":
         """The layer with some of the constructor's arguments changed, also those that

@@ -7,7 +7,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jaxtyping import PyTree
 
 from ..circuits import Circuit
@@ -213,6 +212,9 @@ def _kraus_power(channel: KrausChannel, power: float | int) -> KrausChannel:
     operators = np.asarray(channel.entries)
     dim = operators.shape[1]
     superoperator = sum(np.kron(k, k.conj()) for k in operators)
+    # Here, as it takes as long to import as the rest of the package.
+    import scipy.linalg
+
     powered = scipy.linalg.fractional_matrix_power(superoperator, power)
     choi = powered.reshape((dim,) * 4).transpose(0, 2, 1, 3).reshape(dim**2, dim**2)
     weights, vectors = np.linalg.eigh((choi + choi.conj().T) / 2)

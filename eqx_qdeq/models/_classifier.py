@@ -73,7 +73,7 @@ class PaperHead(eqx.Module):
 
     linear: eqx.nn.Linear
     dropout: eqx.nn.Dropout
-    index: tuple[int, ...] = eqx.field(static=True)
+    index: tuple[int, ...] = eqx.field(static=True, repr=False)
 
     def __init__(
         self, n_values: int, size: int, n_classes: int, dropout: float, *, key: PRNGKeyArray
@@ -141,6 +141,7 @@ class UnrolledClassifier(AbstractClassifier):
         # `Unrolled` asks as well, but is made anew in each call: too late for who made this one.
         check_at_least("n_layers", self.n_layers, 1)
 
+    @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
         return self.base.logits(fn, last, solution.value, key=key), solution
@@ -182,10 +183,12 @@ class EquilibriumClassifier(AbstractClassifier):
         """Reads the logits out of what a solve ended with: the bound cell, the state to which it
         was applied last, and `value`, what that application gave."""
 
+    @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = self.deq.bind_and_solve(x)
         return self.logits(fn, last, solution.value, key=key), solution
 
+    @eqx.filter_jit
     def solve_with_penalty(
         self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
     ) -> WithPenalty:
@@ -195,6 +198,7 @@ class EquilibriumClassifier(AbstractClassifier):
         logits = self.logits(fn, last, solution.value, key=key)
         return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
 
+    @eqx.filter_jit
     def jacobian_penalty(
         self, x: Float[Array, " d"], state: Values, *, key: Key = None
     ) -> Float[Array, ""]:

@@ -94,7 +94,7 @@ class QDEQClassifier(EquilibriumClassifier):
     deq: DEQ
     head: PaperHead | LinearHead
     readout: AbstractMeasurement | None
-    _config: str = eqx.field(static=True)
+    _config: str = eqx.field(static=True, repr=False)
 
     def __init__(
         self,
@@ -141,6 +141,8 @@ class QDEQClassifier(EquilibriumClassifier):
             self.head = PaperHead(n_features, in_size, n_classes, dropout, key=head_key)
         else:
             self.head = LinearHead(n_features, n_classes, dropout, key=head_key)
+        if injection != "linear" and not train_gain:
+            given.pop("gain")  # it is in the injection: what is compiled must not depend on it
         self._config = _as_config("QDEQClassifier", given | {"circuit": circuit.to_dict()})
 
     def logits(self, fn: Any, last: Values, value: Values, *, key: Key) -> Logits:
@@ -172,7 +174,9 @@ class QDEQClassifier(EquilibriumClassifier):
 
     @property
     def config(self) -> dict[str, Any]:
-        return json.loads(self._config)
+        config, has_gain = json.loads(self._config), lambda node: hasattr(node, "gain")
+        gains = (n.gain for n in jax.tree.leaves(self.deq.cell, is_leaf=has_gain) if has_gain(n))
+        return config if "gain" in config else {**config, "gain": next(gains, 1.0)}
 
 
 QDEQClassifier.__init__.__doc__ = """**Arguments:**
@@ -217,7 +221,7 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
 
     deq: DEQ
     head: LinearHead
-    _config: str = eqx.field(static=True)
+    _config: str = eqx.field(static=True, repr=False)
 
     def __init__(
         self,

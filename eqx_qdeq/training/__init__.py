@@ -7,6 +7,7 @@ except ImportError as error:
     raise ImportError('eqx_qdeq.training needs optax: pip install "eqx-qdeq[train]"') from error
 
 from .._deprecated import deprecated_names
+from ._convergence import ConvergenceWarning as ConvergenceWarning
 from ._files import (
     CheckpointError as CheckpointError,
     load as load,

@@ -11,14 +11,15 @@ from typing import Any, overload, ParamSpec, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._files import fingerprint, to_json
 from ._loop import Session, train
-from ._metrics import chunks, forward
+from ._metrics import chunks, count_parameters, logits_shape, Metrics
 from ._options import DEFAULTS, gather, Options
-from ._step import make_state, run_steps, run_steps_together
+from ._step import make_state, make_update, run_steps, run_steps_together
 from .data import Dataset
 
 _P = ParamSpec("_P")
@@ -45,6 +46,22 @@ class FitResult:
     best_epoch: int
     steps: int
     seconds: float
+
+    def __repr__(self) -> str:
+        return f"<FitResult: {type(self.model).__name__}, {self._extent()}>"
+
+    def __str__(self) -> str:
+        parts = [f"{self._extent()}; {count_parameters(self.model)} parameters"]
+        # Of the epoch from which `model` is.
+        record = self.history[self.best_epoch - 1]
+        for name in ("train", "validation"):
+            found = {f.name: record.get(f"{name}_{f.name}") for f in dataclasses.fields(Metrics)}
+            parts.append(f"{name:<12}{Metrics(**(found | {'confusion': np.zeros((0, 0), int)}))}")
+        return "\n".join(parts)
+
+    def _extent(self) -> str:
+        epochs = f"{len(self.history)} epochs, {self.steps} steps, {self.seconds:.1f} s"
+        return f"{epochs}, best epoch {self.best_epoch}"
 
 
 class _Fit(Protocol[_P]):
@@ -86,6 +103,10 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
     arguments ends with the same weights, bit by bit, as one left alone. (On GPUs this needs
     `XLA_FLAGS=--xla_gpu_deterministic_ops=true`.)
 
+    The first call compiles. Another one with data and a model of the same shapes does not, also
+    with another learning rate or gain, or a new optimizer of the same kind; only one that searches
+    along a line is compiled for each object.
+
     !!! example
 
         ```python
@@ -119,6 +140,9 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
     - [`eqx_qdeq.training.TrainingError`][] if the loss or its gradient is not finite, naming the
         step; the last good checkpoint stays.
     - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged or of another run.
+
+    Warns ([`eqx_qdeq.training.ConvergenceWarning`][]) after the first epoch in which equilibria
+    were not found.
     """
     session = _start(model, dataset, gather(options, named))
     run, epoch = session.run, session.step // session.n_batches
@@ -213,7 +237,7 @@ def fit_together(
         changes = (
             jnp.stack([session.batches(epoch) for session in sessions]),
             jnp.full_like(fixed.first, epoch * first.n_batches),
-            first.settings_at(first.step),
+            _stack([session.settings_at(session.step) for session in sessions]),
         )
         # Not dataclasses.replace, which would check the shapes of a single run.
         here = eqx.tree_at(lambda f: (f.batches, f.first, f.settings), fixed, changes)
@@ -266,7 +290,8 @@ def _start(model: Any, dataset: Dataset, options: Options) -> Session:
     else:
         run = resumed
     validation = chunks(dataset.validation)
-    return Session(options, static, dataset.train, validation, run, checkpoints, metrics)
+    update = make_update(options.optimizer, run.state)
+    return Session(options, static, dataset.train, validation, run, checkpoints, metrics, update)
 
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:
@@ -292,11 +317,11 @@ def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
             "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model with "
             f"`solve_with_penalty` and `unrolled`; got {type(model).__name__}."
         )
-    # By shapes alone, before anything is compiled or written.
-    logits = eqx.filter_eval_shape(lambda m, x: forward(m, x, None)[0], model, dataset.train.x[0])
-    if logits.shape != (dataset.n_classes,):
+    # Before anything is compiled or written.
+    shape = logits_shape(model, dataset.train)
+    if shape != (dataset.n_classes,):
         raise ValueError(
-            f"the model gives logits of shape {logits.shape} for one sample, where "
+            f"the model gives logits of shape {shape} for one sample, where "
             f"{dataset.name} has {dataset.n_classes} classes."
         )
 

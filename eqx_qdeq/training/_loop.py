@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
+from ._by_content import ByContent, gains_as_arrays
 from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
+from ._convergence import warn_unconverged
 from ._metrics import evaluate_chunks
 from ._options import Options
 from ._step import epoch_batches, Fixed, Settings
@@ -37,6 +39,7 @@ class Session:
     run: Run
     checkpoints: Checkpoints
     metrics: MetricsFile
+    update: ByContent | optax.GradientTransformationExtraArgs
 
     @property
     def n_batches(self) -> int:
@@ -63,7 +66,7 @@ class Session:
     def fixed(self, epoch: int) -> Fixed:
         """What the steps of an epoch need, but for their settings."""
         return Fixed(
-            self.static,
+            gains_as_arrays(self.static),
             self.train.x,
             self.train.y,
             self.batches(epoch),
@@ -82,9 +85,10 @@ class Session:
     def settings_at(self, step: int) -> Settings:
         """Those of the steps from this one on, until the next stop."""
         options = self.options
+        number = lambda value: jnp.asarray(value, jnp.result_type(float)) if value else None
+        clip, penalty = number(options.clip), number(options.jacobian_penalty)
         layers = options.warmup_layers if step < options.warmup_steps else 0
-        penalty = float(options.jacobian_penalty)
-        return Settings(options.optimizer, options.clip, penalty, layers, options.shared_dropout)
+        return Settings(self.update, clip, penalty, layers, options.shared_dropout)
 
     def next_stop(self, pace: int) -> int:
         """The step at which to look up: at most `pace` steps on."""
@@ -116,10 +120,10 @@ class Session:
         started = time.perf_counter()
         run, model, epoch = self.run, self.model, self.step // self.n_batches
         # Without dropout and after the epoch, where the training numbers are means during it.
-        found = evaluate_chunks(model, self.validation).to_dict()
+        found = evaluate_chunks(model, self.validation)
         record: dict[str, Any] = {"epoch": epoch, "step": self.step}
         record |= {f"train_{name}": value for name, value in run.state.means().items()}
-        record |= {f"validation_{name}": value for name, value in found.items()}
+        record |= {f"validation_{name}": value for name, value in found.to_dict().items()}
         # Means over steps, where losses are means over samples.
         record["gradient_norm"] = float(run.state.gradient_norm) / self.n_batches
         if self.options.jacobian_penalty:
@@ -127,18 +131,35 @@ class Session:
         rate = self._rate()
         if rate is not None:
             record["learning_rate"] = rate
+        self._warn(record)
         run.seconds += time.perf_counter() - started
         record["seconds"] = round(run.seconds, 3)
         run.history.append(record)
         # A validation loss that is not a number is never the best, but some model has to be. It is
         # copied to the host, as the next step overwrites the parameters.
-        if found["loss"] < run.best_loss or run.best_epoch == 0:
+        if found.loss < run.best_loss or run.best_epoch == 0:
             run.best, run.best_epoch = to_host(run.state.params), epoch
-            run.best_loss = found["loss"] if math.isfinite(found["loss"]) else math.inf
+            run.best_loss = found.loss if math.isfinite(found.loss) else math.inf
         run.state = run.state.fresh_sums()
         # All are called, also after one that asks to stop: one may log, another may stop early.
         answers = [bool(callback(record, model)) for callback in self.options.callbacks]
         run.stopped = any(answers)
+
+    def _warn(self, record: dict[str, Any]) -> None:
+        """Of solves that failed, after the first epoch with any."""
+        if not any(self._unconverged(earlier) for earlier in self.run.history):
+            for part in self._unconverged(record):
+                where = f"{part} samples of epoch {record['epoch']}".replace("train ", "training ")
+                found = (record[f"{part}_{n}"] for n in ("fraction_converged", "residual_max"))
+                if warn_unconverged(self.model, where, *found):
+                    return
+
+    def _unconverged(self, record: dict[str, Any]) -> list[str]:
+        """The parts of the data with solves that failed in an epoch."""
+        # A warm-up trains the unrolled model, in which nothing is solved.
+        warm = (record["epoch"] - 1) * self.n_batches < self.options.warmup_steps
+        parts = ["validation"] if warm else ["train", "validation"]
+        return [part for part in parts if record.get(f"{part}_fraction_converged", 1) < 1]
 
     def _rate(self) -> float | None:
         """The learning rate of the step that comes next, if it can be known."""
@@ -178,6 +199,8 @@ def train(
     # loop is interrupted changes no number, so the pace may depend on the clock.
     pace = first.n_batches if whole_epochs else 1
     with _progress_bar(first) as bar:
+        if bar is not None:
+            bar.set_description("compiling")
         while first.step < first.total and not first.run.stopped:
             started = time.perf_counter()
             step, stop = first.step, first.next_stop(pace)

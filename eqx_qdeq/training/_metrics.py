@@ -11,6 +11,8 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from ..equilibrium import Solution
+from ._by_content import gains_as_arrays
+from ._convergence import warn_unconverged
 from .data import DataError, Split
 
 # Up to so many samples, a chunk has this size.
@@ -25,6 +27,12 @@ def forward(
     if hasattr(model, "solve"):
         return model.solve(x, key=key)
     return model(x, key=key), None
+
+
+def logits_shape(model: Any, split: Split) -> tuple[int, ...]:
+    """The shape of the logits of one sample: by shapes alone, nothing is computed."""
+    sample = jax.ShapeDtypeStruct(split.x.shape[1:], split.x.dtype)
+    return eqx.filter_eval_shape(lambda m, x: forward(m, x, None)[0], model, sample).shape
 
 
 def count_parameters(model: PyTree) -> int:
@@ -176,7 +184,7 @@ def chunks(split: Split, batch_size: int = 1024) -> list[tuple[Array, Array, Arr
 def evaluate_chunks(model: Any, data: list[tuple[Array, Array, Array]]) -> Metrics:
     """As `evaluate`, for samples already in chunks."""
     # Counts are added by NumPy, in 64 bits, which JAX may not have.
-    totals, confusion = Sums.zero(), 0
+    totals, confusion, model = Sums.zero(), 0, gains_as_arrays(model)
     for x, y, weight in data:
         sums, counts = _evaluate_chunk(model, x, y, weight)
         totals, confusion = totals + sums, confusion + np.asarray(counts, np.int64)
@@ -198,12 +206,14 @@ def evaluate(model: Any, split: Split, batch_size: int = 1024) -> Metrics:
     [`eqx_qdeq.training.Metrics`][]; printed, it is a line of text.
 
     **Raises:** [`eqx_qdeq.training.DataError`][] for labels that the model does not have.
+    Warns ([`eqx_qdeq.training.ConvergenceWarning`][]) of samples whose equilibrium was not found.
     """
-    logits = eqx.filter_eval_shape(lambda m, x: forward(m, x, None)[0], model, split.x[0])
-    largest = int(split.y.max())
-    if largest >= logits.shape[-1]:
+    n_classes, largest = logits_shape(model, split)[-1], int(np.asarray(split.y).max())
+    if largest >= n_classes:
         raise DataError(
-            f"label {largest} is out of range: the model has {logits.shape[-1]} classes. Use the "
-            "data that it was trained for."
+            f"label {largest} is out of range: the model has {n_classes} classes. Use the data "
+            "that it was trained for."
         )
-    return evaluate_chunks(model, chunks(split, batch_size))
+    found = evaluate_chunks(model, chunks(split, batch_size))
+    warn_unconverged(model, "samples", found.fraction_converged, found.residual_max)
+    return found

@@ -6,6 +6,7 @@ steps as it is told (up to a checkpoint, a progress report, or the end of an epo
 its body is compiled once, where it is interrupted does not change the numbers.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,15 +16,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from ._by_content import by_content, ByContent, call
 from ._metrics import forward, Sums
 
 
 class Settings(NamedTuple):
-    """What is fixed when the steps are compiled."""
+    """What else decides how a step is taken: arrays may change without compiling it anew."""
 
-    optimizer: optax.GradientTransformation
-    clip: float | None
-    jacobian_penalty: float
+    update: ByContent | optax.GradientTransformationExtraArgs
+    clip: Float[Array, ""] | None
+    jacobian_penalty: Float[Array, ""] | None
     unrolled_layers: int  # 0: the model itself; otherwise its unrolled version (warm-up)
     shared_dropout: bool
 
@@ -67,7 +69,7 @@ def make_state(params: PyTree, optimizer: optax.GradientTransformation, has_solv
     """The state before the first step, on buffers of its own: they are donated."""
     params = jax.tree.map(lambda p: jnp.array(p, p.dtype, copy=True), params)
     # Compiled: eagerly, each zero of the moments would be a call of its own.
-    opt_state = eqx.filter_jit(optimizer.init)(params)
+    opt_state = call(by_content(optimizer.init, params), params)
     zero = jnp.zeros((), jnp.result_type(float))
     return State(
         params,
@@ -79,6 +81,44 @@ def make_state(params: PyTree, optimizer: optax.GradientTransformation, has_solv
         jnp.ones((), bool),
         has_solver,
     )
+
+
+class _LooksAtTheObjective(Exception):
+    pass
+
+
+def make_update(
+    optimizer: optax.GradientTransformation, state: State
+) -> ByContent | optax.GradientTransformationExtraArgs:
+    """The update of the optimizer, of (gradient, state, parameters, loss)."""
+    full = optax.with_extra_args_support(optimizer)
+
+    def refuse(params: PyTree) -> Array:
+        raise _LooksAtTheObjective
+
+    try:
+        loss = jnp.zeros_like(state.penalty)
+        update = lambda *args: _update(full, *args, refuse)
+        return by_content(update, state.params, state.opt_state, state.params, loss)
+    # A line search evaluates the objective, so that its program has the model in it: such an
+    # optimizer is known as the object that it is.
+    except _LooksAtTheObjective:
+        return full
+
+
+def _update(
+    optimizer: optax.GradientTransformationExtraArgs,
+    gradient: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    loss: Float[Array, ""],
+    objective: Callable[[PyTree], Float[Array, ""]],
+) -> tuple[PyTree, PyTree]:
+    # Optax mixes counts and rates, which strict promotion refuses; its results are what they are.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        # The loss is for those that look: line searches, reduction on plateaus.
+        more: Any = {"value": loss, "grad": gradient, "value_fn": objective}
+        return optimizer.update(gradient, opt_state, params, **more)
 
 
 def epoch_batches(
@@ -142,20 +182,14 @@ def _step(fixed: Fixed, state: State) -> State:
     norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     if settings.clip is not None:
-        clipping = optax.clip_by_global_norm(settings.clip)
+        clipping = optax.clip_by_global_norm(settings.clip.astype(norm.dtype))
         gradient, _ = clipping.update(gradient, optax.EmptyState())
-    optimizer = optax.with_extra_args_support(settings.optimizer)
-    # Optax mixes counts and rates, which strict promotion refuses; its results are what they are.
-    with jax.numpy_dtype_promotion("standard"):
-        updates, opt_state = optimizer.update(
-            gradient,
-            state.opt_state,
-            state.params,
-            # For those that look: line searches, reduction on plateaus.
-            value=loss,
-            grad=gradient,
-            value_fn=lambda params: objective(params)[0],
-        )
+    arguments = (gradient, state.opt_state, state.params)
+    if isinstance(settings.update, ByContent):
+        updates, opt_state = settings.update(*arguments, loss.astype(state.penalty.dtype))
+    else:
+        value = lambda params: objective(params)[0]
+        updates, opt_state = _update(settings.update, *arguments, loss, value)
     params = eqx.apply_updates(state.params, updates)
     done = State(
         params,
@@ -191,7 +225,7 @@ def _objective(
     # all, and then it also draws the mask once.
     drop, axis = (drop_key, None) if settings.shared_dropout else (jax.random.split(drop_key, n), 0)
     penalties = jnp.zeros_like(weight)
-    if settings.jacobian_penalty:
+    if settings.jacobian_penalty is not None:
         probes = jax.random.split(probe_key, n)
         solve = lambda one, k, probe: model.solve_with_penalty(one, key=k, penalty_key=probe)
         logits, solution, penalties = jax.vmap(solve, (0, axis, 0))(x, drop, probes)
@@ -200,6 +234,8 @@ def _objective(
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
     total = jnp.sum(weight)
     penalty = jnp.sum(weight * penalties) / total
-    loss = jnp.sum(weight * losses) / total + settings.jacobian_penalty * penalty
+    loss = jnp.sum(weight * losses) / total
+    if settings.jacobian_penalty is not None:
+        loss = loss + settings.jacobian_penalty.astype(penalty.dtype) * penalty
     sums = Sums.of(losses, logits, solution, y, weight)
     return loss, (sums, jax.lax.stop_gradient(penalty))

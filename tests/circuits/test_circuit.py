@@ -199,4 +199,4 @@ def test_a_static_argument_under_jit_is_traced_once():
 
 
 def test_repr_is_short():
-    assert repr(circuits.paper(10)) == "<Circuit: 10 wires, 78 gates, 56 parameters>"
+    assert repr(circuits.paper(10)) == "<Circuit: 10 wires, 78 gates, 56 parameters, depth 21>"

@@ -1,0 +1,162 @@
+"""Training is compiled once for all that is alike: other numbers, and objects made anew, are not
+another program. What differs does."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import eqx_qdeq as qdeq
+from eqx_qdeq.training import evaluate, fit
+from tests.training._stand_in import make_data, make_model
+
+DATA = make_data()
+
+
+@contextmanager
+def _compilations() -> Iterator[list[str]]:
+    """One entry for each program that XLA compiles, or finds in JAX's cache on disk."""
+    found: list[str] = []
+
+    def heard(event: str, _: float, **more: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            found.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(heard)
+
+
+def _fit(model, optimizer, data=DATA, **options):
+    defaults = {"epochs": 2, "batch_size": 16, "progress": False}
+    return fit(model, data, optimizer=optimizer, **(defaults | options))
+
+
+def _flat(model) -> np.ndarray:
+    leaves = jax.tree.leaves(eqx.filter(model, eqx.is_inexact_array))
+    return np.concatenate([np.ravel(leaf) for leaf in leaves])
+
+
+def _weights(result) -> np.ndarray:
+    return _flat(result.last_model)
+
+
+# Each a maker of optimizers of one kind, and numbers for it: two that differ, the first again.
+KINDS: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "schedule": lambda rate: optax.adamw(
+        optax.warmup_cosine_decay_schedule(0.0, rate, 2, 9), weight_decay=rate
+    ),
+    "momentum": lambda rate: optax.sgd(0.1, momentum=rate, nesterov=True),
+    "plateau": lambda rate: optax.chain(optax.sgd(rate), optax.contrib.reduce_on_plateau()),
+    "masked": lambda rate: optax.masked(optax.lion(rate), lambda p: jax.tree.map(jnp.ndim, p)),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_other_numbers_and_new_objects_compile_nothing(kind):
+    make = KINDS[kind]
+    model = make_model(jax.random.key(0), dropout=0.0)
+    first = _fit(model, make(0.05))
+    with _compilations() as found:
+        other, again = _fit(model, make(0.2)), _fit(model, make(0.05))
+        _fit(make_model(jax.random.key(1), dropout=0.0), make(0.05), seed=1)
+    assert found == []
+    # And the numbers count: they are not those of the first.
+    np.testing.assert_array_equal(_weights(first), _weights(again))
+    assert np.abs(_weights(first) - _weights(other)).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_the_numbers_are_those_of_optax(kind, tol):
+    """The same steps with Optax itself, by hand."""
+    optimizer = KINDS[kind](0.05)
+    model = make_model(jax.random.key(0), dropout=0.0)
+    ours = _fit(model, optimizer, batch_size=60, epochs=4)
+
+    def loss(model):
+        logits = jax.vmap(model)(DATA.train.x)
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(60), DATA.train.y])
+
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    state = optimizer.init(params)
+    step = jax.jit(jax.value_and_grad(lambda params: loss(eqx.combine(params, rest))))
+    for _ in range(4):
+        value, gradient = step(params)
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes counts and rates
+            full = optax.with_extra_args_support(optimizer)
+            updates, state = full.update(gradient, state, params, value=value)
+        params = eqx.apply_updates(params, updates)
+    np.testing.assert_allclose(_weights(ours), _flat(params), rtol=0, atol=100 * tol)
+
+
+def _times(array: np.ndarray, jitted: bool) -> optax.GradientTransformation:
+    """Plain gradient descent by an array that the update closes over."""
+    scale = lambda g: -g * jnp.asarray(array, g.dtype)[0]
+    scale = jax.jit(scale) if jitted else scale
+    return optax.stateless(lambda updates, params: jax.tree.map(scale, updates))
+
+
+@pytest.mark.parametrize("jitted", [False, True])
+def test_arrays_that_an_optimizer_closes_over_count(jitted):
+    model = make_model(jax.random.key(0), dropout=0.0)
+    still = _fit(model, _times(np.zeros(2), jitted))
+    moved = _fit(model, _times(np.ones(2), jitted))
+    again = _fit(model, _times(np.zeros(2), jitted))
+    start = _flat(model)
+    np.testing.assert_array_equal(_weights(still), start)
+    np.testing.assert_array_equal(_weights(again), start)
+    assert np.abs(_weights(moved) - start).max() > 1e-3
+
+
+def test_other_programs_are_told_apart():
+    model = make_model(jax.random.key(0), dropout=0.0)
+    plain = _weights(_fit(model, optax.sgd(0.1, momentum=0.9)))
+    nesterov = _weights(_fit(model, optax.sgd(0.1, momentum=0.9, nesterov=True)))
+    assert np.abs(plain - nesterov).max() > 1e-3
+
+
+def test_numbers_of_the_training_compile_nothing():
+    model = make_model(jax.random.key(0))
+    _fit(model, optax.adam(0.05), clip=0.5, jacobian_penalty=0.1)
+    with _compilations() as found:
+        strong = _fit(model, optax.adam(0.05), clip=0.5, jacobian_penalty=3.0)
+        short = _fit(model, optax.adam(0.05), clip=1e-6, jacobian_penalty=0.1)
+    assert found == []
+    assert np.abs(_weights(strong) - _weights(short)).max() > 1e-3
+
+
+def test_another_fixed_gain_compiles_nothing():
+    data = make_data(20, size=4, n_classes=2)
+    make = lambda gain: qdeq.QDEQClassifier(2, 4, 2, depth=1, gain=gain, key=jax.random.key(0))
+    one = _fit(make(0.1), optax.adam(0.05), data)
+    with _compilations() as found:
+        other = _fit(make(0.4), optax.adam(0.05), data)
+        assert evaluate(other.model, data.test).loss != evaluate(one.model, data.test).loss
+    assert found == []
+    assert (one.model.config["gain"], other.model.config["gain"]) == (0.1, 0.4)
+    x = data.test.x[0]
+    truth = eqx.filter_jit(eqx.tree_at(lambda m: m.deq.cell.injection.gain, other.model, 0.4))(x)
+    np.testing.assert_array_equal(other.model(x), truth)
+    assert np.abs(_weights(one) - _weights(other)).max() > 1e-4
+
+
+def test_classifiers_are_compiled_once_without_jit(tol):
+    model = qdeq.QDEQClassifier(2, 4, 2, depth=1, readout="zz", key=jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (4, 4))
+    for one in (model, model.unrolled(3)):
+        truth = jax.vmap(one)(x)
+        jax.block_until_ready((one(x[0]), one.solve_with_penalty(x[0])[0]))
+        with _compilations() as found:
+            called = [one(sample) for sample in (x[0], x[1], x[2], x[3])]
+            jax.block_until_ready((called, one.solve_with_penalty(x[1])[0]))
+        np.testing.assert_allclose(called, truth, atol=tol)
+        assert found == []
