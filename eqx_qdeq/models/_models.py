@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import circuits
-from .._checks import check_at_least, check_choice
+from .._checks import check_at_least, check_choice, check_key
 from ..cells import (
     AbstractCell,
     AbstractInjection,
@@ -50,7 +50,13 @@ _READOUTS = ("z", "zz", "zzz")
 _HEADS = ("linear", "paper")
 
 
-def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int) -> Circuit:
+def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int | None) -> Circuit:
+    if depth is not None and (isinstance(circuit, Circuit) or circuit == "paper"):
+        given = "the paper's circuit" if circuit == "paper" else "a circuit of your own"
+        raise ValueError(
+            f"`depth` is of the templates, and {given} has its own; got depth={depth}. Leave it "
+            "out, or name a template, e.g. circuit='hardware_efficient'."
+        )
     if isinstance(circuit, Circuit):
         if circuit.n_qubits != n_qubits:
             raise ValueError(f"`circuit` has {circuit.n_qubits} wires, but n_qubits={n_qubits}.")
@@ -58,7 +64,7 @@ def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int) -> Circuit:
     check_choice("circuit", circuit, _CIRCUITS)
     if circuit == "paper":
         return circuits.paper(n_qubits)
-    return getattr(circuits, circuit)(n_qubits, depth)
+    return getattr(circuits, circuit)(n_qubits, 4 if depth is None else depth)
 
 
 def _make_encoding(encoding: str) -> AbstractEncoding:
@@ -109,7 +115,7 @@ class QDEQClassifier(EquilibriumClassifier):
         n_classes: int,
         *,
         circuit: str | Circuit = "hardware_efficient",
-        depth: int = 4,
+        depth: int | None = None,
         encoding: str = "amplitude",
         injection: str = "add",
         gain: float = 1.0,
@@ -125,7 +131,16 @@ class QDEQClassifier(EquilibriumClassifier):
         check_choice("head", head, _HEADS)
         if head == "paper" and readout != "z":
             raise ValueError("the paper's head reads ⟨Z⟩ alone; use readout='z' with head='paper'.")
+        for name, value in (("n_qubits", n_qubits), ("in_size", in_size)):
+            check_at_least(name, value, 1)
         check_at_least("n_classes", n_classes, 2)
+        check_key("key", key)
+        if injection == "linear" and (train_gain or gain != 1):
+            raise ValueError(
+                "`gain` and `train_gain` are of injections with a fixed pattern; the weights of "
+                f"injection='linear' are all trained. Leave them out; got gain={gain}, "
+                f"train_gain={train_gain}."
+            )
         circuit = _make_circuit(circuit, n_qubits, depth)
         layer_key, injection_key, head_key = jax.random.split(key, 3)
         encoder = _make_encoding(encoding)
@@ -147,7 +162,6 @@ class QDEQClassifier(EquilibriumClassifier):
                 "in_size": in_size,
                 "n_classes": n_classes,
                 "circuit": circuit.to_dict(),
-                "depth": depth,
                 "encoding": encoding,
                 "injection": injection,
                 "gain": gain,
@@ -204,11 +218,11 @@ QDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `n_classes`: the number of logits.
 - `circuit`: the name of a template ("paper", "hardware_efficient", "strongly_entangling",
     "brickwork", "basic_entangler") or a [`eqx_qdeq.Circuit`][].
-- `depth`: the template's depth; "paper" has none.
+- `depth`: the template's depth; 4 if left out. "paper" and a circuit of your own have none.
 - `encoding`: "amplitude"; "complex", which takes twice as many features; or "angle" for rounds of
     RY, RZ, RX, RY rotations.
 - `injection`: "add" (the paper's), "linear", "concat" or "angle".
-- `gain`: the strength of the feedback; initial value if `train_gain`.
+- `gain`: the strength of the feedback; initial value if `train_gain`. "linear" has none.
 - `train_gain`: whether the gain is trained.
 - `readout`: "z" classifies the equilibrium ⟨Z_i⟩ itself, "zz" all ⟨Z_i⟩ and ⟨Z_iZ_j⟩ of its state,
     "zzz" those of three wires as well.
@@ -251,7 +265,10 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         max_steps: int = 256,
         key: PRNGKeyArray,
     ):
-        check_at_least("hidden_size", hidden_size, 1)
+        for name, value in (("in_size", in_size), ("hidden_size", hidden_size)):
+            check_at_least(name, value, 1)
+        check_at_least("n_classes", n_classes, 2)
+        check_key("key", key)
         kz, kx, kh = jax.random.split(key, 3)
         state = eqx.nn.Linear(hidden_size, hidden_size, use_bias=False, key=kz)
         fn = _TanhMap(state, eqx.nn.Linear(in_size, hidden_size, key=kx))
@@ -318,6 +335,7 @@ def classifier_from_config(config: dict[str, Any], *, key: PRNGKeyArray) -> Abst
         )
     if isinstance(arguments.get("circuit"), dict):
         arguments["circuit"] = Circuit.from_dict(arguments["circuit"])
+        arguments.pop("depth", None)  # that of the template from which the circuit came
     accepted = set(inspect.signature(classes[name]).parameters) - {"key"}
     unknown = sorted(set(arguments) - accepted)
     if unknown:

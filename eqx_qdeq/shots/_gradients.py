@@ -14,7 +14,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, describe
 from ._experiment import AbstractRun, Experiment
 from ._pullbacks import shift_pullback, spsa_pullback, zero_with_pullback
 from ._sampling import check_shots, Sampling, ShotCount, Shots
@@ -38,7 +38,8 @@ class AbstractShotGradient(eqx.Module):
 def check_gradient(gradient: object) -> None:
     if not isinstance(gradient, AbstractShotGradient):
         raise TypeError(
-            f"`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got {gradient!r}."
+            "`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got "
+            f"{describe(gradient)}."
         )
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_instance
 from ..layers import QuantumLayer
 from ._bases import Group, group_observables
 from ._experiment import layer_experiment, read_all
@@ -44,6 +45,7 @@ class SampledLayer(eqx.Module):
     per_group: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
+        check_instance("layer", self.layer, QuantumLayer, "a QuantumLayer")
         Sampling(self.n_shots, self.per_group)
         check_gradient(self.gradient)
         self._groups()
@@ -61,7 +63,6 @@ class SampledLayer(eqx.Module):
     def _groups(self) -> tuple[Group, ...]:
         return group_observables(self.layer.measurement, self.layer.n_qubits)
 
-    @eqx.filter_jit
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " m"]:
@@ -79,12 +80,15 @@ class SampledLayer(eqx.Module):
         """
         if key is None:
             raise ValueError("a sampled layer needs a `key` for its shots; got None.")
+        return self._values(self.layer.accept(x), key)
+
+    @eqx.filter_jit
+    def _values(self, x: Float[Array, " d"], key: PRNGKeyArray) -> Float[Array, " m"]:
         value_key, gradient_key = jax.random.split(key)
         values = lax.stop_gradient(self.estimate(x, key=value_key).values)
         experiment = layer_experiment(self.layer, x)
         return values + self.gradient.zero(experiment, self.sampling, gradient_key)
 
-    @eqx.filter_jit
     def estimate(self, x: Float[Array, " d"], *, key: PRNGKeyArray) -> Estimate:
         """The values with their standard errors, without derivatives.
 
@@ -95,6 +99,10 @@ class SampledLayer(eqx.Module):
 
         **Returns:** an [`eqx_qdeq.shots.Estimate`][].
         """
+        return self._estimate(self.layer.accept(x), key)
+
+    @eqx.filter_jit
+    def _estimate(self, x: Float[Array, " d"], key: PRNGKeyArray) -> Estimate:
         groups = self._groups()
         layer, x = lax.stop_gradient(self.layer.compile(x.shape[0])), lax.stop_gradient(x)
         probabilities = read_all([group.basis for group in groups], layer, x)
@@ -117,6 +125,7 @@ class SampledLayer(eqx.Module):
         if x is None:
             variances = [jnp.asarray(largest_variances(group), dtype) for group in groups]
         else:
+            x = self.layer.accept(x)
             compiled = self.layer.compile(x.shape[0])
             probabilities = read_all([group.basis for group in groups], compiled, x)
             variances = [moments(g, p)[1] for g, p in zip(groups, probabilities, strict=True)]
