@@ -6,8 +6,10 @@ with the circuit and is described by the rotations' angles instead.
 """
 
 import abc
+import math
+import operator
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -15,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from ._checks import check_at_least
+from ._checks import check_at_least, check_instance, describe, features, integers, is_number
 from .simulate import complex_dtype
 
 Axis = Literal["X", "Y", "Z"]
@@ -27,6 +29,16 @@ class AbstractEncoding(eqx.Module):
     @abc.abstractmethod
     def check(self, in_size: int, n_qubits: int) -> None:
         """Raises a `ValueError` if `in_size` features do not fit on `n_qubits` wires."""
+
+    def accept(self, x: Any, n_qubits: int, dtype: Any = None) -> Float[Array, " d"]:
+        """The features of one sample as a vector of precision `dtype`; its own, if left out.
+
+        **Raises:** `ValueError` for a batch, for no features, or for more than fit on the wires;
+        `TypeError` for numbers that are not real.
+        """
+        x = features(x, dtype)
+        self.check(x.shape[0], n_qubits)
+        return x
 
 
 class AbstractStateEncoding(AbstractEncoding):
@@ -59,14 +71,17 @@ def normalise(v: Float[Array, " d"]) -> Float[Array, " d"]:
 
     Scales by the largest entry first, so that neither tiny nor huge vectors lose their norm.
     """
-    # v / ‖v‖ does not depend on the scale of v, so its derivative in `largest` is zero and need not
-    # be followed; and ‖safe‖ is between 1 and √d, whatever the size of v.
+    # v / ‖v‖ does not depend on the scale of v, so its derivative in the scale is zero and need not
+    # be followed; and ‖safe‖ is between 1 and 4√d, whatever the size of v. Not divided by the
+    # largest itself: XLA multiplies by the inverse, and above 8.5e37 that is below float32's
+    # smallest normal number, which processors flush to zero, and the vector with it.
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(v)))
     is_zero = largest == 0
     # The safe value is put in before the division: a `where` after it would still
     # differentiate 0 / 0 and give NaN gradients.
     first = jnp.zeros_like(v).at[0].set(1)
-    safe = jnp.where(is_zero, first, v / jnp.where(is_zero, 1, largest))
+    size = jnp.where(is_zero, 1, jnp.where(largest > 4, largest / 4, largest))
+    safe = jnp.where(is_zero, first, v / size)
     return safe / jnp.sqrt(jnp.sum(safe**2))
 
 
@@ -93,10 +108,9 @@ class AmplitudeEncoding(AbstractStateEncoding):
         return in_size
 
     def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " d"]:
-        return normalise(x)
+        return normalise(self.accept(x, n_qubits))
 
     def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
-        self.check(x.shape[0], n_qubits)
         u = self.amplitudes(x, n_qubits)
         # Here the zeros are written out; the circuit's engines leave them out of their products.
         padded = jnp.pad(u, (0, 2**n_qubits - u.shape[0]))
@@ -132,10 +146,10 @@ class ComplexAmplitudeEncoding(AbstractStateEncoding):
         return 2 * 2**n_qubits
 
     def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
+        x = self.accept(x, n_qubits)
         return normalise(jnp.pad(x, (0, 2 * 2**n_qubits - x.shape[0])))
 
     def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
-        self.check(x.shape[0], n_qubits)
         real, imaginary = self.amplitudes(x, n_qubits).reshape(2, -1)
         return jax.lax.complex(real, imaginary)
 
@@ -177,6 +191,19 @@ def product_state(gates: Sequence[Complex[Array, "n 2 2"]]) -> Complex[Array, " 
     return state
 
 
+def _as_layout(layout: Any) -> Any:
+    """As tuples, which can be hashed as static fields are."""
+    if layout is None:
+        return None
+    try:
+        return tuple((axis, operator.index(wire)) for axis, wire in layout)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "`layout` must be a list of `(axis, wire)`, one for each feature, e.g. [('Y', 0), "
+            f"('Z', 0)]; got {describe(layout)}."
+        ) from None
+
+
 class AngleEncoding(AbstractStateEncoding):
     r"""The features are rotation angles (radians), on |0…0⟩:
     $|\psi(x)\rangle = \prod_i R_{a_i}(s\,x_i)_{w_i}\,|0\dots0\rangle$, feature 0 first.
@@ -187,10 +214,15 @@ class AngleEncoding(AbstractStateEncoding):
     """
 
     axes: str = eqx.field(static=True, default="Y")
-    layout: tuple[tuple[Axis, int], ...] | None = eqx.field(static=True, default=None)
+    layout: tuple[tuple[Axis, int], ...] | None = eqx.field(
+        static=True, converter=_as_layout, default=None
+    )
     scale: float = eqx.field(static=True, default=1.0)
 
     def __check_init__(self) -> None:
+        check_instance("axes", self.axes, str, "a string of rotation axes, e.g. 'YZ'")
+        if not is_number(self.scale) or not math.isfinite(self.scale):
+            raise TypeError(f"`scale` must be a finite number; got {describe(self.scale)}.")
         used = self.axes if self.layout is None else [axis for axis, _ in self.layout]
         for axis in used:
             if axis not in ("X", "Y", "Z"):
@@ -234,6 +266,7 @@ class AngleEncoding(AbstractStateEncoding):
 
     def rotations(self, x: Float[Array, " d"], n_qubits: int) -> list[Complex[Array, "n 2 2"]]:
         """The rotations on all wires, round by round; a wire without one gets the identity."""
+        x = self.accept(x, n_qubits)
         # A feature goes into the first round in which its wire is free: rotations of one wire keep
         # their order, those of different wires commute, and few rounds are few operations.
         layout = self.resolve(x.shape[0], n_qubits)
@@ -270,6 +303,10 @@ AngleEncoding.__init__.__doc__ = """**Arguments:**
 """
 
 
+def _as_positions(positions: Any) -> tuple[int, ...] | None:
+    return None if positions is None else integers("positions", positions)
+
+
 class DataReuploading(AbstractEncoding):
     """Encodes the features again between sections of the circuit.
 
@@ -284,9 +321,14 @@ class DataReuploading(AbstractEncoding):
 
     encoding: AngleEncoding
     n_uploads: int = eqx.field(static=True)
-    positions: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    positions: tuple[int, ...] | None = eqx.field(
+        static=True, converter=_as_positions, default=None
+    )
 
     def __check_init__(self) -> None:
+        check_instance(
+            "encoding", self.encoding, AngleEncoding, "an AngleEncoding, e.g. `AngleEncoding('Y')`"
+        )
         check_at_least("n_uploads", self.n_uploads, 1)
         if self.positions is not None and len(self.positions) != self.n_uploads:
             raise ValueError(

@@ -11,6 +11,7 @@ import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, ArrayLike, Complex, Float
 
+from ._checks import integers, numbers, optional_wires
 from ._precise import dot, tensordot
 
 # Up to this many wires the signs of diagonal observables are one constant matrix and all
@@ -58,6 +59,20 @@ class AbstractMeasurement(eqx.Module):
 
 def _n_qubits(state: Array) -> int:
     return state.shape[0].bit_length() - 1
+
+
+def _as_state(state: Any) -> Complex[Array, " dim"]:
+    """One state vector, of a kind of numbers that has amplitudes."""
+    array = state if isinstance(state, Array) else np.asarray(state)
+    if array.ndim != 1 or array.size < 2 or array.size & (array.size - 1):
+        raise ValueError(
+            f"`state` must be one state vector, of shape (2**n,); got the shape {array.shape}. "
+            "Batch with `jax.vmap(measurement.values)`."
+        )
+    if not jnp.issubdtype(array.dtype, jnp.complexfloating):
+        array = numbers(array, name="state")
+        return lax.complex(array, jnp.zeros_like(array))
+    return jnp.asarray(array)
 
 
 def _check_wires(wires: Sequence[int], n_qubits: int, what: str) -> None:
@@ -159,6 +174,7 @@ class PauliStrings(AbstractMeasurement):
         )
 
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
+        state = _as_state(state)
         n = _n_qubits(state)
         self.size(n)
         diagonal, others = self._groups()
@@ -245,7 +261,7 @@ def _apply_string(string: tuple[tuple[int, str], ...], states: Array) -> Array:
 class PauliZ(AbstractMeasurement):
     r"""$\langle Z_w\rangle$ on every wire, or on the chosen ones, in that order."""
 
-    wires: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    wires: tuple[int, ...] | None = eqx.field(static=True, converter=optional_wires, default=None)
 
     def __check_init__(self) -> None:
         _check_choice(self.wires, "PauliZ")
@@ -257,6 +273,7 @@ class PauliZ(AbstractMeasurement):
         return len(self._wires(n_qubits))
 
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
+        state = _as_state(state)
         n = _n_qubits(state)
         wires = self._wires(n)
         p = _probabilities(state)
@@ -295,7 +312,7 @@ class Probabilities(AbstractMeasurement):
     The order of `wires` is the order of the bits, the first wire the most significant one.
     """
 
-    wires: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    wires: tuple[int, ...] | None = eqx.field(static=True, converter=optional_wires, default=None)
 
     def __check_init__(self) -> None:
         _check_choice(self.wires, "Probabilities")
@@ -307,6 +324,7 @@ class Probabilities(AbstractMeasurement):
         return 2 ** len(self._wires(n_qubits))
 
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
+        state = _as_state(state)
         n = _n_qubits(state)
         wires = self._wires(n)
         # A sum over the wires that are not asked for, then the others in the order asked for.
@@ -348,7 +366,7 @@ class Hermitian(AbstractMeasurement):
 
     def __init__(self, matrix: ArrayLike, wires: Sequence[int]):
         matrices = np.asarray(matrix, complex)
-        wires = tuple(int(w) for w in wires)
+        wires = integers("wires", wires)
         _check_distinct(wires, "`wires` of Hermitian")
         dim = 2 ** len(wires)
         if matrices.ndim == 2:
@@ -381,6 +399,7 @@ class Hermitian(AbstractMeasurement):
         return len(self.entries)
 
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
+        state = _as_state(state)
         applied, state = self.apply(state[:, None])[:, :, 0], state[None]
         return jnp.sum(state.real * applied.real + state.imag * applied.imag, axis=-1)
 

@@ -107,7 +107,7 @@ def data_root() -> Path:
 
 
 # Commands and pages are code as users write it, with Optax, which mixes counts and rates.
-_AS_USERS_WRITE = ("benchmarks", "docs", "examples", "experiments")
+_AS_USERS_WRITE = ("benchmarks", "docs", "examples", "experiments", "surface")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -4,6 +4,7 @@ from ._angle_feedback import Feedback
 from ._cell import (
     AbstractCell as AbstractCell,
     AbstractCompiledCell as AbstractCompiledCell,
+    accepting,
     FunctionCell as FunctionCell,
 )
 from ._graph_cell import GraphCell as GraphCell

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from .._checks import features
 from .._precise import dot, matmul
 from ..circuits import Circuit
 from ..encodings import AbstractStateEncoding, Axis, pauli_rotations
@@ -58,9 +59,14 @@ class Feedback(AbstractPreparedState):
         return to_complex(self._parts(w).reshape(2, -1))
 
     def _parts(self, w: Array) -> Array:
-        gates = pauli_rotations(self.cell.axis, dot(self.cell.turn, w))
+        gates = pauli_rotations(self.cell.axis, turns(self.cell.turn, w))
         turned = from_complex(apply_wirewise(gates, self.before))
         return self.cell.second.vector(turned.reshape(-1))
+
+
+def turns(turn: Float[Array, "n m"], w: Array) -> Float[Array, " n"]:
+    """By how much the values turn each wire, in radians."""
+    return dot(turn, features(w, turn.dtype, name="w", size=turn.shape[1]))
 
 
 class _CompiledFeedback(AbstractCompiledCell):
@@ -72,7 +78,7 @@ class _CompiledFeedback(AbstractCompiledCell):
     axis: Axis = eqx.field(static=True)
 
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.zeros(self.turn.shape[1], x.dtype)
+        return jnp.zeros(self.turn.shape[1], self.turn.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> Feedback:
         before = propagate(self.first, self.encoding, x, self.turn.shape[0])
@@ -186,14 +192,14 @@ class _CompiledDensityFeedback(AbstractCompiledCell):
     axis: Axis = eqx.field(static=True)
 
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.zeros(self.turn.shape[1], x.dtype)
+        return jnp.zeros(self.turn.shape[1], self.turn.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> _DensityFeedback:
         return _DensityFeedback(self, self.first.push(self.encoder(x)))
 
     def rotations(self, w: Float[Array, " m"]) -> Float[Array, "n 4 4"]:
-        gates = pauli_rotations(self.axis, dot(self.turn, w))
-        matrices = transfer_of_operators(gates).astype(w.dtype)
+        gates = pauli_rotations(self.axis, turns(self.turn, w))
+        matrices = transfer_of_operators(gates).astype(self.turn.dtype)
         return matmul(self.after, matrices)
 
     def pulled_back(self, measurement: AbstractMeasurement) -> Float[Array, "..."]:
@@ -228,7 +234,7 @@ class _TrajectoryFeedback(AbstractPreparedNoisily):
         cell, (n, _) = self.cell, self.cell.turn.shape
         # One axis of trajectories, each with errors of its own, drawn once: the solver sees a
         # function.
-        gates = pauli_rotations(cell.axis, dot(cell.turn, w))
+        gates = pauli_rotations(cell.axis, turns(cell.turn, w))
 
         def one(args) -> Array:
             before, log_weight, second, operators = args
@@ -252,7 +258,7 @@ class _CompiledTrajectoryFeedback(AbstractCompiledCell):
     axis: Axis = eqx.field(static=True)
 
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.zeros(self.turn.shape[1], x.dtype)
+        return jnp.zeros(self.turn.shape[1], self.turn.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> _TrajectoryFeedback:
         n = self.turn.shape[0]

@@ -1,13 +1,20 @@
 """Cells: the map whose fixed point is wanted."""
 
 import abc
+import functools as ft
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
+from .._checks import arrays, numbers
 from ..layers import AbstractPrepared
+
+_F = TypeVar("_F", bound=Callable)
 
 
 class AbstractCell(eqx.Module):
@@ -20,6 +27,15 @@ class AbstractCell(eqx.Module):
     # Whether f(z, x) is finite for all finite z and x. If not, `DEQ` looks at f(z0, x) before
     # it solves, so that one bad sample cannot spoil a batch's gradient.
     always_finite: ClassVar[bool] = False
+
+    def accept(self, x: Any) -> PyTree[Array]:
+        """A sample as the cell computes with it, e.g. a list of numbers as an array of the
+        precision of its parameters. By default numbers and NumPy arrays become JAX arrays. To be
+        overridden by cells that know more; `DEQ` asks before it does anything else.
+
+        **Raises:** `TypeError` or `ValueError` for what is no sample, such as a batch.
+        """
+        return arrays(x)
 
     @abc.abstractmethod
     def init(self, x: PyTree[Array]) -> PyTree[Array]:
@@ -68,6 +84,47 @@ class FunctionCell(AbstractCell):
 
     def bind(self, x: PyTree[Array]) -> Callable[[PyTree[Array]], PyTree[Array]]:
         return lambda z: self.fn(z, x)
+
+
+def accepting(method: _F) -> _F:
+    """A method `(self, x, ..., z0=None)` that is given `x` and `z0` as `self.cell` takes them.
+
+    It goes around what is compiled, which would be compiled anew for each list of numbers.
+    """
+
+    @ft.wraps(method)
+    def checked(self: Any, x: Any, *others: Any, **named: Any) -> Any:
+        if others:
+            raise TypeError(
+                f"{type(self).__name__} takes one sample; got {1 + len(others)} arguments. Give a "
+                "sample of several parts as a tuple, e.g. `deq((features, adjacency))`, and other "
+                "arguments by name."
+            )
+        x = self.cell.accept(x)
+        if named.get("z0") is not None:
+            named["z0"] = _guess(self.cell, x, named["z0"])
+        return method(self, x, **named)
+
+    return checked  # pyright: ignore[reportReturnType]
+
+
+def _guess(cell: AbstractCell, x: PyTree[Array], z0: Any) -> PyTree[Array]:
+    """An initial guess in the place of the cell's own, and like it."""
+    own, z0 = jax.eval_shape(cell.init, x), arrays(z0)
+    same = jtu.tree_structure(own) == jtu.tree_structure(z0)
+    pairs = list(zip(jtu.tree_leaves(own), jtu.tree_leaves(z0), strict=False))
+    if not same or any(a.shape != b.shape for a, b in pairs):
+        show = lambda tree: jtu.tree_map(lambda a: a.shape, tree)
+        raise ValueError(
+            f"`z0` must be like the cell's own initial guess, of shape {show(own)}; got "
+            f"{show(z0)}. Batch with `jax.vmap(lambda x, z0: deq(x, z0=z0))`."
+        )
+
+    def like(a: jax.ShapeDtypeStruct, b: Array) -> Array:
+        is_real = jnp.issubdtype(a.dtype, jnp.floating)
+        return numbers(b, a.dtype if is_real else None, name="z0")
+
+    return jtu.tree_map(like, own, z0)
 
 
 FunctionCell.__init__.__doc__ = """**Arguments:**

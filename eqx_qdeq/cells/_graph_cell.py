@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, check_instance, check_key, describe, numbers, precision
 from .._precise import dot, einsum
 from ..layers import QuantumLayer
 from ._cell import AbstractCell
@@ -77,6 +77,8 @@ class GraphCell(AbstractCell):
         *,
         key: PRNGKeyArray,
     ):
+        check_instance("layer", layer, QuantumLayer, "a QuantumLayer")
+        check_key("key", key)
         for name, size in (
             ("in_size", in_size),
             ("layer_in_size", layer_in_size),
@@ -96,23 +98,38 @@ class GraphCell(AbstractCell):
         self.relation_weight = uniform(kz, (n_relations, layer_in_size, m), n_relations * m)
         self.bias = uniform(kb, (layer_in_size,), in_size)
 
-    def init(self, x: Graph) -> Float[Array, "n m"]:
-        """Zeros: no node has heard anything yet."""
-        return jnp.zeros((x[0].shape[0], self.layer.out_size), x[0].dtype)
-
-    def bind(self, x: Graph) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:
-        features, adjacency = x
-        n = features.shape[0]
-        if features.shape[1] != self.input_weight.shape[1]:
+    def accept(self, x: Any) -> Graph:
+        """The pair of a graph's features and adjacency, in the precision of the weights."""
+        if not isinstance(x, tuple | list) or len(x) != 2:
+            raise TypeError(
+                "a graph is given as one pair, `(features, adjacency)`: the nodes' features of "
+                "shape (n, d_in), and one matrix for each relation, of shape (k, n, n); got "
+                f"{describe(x)}."
+            )
+        dtype = precision(self.input_weight)
+        features = numbers(x[0], dtype, name="features")
+        adjacency = numbers(x[1], dtype, name="adjacency")
+        if features.ndim != 2 or features.shape[1] != self.input_weight.shape[1]:
             raise ValueError(
                 f"the cell was made for in_size={self.input_weight.shape[1]} features a node; got "
-                f"features of shape {features.shape}."
+                f"features of shape {features.shape}, where it takes (n, "
+                f"{self.input_weight.shape[1]}). Batch graphs of one size with `jax.vmap`."
             )
+        n = features.shape[0]
         if adjacency.shape != (self.relation_weight.shape[0], n, n):
             raise ValueError(
                 f"the adjacency must have shape {(self.relation_weight.shape[0], n, n)}, one "
                 f"matrix for each relation; got {adjacency.shape}."
             )
+        return features, adjacency
+
+    def init(self, x: Graph) -> Float[Array, "n m"]:
+        """Zeros: no node has heard anything yet."""
+        features, _ = self.accept(x)
+        return jnp.zeros((features.shape[0], self.layer.out_size), features.dtype)
+
+    def bind(self, x: Graph) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:
+        features, adjacency = self.accept(x)
         layer = self.layer.compile(self.bias.shape[0])
         offset = dot(features, self.input_weight.T) + self.bias[None]
 

@@ -2,6 +2,7 @@
 
 import abc
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -9,12 +10,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import (
+    check_at_least,
+    check_key,
+    features,
+    numbers,
+    optional_wires,
+    precision,
+)
 from .._precise import dot
 
 
 class AbstractInjection(eqx.Module):
     """The abstract base class of all injections."""
+
+    def check(self, n_values: int) -> None:
+        """Raises a `ValueError` if it cannot feed back so many measured values. To be overridden;
+        a cell asks when it is made."""
 
 
 class AbstractLinearInjection(AbstractInjection):
@@ -34,9 +46,19 @@ class AbstractLinearInjection(AbstractInjection):
 
     def __call__(self, w: Float[Array, " m"], x: Float[Array, " d_in"]) -> Float[Array, " d"]:
         """The circuit's input v(w, x)."""
-        m = w.shape[0]
-        matrix = self.matrix(x.shape[0], m, w.dtype)
-        return self.offset(x, m) + dot(matrix, w)
+        dtype = precision(self, w, x)
+        x, w = features(x, dtype), features(w, dtype, name="w")
+        matrix = self.matrix(x.shape[0], w.shape[0], w.dtype)
+        return self.offset(x, w.shape[0]).astype(w.dtype) + dot(matrix, w)
+
+
+def _of_size(x: Any, size: int, dtype: Any = None) -> Float[Array, " d"]:
+    x = features(x, dtype)
+    if x.shape != (size,):
+        raise ValueError(
+            f"the injection was made for in_size={size} features; got an input of shape {x.shape}."
+        )
+    return x
 
 
 def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
@@ -51,8 +73,30 @@ def scaled(
     pattern: np.ndarray, gain: float | Float[Array, "..."], dtype: jnp.dtype
 ) -> Float[Array, "d m"]:
     """A fixed 0-1 matrix times a gain, one for all or one for each of its columns."""
+    check_gain(gain, pattern.shape[1])
     gains = jnp.broadcast_to(jnp.asarray(gain, dtype), pattern.shape)
     return jnp.asarray(pattern, dtype) * gains
+
+
+def check_gain(gain: float | Array, n_values: int) -> None:
+    if jnp.shape(gain) not in ((), (n_values,)):
+        raise ValueError(
+            f"`gain` must be one number, or one for each of the {n_values} measured values, of "
+            f"shape ({n_values},); got the shape {jnp.shape(gain)}."
+        )
+
+
+def _as_gain(gain: Any) -> float | Array:
+    # A number stays a number, which nobody trains; the rest becomes a JAX array.
+    if isinstance(gain, int | float | np.number):
+        return float(gain)
+    array = numbers(gain, name="gain")
+    if array.ndim > 1:
+        raise ValueError(
+            "`gain` must be one number, or one for each measured value, of shape (m,); got the "
+            f"shape {array.shape}."
+        )
+    return array
 
 
 class AddInjection(AbstractLinearInjection):
@@ -63,25 +107,24 @@ class AddInjection(AbstractLinearInjection):
     """
 
     in_size: int = eqx.field(static=True)
-    gain: float | Float[Array, ""] | Float[Array, " m"] = 1.0
+    gain: float | Float[Array, ""] | Float[Array, " m"] = eqx.field(converter=_as_gain, default=1.0)
 
     def __check_init__(self) -> None:
         check_at_least("in_size", self.in_size, 1)
 
-    def offset(self, x: Float[Array, " d"], n_values: int) -> Float[Array, " d"]:
-        if x.shape != (self.in_size,):
-            raise ValueError(
-                f"the injection was made for in_size={self.in_size} features; got an input of "
-                f"shape {x.shape}. Batch with `jax.vmap`."
-            )
-        return x
-
-    def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+    def check(self, n_values: int) -> None:
         if n_values > self.in_size:
             raise ValueError(
                 f"AddInjection cannot upsample {n_values} measured values to in_size="
                 f"{self.in_size}; measure fewer, or use LinearInjection."
             )
+        check_gain(self.gain, n_values)
+
+    def offset(self, x: Float[Array, " d"], n_values: int) -> Float[Array, " d"]:
+        return _of_size(x, self.in_size)
+
+    def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        self.check(n_values)
         return scaled(upsampling_matrix(self.in_size, n_values), self.gain, dtype)
 
 
@@ -89,7 +132,7 @@ AddInjection.__init__.__doc__ = """**Arguments:**
 
 - `in_size`: the number d of features.
 - `gain`: the strength of the feedback, one for all or one for each measured value. A float is
-    a fixed hyperparameter, a JAX array a trainable leaf.
+    a fixed hyperparameter, an array a trainable leaf.
 """
 
 
@@ -115,6 +158,7 @@ class LinearInjection(AbstractLinearInjection):
             ("out_size", out_size),
         ):
             check_at_least(name, size, 1)
+        check_key("key", key)
         kx, kw, kb = jax.random.split(key, 3)
         dtype = jnp.result_type(float)
 
@@ -127,21 +171,20 @@ class LinearInjection(AbstractLinearInjection):
         self.bias = uniform(kb, (out_size,), in_size) if use_bias else None
 
     def offset(self, x: Float[Array, " d_in"], n_values: int) -> Float[Array, " d"]:
-        if x.shape != (self.input_weight.shape[1],):
-            raise ValueError(
-                f"the injection was made for in_size={self.input_weight.shape[1]} features; got "
-                f"an input of shape {x.shape}. Batch with `jax.vmap`."
-            )
+        x = _of_size(x, self.input_weight.shape[1], precision(self))
         out = dot(self.input_weight, x)
         return out if self.bias is None else out + self.bias
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        self.check(n_values)
+        return self.state_weight.astype(dtype)
+
+    def check(self, n_values: int) -> None:
         if n_values != self.state_weight.shape[1]:
             raise ValueError(
                 f"the injection was made for state_size={self.state_weight.shape[1]} values, but "
                 f"the layer measures {n_values}."
             )
-        return self.state_weight.astype(dtype)
 
 
 LinearInjection.__init__.__doc__ = """**Arguments:**
@@ -157,9 +200,13 @@ LinearInjection.__init__.__doc__ = """**Arguments:**
 class ConcatInjection(AbstractLinearInjection):
     r"""$v = [x;\ g\,w]$: features and measured values side by side, d = d_in + m."""
 
-    gain: float | Float[Array, ""] | Float[Array, " m"] = 1.0
+    gain: float | Float[Array, ""] | Float[Array, " m"] = eqx.field(converter=_as_gain, default=1.0)
+
+    def check(self, n_values: int) -> None:
+        check_gain(self.gain, n_values)
 
     def offset(self, x: Float[Array, " d_in"], n_values: int) -> Float[Array, " d"]:
+        x = features(x)
         return jnp.concatenate([x, jnp.zeros(n_values, x.dtype)])
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
@@ -184,13 +231,20 @@ class AngleFeedback(AbstractInjection):
     """
 
     axis: str = eqx.field(static=True, default="Y")
-    gain: float | Float[Array, ""] | Float[Array, " m"] = math.pi
+    gain: float | Float[Array, ""] | Float[Array, " m"] = eqx.field(
+        converter=_as_gain, default=math.pi
+    )
     position: int | None = eqx.field(static=True, default=None)
-    wires: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    wires: tuple[int, ...] | None = eqx.field(static=True, converter=optional_wires, default=None)
 
     def __check_init__(self) -> None:
         if self.axis not in ("X", "Y", "Z"):
             raise ValueError(f"`axis` must be 'X', 'Y' or 'Z'; got {self.axis!r}.")
+        if self.position is not None:
+            check_at_least("position", self.position, 0)
+
+    def check(self, n_values: int) -> None:
+        check_gain(self.gain, n_values)
 
     def resolve(self, n_gates: int, n_qubits: int, n_values: int) -> tuple[int, tuple[int, ...]]:
         """The gate position of the feedback and the wire that each value turns."""

@@ -8,12 +8,14 @@ A solve has three stages. *Compile* does what depends on the angles alone (once 
 *bind* what depends on the sample (once per solve); only the rest is iterated.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from .._checks import check_instance, describe, features, precision
 from .._precise import dot
 from ..encodings import AmplitudeEncoding, ComplexAmplitudeEncoding
 from ..layers import AbstractPrepared, QuantumLayer
@@ -43,16 +45,22 @@ class QuantumCell(AbstractCell):
     always_finite: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
+        check_instance("layer", self.layer, QuantumLayer, "a QuantumLayer")
         if not isinstance(self.injection, AbstractLinearInjection | AngleFeedback):
             raise TypeError(
                 "`injection` must be a linear injection (AddInjection, LinearInjection, "
-                f"ConcatInjection) or AngleFeedback; got {type(self.injection).__name__}. Use "
+                f"ConcatInjection) or AngleFeedback; got {describe(self.injection)}. Use "
                 "FunctionCell for other feedback."
             )
+        self.injection.check(self.layer.out_size)
+
+    def accept(self, x: Any) -> Float[Array, " d"]:
+        """The features of one sample, in the precision of the layer's angles."""
+        return features(x, precision(self.layer.angles))
 
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
         """The zero vector, from which the paper starts."""
-        return jnp.zeros(self.layer.out_size, x.dtype)
+        return jnp.zeros(self.layer.out_size, precision(self.layer.angles))
 
     def compile(self, in_size: int) -> AbstractCompiledCell:
         """Does the work that depends on the angles alone.
@@ -80,10 +88,14 @@ class QuantumCell(AbstractCell):
             if layer.noisy_engine() == "heisenberg":
                 return compile_noisy_rational(layer, encoding, self.injection, in_size)
         compiled_layer = layer.compile(evaluations=EVALUATIONS)
-        return _CompiledComposition(compiled_layer, self.injection, layer.out_size)
+        dtype = precision(layer.angles)
+        return _CompiledComposition(compiled_layer, self.injection, layer.out_size, dtype)
+
+    def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
+        return self._bind(self.accept(x))
 
     @eqx.filter_jit
-    def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
+    def _bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
         return self.compile(x.shape[0]).bind(x)
 
 
@@ -119,6 +131,7 @@ class _Composition(AbstractPrepared):
         return self.layer.probabilities(self._input(w))
 
     def _input(self, w: Array) -> Array:
+        w = features(w, self.matrix.dtype, name="w", size=self.matrix.shape[1])
         return self.offset + dot(self.matrix, w)
 
 
@@ -126,13 +139,14 @@ class _CompiledComposition(AbstractCompiledCell):
     layer: AbstractPrepared
     injection: AbstractLinearInjection
     n_values: int = eqx.field(static=True)
+    dtype: np.dtype = eqx.field(static=True)
 
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.zeros(self.n_values, x.dtype)
+        return jnp.zeros(self.n_values, self.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> _Composition:
         # v = b(x) + R w: b(x) belongs to the sample, R to the parameters.
-        offset = self.injection.offset(x, self.n_values)
-        return _Composition(
-            self.layer, offset, self.injection.matrix(x.shape[0], self.n_values, x.dtype)
-        )
+        x = features(x, self.dtype)
+        offset = self.injection.offset(x, self.n_values).astype(self.dtype)
+        matrix = self.injection.matrix(x.shape[0], self.n_values, self.dtype)
+        return _Composition(self.layer, offset, matrix)

@@ -6,6 +6,7 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._checks import features, precision
 from .._precise import dot, einsum, tensordot
 from ..encodings import AbstractStateEncoding
 from ..layers import (
@@ -52,12 +53,18 @@ def scaled_offset(
     injection: AbstractLinearInjection, matrix: Float[Array, "d m"], x: Float[Array, " d_in"]
 ) -> tuple[Float[Array, " d"], Float[Array, ""]]:
     """The sample t·b(x), padded to the rows of R, and the scale t."""
-    v = injection.offset(x, matrix.shape[1])
+    v = injection.offset(features(x, matrix.dtype), matrix.shape[1]).astype(matrix.dtype)
     v = jnp.pad(v, (0, len(matrix) - len(v)))
     # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
-    # features finite; t is constant for differentiation because f does not depend on it.
-    scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
+    # features finite; t is constant for differentiation because f does not depend on it. The
+    # largest entry becomes 4 and not 1, since the inverse of float32's largest numbers is below its
+    # smallest normal one, which processors flush to zero.
+    scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))) / 4, 1)
     return lax.optimization_barrier(v * scale), scale  # not to be fused into products
+
+
+def _fed_back(w: Array, matrix: Float[Array, "d m"]) -> Float[Array, " m"]:
+    return features(w, matrix.dtype, name="w", size=matrix.shape[1])
 
 
 def with_norm(
@@ -139,10 +146,12 @@ class _Rational(AbstractPreparedState):
     forms: Forms
 
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " q"]:
+        w = _fed_back(w, self.cell.matrix)
         return ratio_of_forms(w, self.scale, self.forms, self.cell.at_zero)
 
     def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
         # U v = U x + U R w, with both parts known: a state without running the circuit.
+        w = _fed_back(w, self.cell.matrix)
         raw = self.base + dot(self.cell.fed_back, self.scale * w)
         norm2 = jnp.sum(raw**2)
         safe = norm2 > 0
@@ -162,7 +171,7 @@ class _CompiledRational(AbstractCompiledCell):
     at_zero: Float[Array, " q"]
 
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.zeros(self.matrix.shape[1], x.dtype)
+        return jnp.zeros(self.matrix.shape[1], self.matrix.dtype)
 
     def bind(self, x: Float[Array, " d_in"]) -> _Rational:
         v, scale = scaled_offset(self.injection, self.matrix, x)
@@ -185,7 +194,7 @@ def compile_rational(
     injection: AbstractLinearInjection,
     in_size: int,
 ) -> _CompiledRational:
-    dtype = layer.angles.dtype
+    dtype = precision(layer.angles)
     matrix = injection.matrix(in_size, layer.out_size, dtype)
     d = matrix.shape[0]
     encoding.check(d, layer.n_qubits)
@@ -227,6 +236,7 @@ class _NoisyRational(AbstractPreparedNoisily):
     forms: Forms
 
     def __call__(self, w: Float[Array, " m"]) -> Float[Array, " q"]:
+        w = _fed_back(w, self.cell.matrix)
         return ratio_of_forms(w, self.scale, self.forms, self.cell.layer.forms[:, 0, 0])
 
     def measure(
@@ -238,6 +248,7 @@ class _NoisyRational(AbstractPreparedNoisily):
         return self.cell.layer.probabilities(self._input(w))
 
     def _input(self, w: Array) -> Array:
+        w = _fed_back(w, self.cell.matrix)
         return self.offset + dot(self.cell.matrix, self.scale * w)
 
 
@@ -249,7 +260,7 @@ class _CompiledNoisyRational(AbstractCompiledCell):
     curvature: Float[Array, "m p m"]  # C_q = Rᵀ A_q R, and G = Rᵀ R
 
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        return jnp.zeros(self.matrix.shape[1], x.dtype)
+        return jnp.zeros(self.matrix.shape[1], self.matrix.dtype)
 
     def bind(self, x: Float[Array, " d_in"]) -> _NoisyRational:
         v, scale = scaled_offset(self.injection, self.matrix, x)

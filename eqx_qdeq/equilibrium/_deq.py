@@ -12,9 +12,19 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .._checks import check_at_least
 from .._trees import nan_on_purpose
 from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
-from ..cells import AbstractCell
+from ..cells import AbstractCell, accepting
 from ._diagnosis import Diagnosis, examine, gradient_norms
-from ._solve import check_cell, guard, Map, mask, Solution, solve_map, Solver, solver_for
+from ._solve import (
+    check_cell,
+    check_method,
+    guard,
+    Map,
+    mask,
+    Solution,
+    solve_map,
+    Solver,
+    solver_for,
+)
 from ._trajectory import record_trajectory, SolverTrajectory
 
 
@@ -51,13 +61,16 @@ class DEQ(eqx.Module):
     cell: AbstractCell
     solver: Solver | None = None
     adjoint: optx.AbstractAdjoint = ImplicitAdjoint()
-    max_steps: int = eqx.field(static=True, default=256)
+    max_steps: int | None = eqx.field(static=True, default=256)
     throw: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         check_cell(self.cell)
-        check_at_least("max_steps", self.max_steps, 1)
+        check_method(self.solver, self.adjoint)
+        if self.max_steps is not None:
+            check_at_least("max_steps", self.max_steps, 1)
 
+    @accepting
     def __call__(
         self,
         x: PyTree[Array],
@@ -79,6 +92,7 @@ class DEQ(eqx.Module):
         """
         return self.solve(x, z0=z0, probe=probe, key=key).value
 
+    @accepting
     @eqx.filter_jit
     def solve(
         self,
@@ -98,6 +112,7 @@ class DEQ(eqx.Module):
         """
         return self.bind_and_solve(x, z0=z0, probe=probe)[2]
 
+    @accepting
     def bind_and_solve(
         self,
         x: PyTree[Array],
@@ -147,6 +162,7 @@ class DEQ(eqx.Module):
             probe=probe,
         )
 
+    @accepting
     @eqx.filter_jit
     def trajectory(
         self, x: PyTree[Array], *, n_steps: int | None = None, z0: PyTree[Array] | None = None
@@ -164,9 +180,12 @@ class DEQ(eqx.Module):
         x, _ = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0
         n_steps = self.max_steps if n_steps is None else n_steps
+        if n_steps is None:
+            raise ValueError("with `max_steps=None`, give `n_steps`: how many entries to record.")
         solver: Any = solver_for(self.solver, start)
         return record_trajectory(self.cell.bind(x), solver, start, n_steps)
 
+    @accepting
     @nan_on_purpose
     @eqx.filter_jit
     def diagnose(
@@ -221,9 +240,10 @@ DEQ.__init__.__doc__ = """**Arguments:**
 - `solver`: any Optimistix solver for fixed points or roots, ours or theirs; if left out, one
     that suits the size of the state.
 - `adjoint`: any Optimistix adjoint; [`eqx_qdeq.ImplicitAdjoint`][] if left out.
-- `max_steps`: the solver's steps at most.
+- `max_steps`: the solver's steps at most; as many as it takes if `None`.
 - `throw`: whether a sample that fails raises. If not, its value is finite, its `success` false,
     and it contributes nothing to gradients.
 
-**Raises:** `TypeError` if `cell` is not a cell, `ValueError` for `max_steps` below 1.
+**Raises:** `TypeError` if `cell` is not a cell, `solver` no solver or `adjoint` no adjoint (but a
+class or a name, say); `ValueError` for `max_steps` below 1.
 """

@@ -3,6 +3,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_at_least, check_instance
 from ..cells import AddInjection, QuantumCell
 from ..circuits import Circuit, hardware_efficient, paper
 from ..encodings import AbstractEncoding, AmplitudeEncoding
@@ -49,6 +50,12 @@ class QDEQ(eqx.Module):
         gain: float | Float[Array, ""] = 1.0,
         key: PRNGKeyArray,
     ):
+        check_at_least("n_qubits", n_qubits, 1)
+        check_at_least("in_size", in_size, 1)
+        check_instance("circuit", circuit, Circuit | None, "a Circuit, e.g. `circuits.paper(4)`")
+        check_instance(
+            "encoding", encoding, AbstractEncoding | None, "an encoding, e.g. `AmplitudeEncoding()`"
+        )
         if circuit is None:
             circuit = paper(n_qubits) if n_qubits in (4, 10) else hardware_efficient(n_qubits, 4)
         elif circuit.n_qubits != n_qubits:

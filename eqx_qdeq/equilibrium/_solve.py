@@ -12,6 +12,7 @@ import wadler_lindig as wl
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, PyTree
 
+from .._checks import check_instance, describe, real_state, widened
 from .._trees import all_finite, call_doc, constant, summary, Text, tree_where
 from ..adjoints import AdjointProbe, UnrolledAdjoint
 from ..cells import AbstractCell
@@ -137,8 +138,7 @@ def solve_map(
     probe: AdjointProbe | None = None,
 ) -> Solution:
     """Solves z = fn(z), from `z0`. A guess that is not finite marks the solve as failed."""
-    z0 = jtu.tree_map(jnp.asarray, z0)
-    check_map(fn, z0)
+    z0 = check_map(fn, z0)
     usable = all_finite(z0)
     z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
     solver = solver_for(solver, z0)
@@ -184,17 +184,17 @@ def solve_map(
     return mask(solution, usable, throw=throw)
 
 
-def check_map(fn: Map, z0: PyTree[Array]) -> None:
-    """Refuses a map that does not lead from states to states."""
-    for leaf in jtu.tree_leaves(z0):
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            raise TypeError(
-                f"the state must be made of real floating-point arrays; got {leaf.dtype}. Split "
-                "a complex state into real and imaginary parts."
-            )
+def check_map(fn: Map, z0: PyTree[Array]) -> PyTree[Array]:
+    """The initial guess in the precision of what the map makes of it. Refuses a map that does not
+    lead from states to states."""
+    z0 = real_state(z0)
     # A fresh function: JAX compares the one it is given with those it saw before, and comparing
     # modules that hold tracers fails.
     out = jax.eval_shape(lambda z: fn(z), z0)
+    wider = widened(z0, out)
+    if wider is not z0:
+        z0 = wider
+        out = jax.eval_shape(lambda z: fn(z), z0)
     here = jax.eval_shape(lambda z: z, z0)
     if jtu.tree_structure(out) != jtu.tree_structure(here) or any(
         a.shape != b.shape or a.dtype != b.dtype
@@ -204,14 +204,22 @@ def check_map(fn: Map, z0: PyTree[Array]) -> None:
             "the cell must map a state to one of the same structure, shapes and dtypes; it maps "
             f"{_describe(here)} to {_describe(out)}."
         )
+    return z0
 
 
 def check_cell(cell: object) -> None:
     if not isinstance(cell, AbstractCell):
         raise TypeError(
-            f"`cell` must be an AbstractCell; got {type(cell).__name__}. Wrap a function "
+            f"`cell` must be an AbstractCell; got {describe(cell)}. Wrap a function "
             "fn(z, x) as `FunctionCell(fn, initial)`."
         )
+
+
+def check_method(solver: object, adjoint: object) -> None:
+    check_instance(
+        "solver", solver, Solver | None, "an Optimistix solver, ours or theirs, e.g. `Picard()`"
+    )
+    check_instance("adjoint", adjoint, optx.AbstractAdjoint, "an adjoint, e.g. `ImplicitAdjoint()`")
 
 
 def _describe(tree: PyTree) -> str:

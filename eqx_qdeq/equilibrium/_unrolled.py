@@ -8,7 +8,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least
 from .._trees import all_finite, tree_where
-from ..cells import AbstractCell
+from ..cells import AbstractCell, accepting
 from ._solve import check_cell, check_map, guard, Map, mask, Solution
 
 
@@ -48,6 +48,7 @@ class Unrolled(eqx.Module):
         check_cell(self.cell)
         check_at_least("n_layers", self.n_layers, 1)
 
+    @accepting
     def __call__(
         self,
         x: PyTree[Array],
@@ -65,6 +66,7 @@ class Unrolled(eqx.Module):
         """
         return self.solve(x, z0=z0, key=key).value
 
+    @accepting
     @eqx.filter_jit
     def solve(
         self,
@@ -82,6 +84,7 @@ class Unrolled(eqx.Module):
         """
         return self.bind_and_solve(x, z0=z0)[2]
 
+    @accepting
     def bind_and_solve(
         self, x: PyTree[Array], *, z0: PyTree[Array] | None = None
     ) -> tuple[Map, PyTree[Array], Solution]:
@@ -89,8 +92,7 @@ class Unrolled(eqx.Module):
         and the solution."""
         x, usable = guard(self.cell, x, z0)
         fn = self.cell.bind(x)
-        start = jax.tree.map(jnp.asarray, self.cell.init(x) if z0 is None else z0)
-        check_map(fn, start)
+        start = check_map(fn, self.cell.init(x) if z0 is None else z0)
         step = fn
         if not self.cell.always_finite:
             # As in `DEQ`, whether a sample counts is known before anything is differentiated:

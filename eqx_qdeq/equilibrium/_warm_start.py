@@ -1,6 +1,7 @@
 """Better initial guesses: from a network, from the last time, from the step before."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,10 +11,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._checks import check_at_least
+from .._checks import check_at_least, check_instance, describe
 from ..cells import AbstractCell
 from ._deq import DEQ
-from ._solve import Solution
+from ._solve import check_cell, Solution
 
 
 class GuessedCell(AbstractCell):
@@ -29,6 +30,16 @@ class GuessedCell(AbstractCell):
 
     cell: AbstractCell
     guess: Callable[[PyTree[Array]], PyTree[Array]]
+
+    def __check_init__(self) -> None:
+        check_cell(self.cell)
+        if not callable(self.guess):
+            raise TypeError(
+                f"`guess` must be a function `x -> z0` of one sample; got {describe(self.guess)}."
+            )
+
+    def accept(self, x: Any) -> PyTree[Array]:
+        return self.cell.accept(x)
 
     def init(self, x: PyTree[Array]) -> PyTree[Array]:
         return self.guess(x)
@@ -128,6 +139,7 @@ def solve_sequence(deq: DEQ, xs: PyTree[Array], *, z0: PyTree[Array] | None = No
     **Returns:** a [`eqx_qdeq.Solution`][] whose arrays have a leading axis `time`. Derivatives
     are those of each equilibrium by itself: where a solve starts has none.
     """
+    check_instance("deq", deq, DEQ, "a DEQ")
     if z0 is None:
         z0 = deq.cell.init(jtu.tree_map(lambda a: a[0], xs))
 

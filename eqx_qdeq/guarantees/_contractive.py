@@ -1,6 +1,6 @@
 """Cells that are contractions by construction."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -45,6 +45,9 @@ class ContractiveCell(AbstractCell):
                 f"error shrinks in each step; got {self.factor}."
             )
 
+    def accept(self, x: Any) -> Float[Array, " d"]:
+        return self.cell.accept(x)
+
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
         """The zero vector."""
         return self.cell.init(x)
@@ -75,6 +78,7 @@ class ContractiveCell(AbstractCell):
         return self.quantum_cell(in_size).compile(in_size)
 
     def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
+        x = self.accept(x)
         return self.compile(x.shape[0]).bind(x)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from .._checks import check_instance, features, precision
 from .._precise import dot
 from ..adjoints import ImplicitVJPAdjoint
 from ..cells import AbstractCell, AbstractLinearInjection, QuantumCell
@@ -46,6 +47,7 @@ class EstimatorLayer(eqx.Module):
         backend: Any = None,
         precision: float | None = None,
     ):
+        check_instance("layer", layer, QuantumLayer, "a QuantumLayer")
         self.layer = layer
         # The program holds no angles, which may be traced.
         fixed = eqx.tree_at(lambda l: l.angles, layer, None)
@@ -63,7 +65,7 @@ class EstimatorLayer(eqx.Module):
 
         **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
         """
-        self.layer.encoding.check(x.shape[0], self.layer.n_qubits)
+        x = self.layer.accept(x)
         experiment = layer_experiment(self.layer, x)
         vector = jnp.zeros(0, x.dtype) if experiment.constants is None else experiment.constants
         rules = tuple(
@@ -100,6 +102,7 @@ class EstimatorCell(AbstractCell):
         backend: Any = None,
         precision: float | None = None,
     ):
+        check_instance("cell", cell, QuantumCell, "a QuantumCell")
         if not isinstance(cell.injection, AbstractLinearInjection):
             raise ValueError(
                 f"an estimator is fed by linear injections only; got "
@@ -108,11 +111,15 @@ class EstimatorCell(AbstractCell):
         self.layer = EstimatorLayer(cell.layer, estimator, backend=backend, precision=precision)
         self.injection = cell.injection
 
+    def accept(self, x: Any) -> Float[Array, " d"]:
+        return features(x, precision(self.layer.layer.angles))
+
     def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
         """The zero vector."""
-        return jnp.zeros(self.layer.layer.out_size, x.dtype)
+        return jnp.zeros(self.layer.layer.out_size, precision(self.layer.layer.angles))
 
     def bind(self, x: Float[Array, " d"]) -> Callable[[Float[Array, " m"]], Float[Array, " m"]]:
+        x = self.accept(x)
         return lambda w: self.layer(self.injection(w, x))
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._checks import precision
 from .._precise import dot, HIGHEST
 from ..encodings import AbstractStateEncoding, DataReuploading
 from ..measurements import AbstractMeasurement
@@ -76,7 +77,7 @@ def propagate(
     n_qubits: int,
 ) -> Float[Array, " twice"]:
     """The state after the circuit, for one feature vector: real parts, then imaginary parts."""
-    encoding.check(x.shape[0], n_qubits)
+    x = encoding.accept(x, n_qubits, precision(propagator))
     # The barrier keeps XLA from fusing the normalisation into the matrix product, where it slows
     # the product down several times.
     return propagator.vector(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
@@ -106,7 +107,7 @@ def form_values(
     n_qubits: int,
 ) -> Float[Array, " m"]:
     """The quadratic forms u(x)ᵀ A_q u(x), of which the first entries are used if u has fewer."""
-    encoding.check(x.shape[0], n_qubits)
+    x = encoding.accept(x, n_qubits, forms.dtype)
     # Forms that were made for all 2ⁿ amplitudes serve shorter inputs: what is missing is zero.
     u = encoding.amplitudes(x, n_qubits)
     forms = forms[:, : u.shape[0], : u.shape[0]]
@@ -142,7 +143,7 @@ class ReuploadingLayer(AbstractPreparedState):
         return self.measurement.values(self.state(x))
 
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        self.encoding.check(x.shape[0], self.n_qubits)
+        x = self.encoding.accept(x, self.n_qubits, precision(self.sections))
         dim = 2**self.n_qubits
         # From |0…0⟩ on: what comes before the first upload has no data in it.
         first, *sections = self.sections

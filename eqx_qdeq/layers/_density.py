@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import precision
 from .._precise import tensordot
 from ..encodings import DataReuploading
 from ..measurements import AbstractMeasurement
@@ -98,7 +99,6 @@ class ProductLayer(AbstractPreparedNoisily):
 
     def _values(self, coefficients: Array, x: Array) -> Array:
         encoder = self.program.encoder
-        encoder.encoding.check(x.shape[0], encoder.n_qubits)
         wires = encoder.wires(x)
         half = encoder.n_qubits // 2
         # Tr(O ρ) of a product state is Σ c_P Π_w r_w[P_w]: the sum over all 4ⁿ Paulis is taken for
@@ -145,7 +145,7 @@ class ReuploadingDensityLayer(AbstractPreparedNoisily):
 
     def _vector(self, x: Array) -> Array:
         n = self.n_qubits
-        self.encoding.check(x.shape[0], n)
+        x = self.encoding.accept(x, n, precision(self.sections))
         zero = jnp.tile(jnp.asarray([1.0, 0, 0, 1], x.dtype), (n, 1))
         first, *sections = self.sections
         vector = first.push(outer(zero).reshape((4,) * n))

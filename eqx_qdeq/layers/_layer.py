@@ -10,7 +10,14 @@ import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from .._checks import check_at_least, check_choice
+from .._checks import (
+    check_at_least,
+    check_choice,
+    check_instance,
+    check_key,
+    numbers,
+    precision,
+)
 from .._trees import doc_of_changes
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
@@ -67,6 +74,18 @@ class QuantumLayer(eqx.Module):
         n_trajectories: int = 128,
         trajectory_key: UInt32[Array, "..."] | None = None,
     ):
+        for name, value, kind, wanted in (
+            ("circuit", circuit, Circuit, "a Circuit, e.g. `circuits.paper(4)`"),
+            ("encoding", encoding, AbstractEncoding, "an encoding, e.g. `AmplitudeEncoding()`"),
+            ("measurement", measurement, AbstractMeasurement, "a measurement, e.g. `PauliZ()`"),
+            (
+                "noise",
+                noise,
+                NoiseModel | None,
+                "a NoiseModel, e.g. `NoiseModel.depolarizing(0.02)`",
+            ),
+        ):
+            check_instance(name, value, kind, wanted)
         check_engine(engine, encoding, noisy=noise is not None)
         check_choice("gradient", gradient, GRADIENTS)
         if block_size is not None:
@@ -82,8 +101,16 @@ class QuantumLayer(eqx.Module):
                     "a QuantumLayer needs a `key` for its initial angles, e.g. jax.random.key(0), "
                     "or the `angles` themselves."
                 )
+            check_key("key", key)
             shape, dtype = (circuit.n_params,), jnp.result_type(float)
             angles = jax.random.uniform(key, shape, dtype, minval=-jnp.pi, maxval=jnp.pi)
+        else:
+            angles = numbers(angles, name="angles")
+            if angles.shape != (circuit.n_params,):
+                raise ValueError(
+                    f"`angles` must have shape ({circuit.n_params},), one for each parameter of "
+                    f"the circuit; got {angles.shape}."
+                )
         if engine == "trajectories" and trajectory_key is None:
             key = jax.random.key(0) if key is None else key
             # As plain numbers, which can be saved and compared like other leaves.
@@ -136,13 +163,13 @@ class QuantumLayer(eqx.Module):
         """The number m of measured values."""
         return self.measurement.size(self.n_qubits)
 
-    @eqx.filter_jit
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " m"]:
         """**Arguments:**
 
-        - `x`: one sample's features, shape `(d,)`.
+        - `x`: one sample's features, shape `(d,)`. Real numbers of any kind, also in lists and
+            NumPy arrays, are taken in the precision of the angles.
         - `key`: for the errors of trajectories; the same ones are drawn in every call if it is left
             out. Other engines ignore it.
 
@@ -150,9 +177,22 @@ class QuantumLayer(eqx.Module):
 
         The measured values, shape `(m,)`.
 
-        **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
+        **Raises:** `ValueError` if `d` does not fit the encoding and the wires, or for a batch;
+        `TypeError` for complex features.
         """
+        # Before what is compiled: a list of numbers would be compiled for these numbers.
+        return self._values(self.accept(x), key)
+
+    @eqx.filter_jit
+    def _values(self, x: Float[Array, " d"], key: PRNGKeyArray | None) -> Float[Array, " m"]:
         return self.compile(x.shape[0], key=key)(x)
+
+    def accept(self, x: Any) -> Float[Array, " d"]:
+        """The features of one sample, in the precision of the angles.
+
+        **Raises:** as a call.
+        """
+        return self.encoding.accept(x, self.n_qubits, precision(self.angles))
 
     def with_noise(
         self,
@@ -188,7 +228,6 @@ class QuantumLayer(eqx.Module):
         check_engine(self.engine, self.encoding, noisy=True)
         return choose_noisy_engine(self.engine, self.encoding, self.n_qubits, self.out_size)
 
-    @eqx.filter_jit
     def map(self, x: Float[Array, "batch d"], *, memory: int = 2**30) -> Float[Array, "batch m"]:
         """The values for a batch, in chunks that keep within a memory limit.
 
@@ -209,6 +248,16 @@ class QuantumLayer(eqx.Module):
         """
         if memory < 1:
             raise ValueError(f"`memory` must be a positive number of bytes; got {memory}.")
+        x = numbers(x, precision(self.angles))
+        if x.ndim != 2 or x.size == 0:
+            raise ValueError(
+                f"`x` must be a batch of samples, of shape (batch, d); got the shape {x.shape}. "
+                "For one sample call the layer itself."
+            )
+        return self._map(x, memory)
+
+    @eqx.filter_jit
+    def _map(self, x: Float[Array, "batch d"], memory: int) -> Float[Array, "batch m"]:
         layer = self.compile(x.shape[1])
         return lax.map(
             jax.checkpoint(lambda one: layer(one)), x, batch_size=self._samples_per_chunk(x, memory)

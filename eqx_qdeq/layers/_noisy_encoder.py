@@ -25,6 +25,7 @@ class NoisyEncoder(eqx.Module):
     preparing: NoisyCircuit
     rotation: Float[Array, "4 4"] | None
     n_qubits: int = eqx.field(static=True)
+    dtype: np.dtype = eqx.field(static=True)
 
     @property
     def is_product(self) -> bool:
@@ -34,6 +35,7 @@ class NoisyEncoder(eqx.Module):
     def wires(self, x: Float[Array, " d"]) -> Float[Array, "n 4"]:
         """The Pauli expectation values of every wire of a product state."""
         assert isinstance(self.encoding, AngleEncoding)
+        x = self.encoding.accept(x, self.n_qubits, self.dtype)
         start = jnp.tile(jnp.asarray([1.0, 0, 0, 1], x.dtype), (self.n_qubits, 1))
         for matrices in rotation_transfers(self.encoding, x, self.n_qubits, self.rotation):
             start = jnp.sum(matrices * start[:, None, :], axis=-1)
@@ -41,10 +43,10 @@ class NoisyEncoder(eqx.Module):
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, "..."]:
         """The Pauli expectation values of the prepared density matrix, shape `(4,) * n`."""
-        self.encoding.check(x.shape[0], self.n_qubits)
         if self.is_product:
             out = outer(self.wires(x))
             return out.reshape((4,) * self.n_qubits)
+        x = self.encoding.accept(x, self.n_qubits, self.dtype)
         # |u⟩⟨u| in the Pauli basis: real, and every channel is a real matrix there.
         u = self.encoding.amplitudes(x, self.n_qubits)
         dim = 2**self.n_qubits
@@ -65,9 +67,9 @@ def make_encoder(
 ) -> NoisyEncoder:
     if isinstance(encoding, AngleEncoding):
         nothing = NoisyCircuit((), [])
-        return NoisyEncoder(encoding, nothing, rotation_noise(noise, dtype), n_qubits)
+        return NoisyEncoder(encoding, nothing, rotation_noise(noise, dtype), n_qubits, dtype)
     preparing = preparing_circuit(noise.preparation, n_qubits, dtype)
-    return NoisyEncoder(encoding, preparing, None, n_qubits)
+    return NoisyEncoder(encoding, preparing, None, n_qubits, dtype)
 
 
 def rotation_channels(noise: NoiseModel) -> Channels:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
+from .._checks import precision
 from .._precise import matmul
 from ..circuits import Circuit
 from ..encodings import (
@@ -102,12 +103,12 @@ def run_trajectory(
     drawn: Drawn, encoding: AbstractEncoding, noise: NoiseModel, x: Float[Array, " d"], n: int
 ) -> tuple[Float[Array, "2 dim"], Float[Array, ""]]:
     """One trajectory's state, and the log of its weight."""
+    x = encoding.accept(x, n, precision([s.log_weight for s in drawn.sections]))
     # Errors are drawn with odds that do not depend on the state. The weight, here as a logarithm,
     # is the true odds over these: with it the mean over trajectories is the channel's value, and
     # the mean of their derivatives its derivative, in the angles and in the rates.
     log_weight = sum((s.log_weight for s in drawn.sections), jnp.zeros((), x.dtype))
     if isinstance(encoding, DataReuploading):
-        encoding.check(x.shape[0], n)
         first, *sections = drawn.sections
         parts = first(jnp.zeros((2, 2**n), x.dtype).at[0, 0].set(1))
         for i, section in enumerate(sections):
@@ -119,7 +120,6 @@ def run_trajectory(
             parts, log_weight = section(from_complex(state)), log_weight + more
         return parts, log_weight
     assert isinstance(encoding, AbstractStateEncoding)
-    encoding.check(x.shape[0], n)
     (section,) = drawn.sections
     if isinstance(encoding, AngleEncoding):
         gates, more = _noisy_rotations(drawn.key, encoding, noise, x, n)

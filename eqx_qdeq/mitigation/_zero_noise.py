@@ -160,6 +160,9 @@ class ZeroNoiseCell(AbstractCell):
     # Inside a solve, all noises act on the same z, and the solver sees the mitigated map alone. Its
     # derivative is the same combination of theirs, so implicit gradients need nothing more.
 
+    def accept(self, x: Any) -> PyTree[Array]:
+        return self.cell.accept(x)
+
     def init(self, x: PyTree[Array]) -> PyTree[Array]:
         return self.cell.init(x)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import circuits
-from .._checks import check_at_least, check_choice
+from .._checks import check_at_least, check_choice, check_key
 from ..cells import (
     AbstractInjection,
     AddInjection,
@@ -47,7 +47,13 @@ _ENCODINGS = {
 }
 
 
-def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int) -> Circuit:
+def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int | None) -> Circuit:
+    if depth is not None and (isinstance(circuit, Circuit) or circuit == "paper"):
+        given = "the paper's circuit" if circuit == "paper" else "a circuit of your own"
+        raise ValueError(
+            f"`depth` is of the templates, and {given} has its own; got depth={depth}. Leave it "
+            "out, or name a template, e.g. circuit='hardware_efficient'."
+        )
     if isinstance(circuit, Circuit):
         if circuit.n_qubits != n_qubits:
             raise ValueError(f"`circuit` has {circuit.n_qubits} wires, but n_qubits={n_qubits}.")
@@ -55,7 +61,7 @@ def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int) -> Circuit:
     check_choice("circuit", circuit, ("paper", *_TEMPLATES))
     if circuit == "paper":
         return circuits.paper(n_qubits)
-    return getattr(circuits, circuit)(n_qubits, depth)
+    return getattr(circuits, circuit)(n_qubits, 4 if depth is None else depth)
 
 
 def _make_injection(
@@ -103,7 +109,7 @@ class QDEQClassifier(EquilibriumClassifier):
         n_classes: int,
         *,
         circuit: str | Circuit = "hardware_efficient",
-        depth: int = 4,
+        depth: int | None = None,
         encoding: str = "amplitude",
         injection: str = "add",
         gain: float = 1.0,
@@ -121,7 +127,16 @@ class QDEQClassifier(EquilibriumClassifier):
         check_choice("encoding", encoding, tuple(_ENCODINGS))
         if head == "paper" and readout != "z":
             raise ValueError("the paper's head reads ⟨Z⟩ alone; use readout='z' with head='paper'.")
+        for name, value in (("n_qubits", n_qubits), ("in_size", in_size)):
+            check_at_least(name, value, 1)
         check_at_least("n_classes", n_classes, 2)
+        check_key("key", key)
+        if injection == "linear" and (train_gain or gain != 1):
+            raise ValueError(
+                "`gain` and `train_gain` are of injections with a fixed pattern; the weights of "
+                f"injection='linear' are all trained. Leave them out; got gain={gain}, "
+                f"train_gain={train_gain}."
+            )
         circuit = _make_circuit(circuit, n_qubits, depth)
         layer_key, injection_key, head_key = jax.random.split(key, 3)
         encoder = _ENCODINGS[encoding]()
@@ -141,6 +156,7 @@ class QDEQClassifier(EquilibriumClassifier):
             self.head = PaperHead(n_features, in_size, n_classes, dropout, key=head_key)
         else:
             self.head = LinearHead(n_features, n_classes, dropout, key=head_key)
+        given.pop("depth")  # it is in the circuit
         if injection != "linear" and not train_gain:
             given.pop("gain")  # it is in the injection: what is compiled must not depend on it
         self._config = _as_config("QDEQClassifier", given | {"circuit": circuit.to_dict()})
@@ -186,11 +202,11 @@ QDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `n_classes`: the number of logits.
 - `circuit`: the name of a template ("paper", "hardware_efficient", "strongly_entangling",
     "brickwork", "basic_entangler") or a [`eqx_qdeq.Circuit`][].
-- `depth`: the template's depth; "paper" has none.
+- `depth`: the template's depth; 4 if left out. "paper" and a circuit of your own have none.
 - `encoding`: "amplitude"; "complex", which takes twice as many features; or "angle" for rounds of
     RY, RZ, RX, RY rotations.
 - `injection`: "add" (the paper's), "linear", "concat" or "angle".
-- `gain`: the strength of the feedback; initial value if `train_gain`.
+- `gain`: the strength of the feedback; initial value if `train_gain`. "linear" has none.
 - `train_gain`: whether the gain is trained.
 - `readout`: "z" classifies the equilibrium ⟨Z_i⟩ itself, "zz" all ⟨Z_i⟩ and ⟨Z_iZ_j⟩ of its state,
     "zzz" those of three wires as well.
@@ -234,7 +250,10 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         key: PRNGKeyArray,
     ):
         given = dict(locals())
-        check_at_least("hidden_size", hidden_size, 1)
+        for name, value in (("in_size", in_size), ("hidden_size", hidden_size)):
+            check_at_least(name, value, 1)
+        check_at_least("n_classes", n_classes, 2)
+        check_key("key", key)
         kz, kx, kh = jax.random.split(key, 3)
         # Weights uniform in ±1/√h have the variance 1/(3h), hence W a spectral radius of about
         # 1/√3 = 0.58. As |tanh'| is at most 1, J = diag(tanh') W then has eigenvalues well within
@@ -289,6 +308,7 @@ def classifier_from_config(config: dict[str, Any], *, key: PRNGKeyArray) -> Abst
     if isinstance(arguments.get("circuit"), dict):
         # A template is saved gate by gate: what its name means may change from version to version.
         arguments["circuit"] = Circuit.from_dict(arguments["circuit"])
+        arguments.pop("depth", None)  # that of the template from which the circuit came
     # Not dropped: an unknown argument may be one of a later version, and what it asks for would be
     # missing from the model. Asked of the signature, which cannot go out of date.
     accepted = set(inspect.signature(classes[name]).parameters) - {"key"}

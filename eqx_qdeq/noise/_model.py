@@ -4,6 +4,7 @@ from typing import Any
 
 import equinox as eqx
 
+from .._checks import check_instance
 from .._deprecated import warn_renamed
 from ._channel import AbstractChannel, as_rate, Rate
 from ._channels import AmplitudeDamping, Depolarizing
@@ -42,6 +43,7 @@ class GateNoise(eqx.Module):
     def __check_init__(self) -> None:
         if self.gate is None and self.wires is None:
             raise ValueError("`GateNoise` names neither a `gate` nor `wires`; name at least one.")
+        _check_channels(self.channels, "GateNoise(channels=...)")
 
     def matches(self, gate: object, wires: tuple[int, ...]) -> bool:
         """Whether the channels follow this gate."""
@@ -80,6 +82,7 @@ class PreparationNoise(eqx.Module):
 
     def __check_init__(self) -> None:
         _check_one_wire(self.one_wire, "one_wire")
+        _check_channels(self.two_wire, "two_wire")
         if self.n_gates is not None and self.n_gates < 0:
             raise ValueError(f"`n_gates` must be at least 0; got {self.n_gates}.")
 
@@ -126,6 +129,14 @@ class NoiseModel(eqx.Module):
     def __check_init__(self) -> None:
         _check_one_wire(self.one_wire, "one_wire")
         _check_one_wire(self.idle, "idle")
+        _check_channels(self.two_wire, "two_wire")
+        for name, kind in (
+            ("over_rotation", OverRotation),
+            ("preparation", PreparationNoise),
+            ("readout", ReadoutError),
+        ):
+            value = getattr(self, name)
+            check_instance(name, value, kind | None, f"a {kind.__name__}, or None")
 
     def after(self, gate: object, wires: tuple[int, ...]) -> Channels:
         """The channels that follow a gate.
@@ -207,7 +218,15 @@ def _everywhere(one_wire: Channels, two_wire: Channels, preparation: bool) -> No
     return NoiseModel(one_wire, two_wire, preparation=noise)
 
 
+def _check_channels(channels: Channels, name: str) -> None:
+    wanted = "a tuple of channels, e.g. `(Depolarizing(0.01),)`"
+    check_instance(name, channels, tuple | list, wanted)
+    for channel in channels:
+        check_instance(name, channel, AbstractChannel, wanted)
+
+
 def _check_one_wire(channels: Channels, name: str) -> None:
+    _check_channels(channels, name)
     for channel in channels:
         if channel.n_wires != 1:
             raise ValueError(

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least, check_positive
+from .._checks import check_at_least, check_positive, describe
 from .._precise import dot
 from .._trees import constant
 from ._experiment import all_shifts, Experiment, rules_by_angle, Run
@@ -44,7 +44,8 @@ class AbstractShotGradient(eqx.Module):
 def check_gradient(gradient: object) -> None:
     if not isinstance(gradient, AbstractShotGradient):
         raise TypeError(
-            f"`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got {gradient!r}."
+            "`gradient` must be ExactGradient(), ParameterShift() or SPSA(); got "
+            f"{describe(gradient)}."
         )
 
 

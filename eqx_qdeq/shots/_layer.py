@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_instance
 from ..layers import QuantumLayer
 from ._bases import Group, group_observables
 from ._experiment import layer_experiment
@@ -44,6 +45,7 @@ class SampledLayer(eqx.Module):
     per_group: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self) -> None:
+        check_instance("layer", self.layer, QuantumLayer, "a QuantumLayer")
         check_gradient(self.gradient)
         check_shots(self.n_shots)
         self._groups()  # fails here, and not in the first call, if there is no basis
@@ -61,7 +63,6 @@ class SampledLayer(eqx.Module):
     def _groups(self) -> tuple[Group, ...]:
         return group_observables(self.layer.measurement, self.layer.n_qubits)
 
-    @eqx.filter_jit
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " m"]:
@@ -79,6 +80,10 @@ class SampledLayer(eqx.Module):
         """
         if key is None:
             raise ValueError("a sampled layer needs a `key` for its shots; got None.")
+        return self._values(self.layer.accept(x), key)
+
+    @eqx.filter_jit
+    def _values(self, x: Float[Array, " d"], key: PRNGKeyArray) -> Float[Array, " m"]:
         # Shots of the values and of the derivative have keys of their own: with common shots the
         # two would be correlated, and so would be a loss and its gradient.
         value_key, gradient_key = jax.random.split(key)
@@ -86,7 +91,6 @@ class SampledLayer(eqx.Module):
         experiment = layer_experiment(self.layer, x)
         return values + self.gradient.zero(experiment, self.sampling, gradient_key)
 
-    @eqx.filter_jit
     def estimate(self, x: Float[Array, " d"], *, key: PRNGKeyArray) -> Estimate:
         """The values with their standard errors, without derivatives.
 
@@ -97,6 +101,10 @@ class SampledLayer(eqx.Module):
 
         **Returns:** an [`eqx_qdeq.shots.Estimate`][].
         """
+        return self._estimate(self.layer.accept(x), key)
+
+    @eqx.filter_jit
+    def _estimate(self, x: Float[Array, " d"], key: PRNGKeyArray) -> Estimate:
         # How often an outcome is seen has no derivative, so nothing is recorded for one.
         compiled, x = lax.stop_gradient(self.layer.compile(x.shape[0])), lax.stop_gradient(x)
         return estimate(self._groups(), compiled, x, self.sampling, key)
@@ -118,6 +126,7 @@ class SampledLayer(eqx.Module):
         if x is None:
             variances = [jnp.asarray(group.largest_variances(), dtype) for group in groups]
         else:
+            x = self.layer.accept(x)
             probabilities = outcomes(groups, self.layer.compile(x.shape[0]), x)
             variances = [g.moments(p)[1] for g, p in zip(groups, probabilities, strict=True)]
         shots = self.sampling.shots(len(groups), dtype)

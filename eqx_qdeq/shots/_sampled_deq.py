@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, check_instance, describe
 from .._trees import all_finite, constant, tree_where
 from ..adjoints import ImplicitAdjoint
-from ..cells import QuantumCell
+from ..cells import accepting, QuantumCell
 from ..equilibrium import guard, mask, Solution, solve_map, Solver
 from ._bases import Group, group_observables
 from ._experiment import cell_experiment
@@ -66,10 +66,22 @@ class SampledDEQ(eqx.Module):
     def __check_init__(self) -> None:
         if not isinstance(self.cell, QuantumCell):
             raise TypeError(
-                f"`cell` must be a QuantumCell; got {type(self.cell).__name__}. Other noisy maps "
+                f"`cell` must be a QuantumCell; got {describe(self.cell)}. Other noisy maps "
                 "can be solved with AveragedPicard().solve(fn, z0, key=...)."
             )
+        check_instance(
+            "solver",
+            self.solver,
+            AveragedPicard | Solver,
+            "AveragedPicard(), or an exact solver, e.g. `Newton(1e-5, 1e-5)`",
+        )
         check_gradient(self.gradient)
+        check_instance(
+            "backward",
+            self.backward,
+            AbstractSampledBackward | None,
+            "NeumannBackward() or JacobianBackward()",
+        )
         check_at_least("max_steps", self.max_steps, 1)
         check_shots(self.n_shots)
 
@@ -78,6 +90,7 @@ class SampledDEQ(eqx.Module):
         """How the shots are divided."""
         return Sampling(self.n_shots, self.per_group)
 
+    @accepting
     def __call__(
         self,
         x: Float[Array, " d"],
@@ -100,6 +113,7 @@ class SampledDEQ(eqx.Module):
             raise ValueError("a sampled equilibrium needs a `key` for its shots; got None.")
         return self.solve(x, key=key, z0=z0).value
 
+    @accepting
     @eqx.filter_jit
     def solve(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray, z0: Float[Array, " m"] | None = None
