@@ -8,6 +8,7 @@ import functools as ft
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -63,6 +64,35 @@ def probability_from_infidelity(infidelity: Rate, n_wires: int = 1) -> Rate:
 def _scaled(x: Any, y: Any, z: Any, shift: Any = 0.0) -> Array:
     """The matrix that scales ⟨X⟩, ⟨Y⟩, ⟨Z⟩ and then adds `shift` to ⟨Z⟩."""
     return jnp.diag(jnp.stack([as_array(a) for a in (1.0, x, y, z)])).at[3, 0].set(shift)
+
+
+# Derivatives at the ends. √(1-p) falls vertically at p = 1, and exp(-t/T) is flat at t = ∞, where
+# the chain rule sees 0 · ∞ in d exp(-t/T)/dT = exp(-t/T) t/T². Both would be NaN in sums in which
+# these terms have no part, such as ⟨Z⟩ of a decayed wire.
+
+
+@jax.custom_jvp
+def _root(kept: Float[Array, ""]) -> Float[Array, ""]:
+    """√(1-p), whose slope at p = 1 is the difference quotient to the next smaller p."""
+    return jnp.sqrt(kept)
+
+
+@_root.defjvp
+def _root_jvp(primals, tangents):
+    (kept,), (tangent,) = primals, tangents
+    left = kept > 0
+    # With p one unit in the last place below 1, √h over h.
+    at_end = 1 / jnp.sqrt(jnp.finfo(kept.dtype).epsneg)
+    slope = jnp.where(left, 0.5 / jnp.sqrt(jnp.where(left, kept, 1)), at_end)
+    return _root(kept), slope * tangent
+
+
+def _elapsed(time: Float[Array, ""], rate: Float[Array, ""]) -> Float[Array, ""]:
+    """The exponent x = t/T of exp(-x); constant where nothing is left, and infinite for ∞ · 0."""
+    x = time * rate
+    over = ~(jnp.exp(-x) > 0)
+    end = jax.lax.stop_gradient(jnp.where(jnp.isnan(x), jnp.inf, x))
+    return jnp.where(over, end, jnp.where(over, 0, time) * jnp.where(over, 0, rate))
 
 
 class Depolarizing(AbstractChannel):
@@ -159,11 +189,11 @@ class AmplitudeDamping(_AbstractOneRate):
     def transfer(self) -> Float[Array, "paulis paulis"]:
         # The population of |1⟩, (1-z)/2, shrinks by 1-p, so z ↦ (1-p) z + p, and ⟨0|ρ|1⟩ by √(1-p).
         kept = 1 - as_array(self.probability)
-        return _scaled(jnp.sqrt(kept), jnp.sqrt(kept), kept, self.probability)
+        return _scaled(_root(kept), _root(kept), kept, self.probability)
 
     def branches(self) -> Branches:
         p = as_array(self.probability)
-        operators = jnp.stack([_no_decay(jnp.sqrt(1 - p)), complex_array(_TO_ZERO[1])])
+        operators = jnp.stack([_no_decay(_root(1 - p)), complex_array(_TO_ZERO[1])])
         return Branches(jnp.stack([jnp.ones_like(p), p]), operators)
 
 
@@ -171,12 +201,12 @@ class PhaseDamping(_AbstractOneRate):
     r"""Loss of phase: off-diagonal elements shrink by $\sqrt{1-\gamma}$."""
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
-        kept = jnp.sqrt(1 - as_array(self.probability))
+        kept = _root(1 - as_array(self.probability))
         return _scaled(kept, kept, 1.0)
 
     def branches(self) -> Branches:
         # As phase flips with probability q, for which the same elements shrink by 1 - 2q.
-        kept = jnp.sqrt(1 - as_array(self.probability))
+        kept = _root(1 - as_array(self.probability))
         return Branches(jnp.stack([1 + kept, 1 - kept]) / 2, complex_array(PAULIS[::3]))
 
 
@@ -213,6 +243,12 @@ class ThermalRelaxation(AbstractChannel):
             if not isinstance(value, Tracer) and not value > 0:
                 raise ValueError(f"`{name}` must be positive; got {value}.")
         check_rate(self.time, "time", high=np.inf)
+        if not any(isinstance(t, Tracer) for t in (self.time, self.t1)):
+            if np.isinf(self.time) and np.isinf(self.t1):
+                raise ValueError(
+                    "`time` and `t1` are both infinite, and what is left after that time is not "
+                    "defined; give `t1` a number, or use PhaseDamping(1.0) for pure dephasing."
+                )
         ratio = self.t2 / self.t1
         if not isinstance(ratio, Tracer) and ratio > 2 * (1 + 1e-6):
             raise ValueError(
@@ -221,17 +257,18 @@ class ThermalRelaxation(AbstractChannel):
             )
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
-        time = as_array(self.time)
-        phase, decay = jnp.exp(-time / self.t2), jnp.exp(-time / self.t1)
+        time, decays, dephases = map(as_array, (self.time, 1 / self.t1, 1 / self.t2))
+        phase, decay = jnp.exp(-_elapsed(time, dephases)), jnp.exp(-_elapsed(time, decays))
         return _scaled(phase, phase, decay, 1 - decay)
 
     def branches(self) -> Branches:
-        time = as_array(self.time)
-        kept = jnp.exp(time * (0.5 / self.t1 - 1 / self.t2))
-        stays = _no_decay(jnp.exp(-0.5 * time / self.t1))
+        time, decays, dephases = map(as_array, (self.time, 1 / self.t1, 1 / self.t2))
+        kept = jnp.exp(-_elapsed(time, dephases - decays / 2))
+        age = _elapsed(time, decays)
+        stays = _no_decay(jnp.exp(-age / 2))
         flipped = dot(complex_array(PAULIS[3]), stays)
         # A flip after a decay changes nothing: Z|0⟩ = |0⟩.
-        weights = jnp.stack([(1 + kept) / 2, (1 - kept) / 2, -jnp.expm1(-time / self.t1)])
+        weights = jnp.stack([(1 + kept) / 2, (1 - kept) / 2, -jnp.expm1(-age)])
         return Branches(weights, jnp.stack([stays, flipped, complex_array(_TO_ZERO[1])]))
 
 
