@@ -4,8 +4,21 @@
 would leave open whose it is. Numbers under a transformation are tracers and pass unchecked.
 """
 
+import importlib
+import numbers
 from collections.abc import Sequence
 from typing import Any
+
+
+def need(module: str, extra: str, what: str) -> Any:
+    """A module of an extra.
+
+    **Raises:** `ImportError` without it, which says what needs it and how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f'{what} needs {module}: pip install "eqx-qdeq[{extra}]".') from error
 
 
 def is_number(value: Any) -> bool:
@@ -16,6 +29,14 @@ def is_number(value: Any) -> bool:
 def check_at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ValueError(f"`{name}` must be at least {least}; got {value}.")
+
+
+def check_within(name: str, value: Any, low: float, high: float, what: str) -> None:
+    """A plain number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"`{name}` must be a number, {what}; got {value!r}.")
+    if not low <= value <= high:
+        raise ValueError(f"`{name}` must be from {low} to {high}, {what}; got {value}.")
 
 
 def check_positive(name: str, value: Any) -> None:
