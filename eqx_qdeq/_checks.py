@@ -6,8 +6,10 @@ would leave open whose it is. Numbers under a transformation are tracers and pas
 What comes in as numbers is taken by one rule, stated in `numbers`.
 """
 
+import importlib
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import equinox as eqx
@@ -18,6 +20,17 @@ import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, PyTree
+
+
+def need(module: str, extra: str, what: str) -> Any:
+    """A module of an extra.
+
+    **Raises:** `ImportError` without it, which says what needs it and how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f'{what} needs {module}: pip install "eqx-qdeq[{extra}]".') from error
 
 
 def is_number(value: Any) -> bool:
@@ -36,6 +49,14 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise TypeError(f"`{name}` must be an integer; got {describe(value)}.") from None
     if value < least:
         raise ValueError(f"`{name}` must be at least {least}; got {value}.")
+
+
+def check_within(name: str, value: Any, low: float, high: float, what: str) -> None:
+    """A plain number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"`{name}` must be a number, {what}; got {describe(value)}.")
+    if not low <= value <= high:
+        raise ValueError(f"`{name}` must be from {low} to {high}, {what}; got {value}.")
 
 
 def check_positive(name: str, value: Any) -> None:

@@ -6,6 +6,13 @@ from ._circuit import Circuit as Circuit, one_angle_each
 from ._describe import Resources as Resources
 from ._gates import GateInfo as GateInfo, GATES as GATES, InUnitsOfPi, Unitary
 from ._openqasm_write import DEFINITIONS
+from ._pennylane import from_pennylane as from_pennylane, to_pennylane as to_pennylane
+from ._qiskit import (
+    append_gate,
+    from_qiskit as from_qiskit,
+    QISKIT_NAMES,
+    to_qiskit as to_qiskit,
+)
 from ._templates import (
     basic_entangler as basic_entangler,
     brickwork as brickwork,
