@@ -6,7 +6,7 @@ in a notebook, or save it with `figure.savefig("name.png")`.
 
 import importlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable, TYPE_CHECKING
+from typing import Any, Literal, Protocol, runtime_checkable, TYPE_CHECKING
 
 import numpy as np
 
@@ -48,15 +48,12 @@ def plot_training(history: History) -> "Figure":
 
     **Raises:** `ValueError` for an empty history.
     """
-    _check_history(history)
-    has_solver = any(row.get("train_solver_steps") is not None for row in history)
-    n_panels = 3 if has_solver else 2
-    figure = _new_figure(3.4 * n_panels, 3.2)
-    panels = figure.subplots(1, n_panels)
-    _draw_loss(panels[0], history)
-    _draw_accuracy(panels[1], history)
-    if has_solver:
-        _draw_equilibrium(panels[2], history)
+    panels = [_draw_loss, _draw_accuracy]
+    if any(row.get("train_solver_steps") is not None for row in history):
+        panels.append(_draw_equilibrium)
+    figure = _new_figure(3.4 * len(panels), 3.2)
+    for axes, draw in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        draw(axes, history)
     return figure
 
 
@@ -121,7 +118,6 @@ def plot_summary(
 
     **Raises:** `ValueError` as they do.
     """
-    _check_history(history)
     figure = _new_figure(9.0, 7.0)
     (loss, accuracy), (convergence, confusion) = figure.subplots(2, 2)
     _draw_loss(loss, history)
@@ -164,6 +160,7 @@ def plot_diagnosis(diagnosis: _Diagnosed) -> "Figure":
 
 
 def _new_figure(width: float, height: float) -> "Figure":
+    # Imported where it is needed, and without pyplot, whose figures outlive the call in a registry.
     try:
         module = importlib.import_module("matplotlib.figure")
     except ImportError:
@@ -171,16 +168,16 @@ def _new_figure(width: float, height: float) -> "Figure":
     return module.Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 
-def _check_history(history: History) -> None:
-    if not history:
-        raise ValueError("`history` has no epochs; train for at least one.")
-
-
-def _tidy(axes: "Axes") -> None:
+def _finish(
+    axes: "Axes", *, legend: bool = False, grid: Literal["both", "x"] = "both", **labels: Any
+) -> None:
+    axes.set(**labels)
+    if legend:
+        axes.legend(frameon=False)
+    # Ink for data: a light grid behind the curves, no box around them.
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="#DDDDDD", linewidth=0.6)
+    axes.grid(True, axis=grid, color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.locator_params(axis="x", integer=True)
 
 
 def _log_scale(axes: "Axes", values: np.ndarray) -> None:
@@ -197,36 +194,40 @@ def _column(history: History, name: str) -> np.ndarray:
     return np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
 
 
-def _draw_curves(axes: "Axes", history: History, name: str, scale: float = 1.0) -> None:
+def _draw_curves(
+    axes: "Axes", history: History, name: str, scale: float = 1.0, **options: Any
+) -> None:
     # A line through a few points shows the points; through one, nothing else would be seen.
     marker = "o" if len(history) < 8 else None
+    epochs = _column(history, "epoch")
     for part, colour, style in (("train", _BLUE, "-"), ("validation", _ORANGE, "--")):
         values = scale * _column(history, f"{part}_{name}")
-        epochs = _column(history, "epoch")
         axes.plot(epochs, values, style, color=colour, label=part, marker=marker, markersize=4)
-    axes.set_xlabel("epoch")
-    _tidy(axes)
+    _finish(axes, xlabel="epoch", **options)
+    axes.locator_params(axis="x", integer=True)  # there is no half an epoch
 
 
 def _draw_loss(axes: "Axes", history: History) -> None:
-    _draw_curves(axes, history, "loss")
+    if not history:
+        raise ValueError("`history` has no epochs; train for at least one.")
     losses, epochs = _column(history, "validation_loss"), _column(history, "epoch")
+    _draw_curves(axes, history, "loss", ylabel="cross-entropy (nats)", title="Loss")
     if np.isfinite(losses).any():
+        # The epoch whose parameters training keeps.
         best = int(np.nanargmin(losses))
         star = {"color": _ORANGE, "markersize": 11, "label": "best epoch"}
         axes.plot(epochs[best], losses[best], "*", **star)
-    axes.set(ylabel="cross-entropy (nats)", title="Loss")
     axes.legend(frameon=False)
 
 
 def _draw_accuracy(axes: "Axes", history: History) -> None:
-    _draw_curves(axes, history, "accuracy", 100.0)
-    axes.set(ylabel="accuracy (%)", title="Accuracy")
+    _draw_curves(axes, history, "accuracy", 100.0, ylabel="accuracy (%)", title="Accuracy")
 
 
 def _draw_equilibrium(axes: "Axes", history: History) -> None:
-    _draw_curves(axes, history, "residual")
-    axes.set(ylabel="mean residual ‖f(z) − z‖", title="Equilibrium")
+    label = "mean residual ‖f(z) − z‖"
+    _draw_curves(axes, history, "residual", ylabel=label, title="Equilibrium")
+    # One scale for both, or the better of them would not look it.
     both = [_column(history, f"{part}_residual") for part in ("train", "validation")]
     _log_scale(axes, np.concatenate(both))
     steps = axes.twinx()
@@ -251,61 +252,54 @@ def _draw_residuals(
                 "`residuals` must have shape (n_steps,) or (n_samples, n_steps); got "
                 f"{array.shape}."
             )
-        array = np.atleast_2d(array)
-        steps = np.arange(array.shape[1])
-        low, middle, high = np.nanquantile(array, [0.05, 0.5, 0.95], axis=0)
-        colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+        # Quantiles, as residuals span decades: a mean would be the worst sample's.
+        low, middle, high = _middle_90(np.atleast_2d(array))
+        steps, colour = np.arange(len(middle)), _COLOURS[i % len(_COLOURS)]
+        marker = _MARKERS[i % len(_MARKERS)]
         axes.plot(steps, middle, color=colour, marker=marker, markersize=4, label=name)
-        if len(array) > 1:
+        if array.ndim == 2 and len(array) > 1:
             axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
         drawn += [low, high]
     _log_scale(axes, np.concatenate(drawn))
     if tolerance is not None:
         axes.axhline(tolerance, color=_GREY, linestyle=":", label="tolerance")
-    axes.set(xlabel="solver step", ylabel="residual ‖f(z) − z‖", title="Convergence")
-    if any(series) or tolerance is not None:
-        axes.legend(frameon=False)
-    _tidy(axes)
+    label, legend = "residual ‖f(z) − z‖", any(series) or tolerance is not None
+    _finish(axes, legend=legend, xlabel="solver step", ylabel=label, title="Convergence")
+    axes.locator_params(axis="x", integer=True)
+
+
+def _middle_90(samples: np.ndarray) -> np.ndarray:
+    """The 5 %, 50 % and 95 % quantiles over the samples, which are the rows."""
+    return np.nanquantile(samples, [0.05, 0.5, 0.95], axis=0)
 
 
 def _draw_spectrum(axes: "Axes", diagnosis: _Diagnosed) -> None:
-    parts = (
-        ("radius", diagnosis.spectral_radius, _BLUE),
-        ("norm", diagnosis.spectral_norm, _ORANGE),
-    )
-    for name, values, colour in parts:
+    both = {"radius": diagnosis.spectral_radius, "norm": diagnosis.spectral_norm}
+    for (name, values), colour in zip(both.items(), (_BLUE, _ORANGE), strict=True):
+        # The distribution over the batch: at the k-th smallest of n values, a share of k/n.
         values = np.sort(np.asarray(values, float).reshape(-1))
-        share = np.arange(1, len(values) + 1) / len(values)
+        share = 100 * (np.arange(1, len(values) + 1) / len(values))
         label, marker = f"spectral {name}", "o" if len(values) == 1 else ""
-        axes.plot(
-            values, 100 * share, color=colour, label=label, marker=marker, drawstyle="steps-post"
-        )
+        axes.plot(values, share, color=colour, label=label, marker=marker, drawstyle="steps-post")
     axes.axvline(1, color=_GREY, linestyle=":", label="contraction below")
-    axes.set(
-        xlabel="at the equilibrium",
-        ylabel="samples at or below (%)",
-        title="Jacobian",
-        ylim=(0, 103),
-    )
+    label = "samples at or below (%)"
     axes.set_xlim(left=0)
-    axes.legend(frameon=False)
-    _tidy(axes)
-    axes.locator_params(axis="x", integer=False)
+    _finish(axes, legend=True, xlabel="at the equilibrium", ylabel=label, title="Jacobian")
+    axes.set_ylim(0, 103)
 
 
 def _draw_gradients(axes: "Axes", norms: Mapping[str, Any]) -> None:
-    names = list(norms)
-    columns = [np.asarray(norms[name], float).reshape(-1) for name in names]
-    low, middle, high = np.array([np.nanquantile(c, [0.05, 0.5, 0.95]) for c in columns]).T
-    places = np.arange(len(names))
+    columns = [np.asarray(norm, float).reshape(-1) for norm in norms.values()]
+    low, middle, high = _middle_90(np.stack(columns, axis=1))
+    places = np.arange(len(norms))
     axes.errorbar(middle, places, xerr=[middle - low, high - middle], fmt="o", color=_BLUE)
-    axes.set_yticks(places, names)
-    axes.set(xlabel="gradient norm", title="Gradient of the loss", ylim=(-0.7, len(names) - 0.3))
+    axes.set_yticks(places, list(norms))
+    limits = (-0.7, len(norms) - 0.3)
+    _finish(axes, grid="x", xlabel="gradient norm", title="Gradient of the loss", ylim=limits)
+    # A parameter without any gradient has no place on a logarithmic scale.
     if np.all(low > 0):
         axes.set_xscale("log")
     axes.invert_yaxis()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, axis="x", color="#DDDDDD", linewidth=0.6)
 
 
 def _draw_confusion(
@@ -318,9 +312,11 @@ def _draw_confusion(
     names = [str(i) for i in range(n)] if class_names is None else list(class_names)
     if len(names) != n:
         raise ValueError(f"`class_names` needs {n} names; got {len(names)}.")
+    # Of the true class, so that a rare class is as visible as a common one; an empty one is 0.
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(share, cmap="cividis", vmin=0, vmax=100)
     for row, column in np.ndindex(n, n):
+        # Cividis is dark below and bright above.
         colour = "black" if share[row, column] > 55 else "white"
         text = f"{counts[row, column]:g}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)

@@ -46,10 +46,8 @@ class AdjointComparison(eqx.Module):
     def __str__(self) -> str:
         width = max(map(len, (*self.names, "adjoint")))
         lines = [f"{'adjoint':<{width}}  {'cosine':>9}  rel. error  forward  backward"]
-        for row in zip(
-            self.names, self.cosine, self.relative_error, self.forward, self.backward, strict=True
-        ):
-            name, cosine, error, forward, backward = row
+        columns = (self.names, self.cosine, self.relative_error, self.forward, self.backward)
+        for name, cosine, error, forward, backward in zip(*columns, strict=True):
             lines.append(
                 f"{name:<{width}}  {cosine:9.6f}  {error:10.1e}  {forward:7.1f}  {backward:8.1f}"
             )
@@ -93,23 +91,30 @@ def compare_adjoints(
     compared with it.
     """
     adjoints = default_adjoints() if adjoints is None else dict(adjoints)
-    size = _size(deq, x)
-    exact, products = _gradient_and_products(deq, x, loss)
+    size = ravel_pytree(deq.cell.init(jtu.tree_map(lambda a: a[0], x)))[0].size
+    default = default_solver(size)
+    exact, products = _exact_gradient_and_products(deq, x, loss)
     scale = np.linalg.norm(exact)
     if not 0 < scale < np.inf:
         raise ValueError(
             f"the exact gradient of `loss` has norm {scale}; choose a loss and a batch for which "
             "it is finite and not zero."
         )
+    # Counted, not timed: the same on every machine.
     rows, own_evals = [], _evaluations(deq, x)
     for adjoint in adjoints.values():
-        variant = _with_adjoint(deq, adjoint, size)
-        gradient = _gradient(variant, x, loss)
+        solver = deq.solver
+        if isinstance(adjoint, ShineAdjoint) and not isinstance(solver, Broyden):
+            solver = Broyden(default.rtol, default.atol)
+        variant = DEQ(deq.cell, solver, adjoint, deq.max_steps, deq.throw)
         # The solve is the same for all adjoints, but for the one that needs its own solver.
-        evals = own_evals if variant.solver is deq.solver else _evaluations(variant, x)
+        evals = own_evals if solver is deq.solver else _evaluations(variant, x)
+        gradient = _gradient(variant, x, loss)
+        # The cosine says whether training goes the right way. The error sees the length too, which
+        # truncated series get wrong first and an optimizer like Adam forgives.
         norm = np.linalg.norm(gradient)
-        cosine = float(gradient @ exact / (norm * scale)) if norm > 0 else 0.0
-        error = float(np.linalg.norm(gradient - exact) / scale)
+        cosine = gradient @ exact / (norm * scale) if norm > 0 else 0.0
+        error = np.linalg.norm(gradient - exact) / scale
         rows.append((cosine, error, evals, backward_cost(adjoint, size, evals, products)))
     columns = np.asarray(rows, float).reshape(-1, 4).T
     return AdjointComparison(tuple(adjoints), *columns)
@@ -140,6 +145,8 @@ def backward_cost(adjoint: optx.AbstractAdjoint, size: int, evals: float, produc
     # The linearisation at the equilibrium evaluates the cell once, and the gradient of the
     # parameters is one vector-Jacobian product.
     ends = 2.0
+    # In between, to solve (I - Jᵀ) u = v: n products for a dense J, as many as the iterative solve
+    # takes, N - 1 for u ≈ Σ_{k<N} (Jᵀ)ᵏ v, or none where u ≈ v or the solver knows (I - J)⁻¹.
     if isinstance(adjoint, ImplicitAdjoint):
         return ends + (size if size <= DENSE_SIZE else products)
     if isinstance(adjoint, ImplicitVJPAdjoint):
@@ -148,25 +155,12 @@ def backward_cost(adjoint: optx.AbstractAdjoint, size: int, evals: float, produc
         return ends + adjoint.terms - 1
     if isinstance(adjoint, OneStepAdjoint | ShineAdjoint):
         return ends
-    # Forwards, forwards again from a checkpoint, and backwards.
+    # Through the iterations themselves: forwards, forwards again from a checkpoint, backwards.
     if isinstance(adjoint, PhantomAdjoint):
         return 3.0 * adjoint.steps
     if isinstance(adjoint, UnrolledAdjoint):
         return 3 * evals
     return float("nan")
-
-
-def _with_adjoint(deq: DEQ, adjoint: optx.AbstractAdjoint, size: int) -> DEQ:
-    solver = deq.solver
-    if isinstance(adjoint, ShineAdjoint) and not isinstance(solver, Broyden):
-        default = default_solver(size)
-        solver = Broyden(default.rtol, default.atol)
-    return DEQ(deq.cell, solver, adjoint, deq.max_steps, deq.throw)
-
-
-def _size(deq: DEQ, x: PyTree[Array]) -> int:
-    one = jtu.tree_map(lambda a: a[0], x)
-    return ravel_pytree(deq.cell.init(one))[0].size
 
 
 def _evaluations(deq: DEQ, x: PyTree[Array]) -> float:
@@ -179,13 +173,14 @@ def _gradient(deq: DEQ, x: PyTree[Array], loss: Callable) -> Float[np.ndarray, "
     return np.asarray(ravel_pytree(eqx.filter(gradient.cell, eqx.is_inexact_array))[0], float)
 
 
-def _gradient_and_products(
+def _exact_gradient_and_products(
     deq: DEQ, x: PyTree[Array], loss: Callable
 ) -> tuple[Float[np.ndarray, " p"], float]:
     """The exact gradient, and the products that an iterative backward solve takes on average."""
+    # A backward pass returns nothing but gradients, so its report comes by a callback.
     reports: list[BackwardReport] = []
-    counting = DEQ(deq.cell, deq.solver, ImplicitVJPAdjoint(callback=reports.append), deq.max_steps)
-    _gradient(counting, x, loss)
+    counting = ImplicitVJPAdjoint(callback=reports.append)
+    _gradient(DEQ(deq.cell, deq.solver, counting, deq.max_steps), x, loss)
     jax.effects_barrier()
     products = float(np.mean([report.num_products for report in reports] or [np.nan]))
     exact = DEQ(deq.cell, deq.solver, ImplicitAdjoint(), deq.max_steps)

@@ -53,34 +53,23 @@ class Diagnosis(eqx.Module):
     gradient_norms: dict[str, Float[Array, "*batch"]]
 
     def __str__(self) -> str:
-        batch = np.size(self.success)
-        lines = [f"{'':<28}{'median':>10}{'least':>10}{'largest':>10}"] if batch > 1 else []
-        share = np.mean(np.asarray(self.success))
-        lines.append(f"{'forward solve succeeded':<28}{share:>10.1%}")
-        lines += [_row(name, value) for name, value in self._forward().items()]
-        share = np.mean(np.asarray(self.backward.success))
-        lines.append(f"{'backward solve succeeded':<28}{share:>10.1%}")
-        lines += [_row(name, value) for name, value in self._backward().items()]
-        return "\n".join(lines)
-
-    def _forward(self) -> dict[str, Array]:
-        return {
-            "  residual": self.residual,
-            "  steps": self.num_steps,
-            "  evaluations": self.num_evals,
-            "  Jacobian-vector products": self.num_jvps,
-            "spectral radius": self.spectral_radius,
-            "spectral norm": self.spectral_norm,
-            "contraction margin": self.contraction_margin,
-        }
-
-    def _backward(self) -> dict[str, Array]:
-        gradients = {f"gradient norm {name}": value for name, value in self.gradient_norms.items()}
-        return {
-            "  residual": self.backward.residual,
-            "  vector-Jacobian products": self.backward.num_products,
-            **gradients,
-        }
+        header = f"{'':<28}{'median':>10}{'least':>10}{'largest':>10}"
+        rows = [
+            ("forward solve succeeded", self.success),
+            ("  residual", self.residual),
+            ("  steps", self.num_steps),
+            ("  evaluations", self.num_evals),
+            ("  Jacobian-vector products", self.num_jvps),
+            ("spectral radius", self.spectral_radius),
+            ("spectral norm", self.spectral_norm),
+            ("contraction margin", self.contraction_margin),
+            ("backward solve succeeded", self.backward.success),
+            ("  residual", self.backward.residual),
+            ("  vector-Jacobian products", self.backward.num_products),
+            *((f"gradient norm {name}", norm) for name, norm in self.gradient_norms.items()),
+        ]
+        lines = [_row(name, np.asarray(value).reshape(-1)) for name, value in rows]
+        return "\n".join([header, *lines] if np.size(self.success) > 1 else lines)
 
     def plot(self) -> "Figure":
         """A figure by [`eqx_qdeq.plotting.plot_diagnosis`][]. Needs the extra `plot`."""
@@ -89,14 +78,17 @@ class Diagnosis(eqx.Module):
         return plot_diagnosis(self)
 
 
-def _row(name: str, value: Any) -> str:
-    values = np.asarray(value, float).reshape(-1)
+def _row(name: str, values: np.ndarray) -> str:
+    # Whether, as a share of the batch; how much, as its middle and its ends.
+    if values.dtype == bool:
+        return f"{name:<28}{np.mean(values):>10.1%}"
     numbers = [np.median(values)]
     if len(values) > 1:
         numbers += [values.min(), values.max()]
+    # A path's end says more than its beginning.
     if len(name) > 27:
         name = "…" + name[-26:]
-    return f"{name:<28}" + "".join(f"{_number(x):>10}" for x in numbers)
+    return f"{name:<28}" + "".join(f"{_number(float(x)):>10}" for x in numbers)
 
 
 def _number(x: float) -> str:
@@ -122,14 +114,14 @@ def examine(
     """The diagnosis of a solve that was made and recorded."""
     z = jax.lax.stop_gradient(solution.value)
     norm = spectral_norm(fn, z)
-    entries = jnp.arange(trajectory.residuals.shape[-1])
+    # The record repeats the last iterate after the end; what is drawn and averaged must not.
+    recorded = jnp.arange(trajectory.residuals.shape[-1]) < trajectory.num_steps
+    names = ("residual", "num_steps", "num_evals", "num_jvps")
     found = Diagnosis(
         success=solution.success,
-        residual=solution.stats["residual"],
-        residuals=jnp.where(entries < trajectory.num_steps, trajectory.residuals, jnp.nan),
-        num_steps=jnp.asarray(solution.stats["num_steps"]),
-        num_evals=jnp.asarray(solution.stats["num_evals"]),
-        num_jvps=jnp.asarray(solution.stats["num_jvps"]),
+        residuals=jnp.where(recorded, trajectory.residuals, jnp.nan),
+        **{name: jnp.asarray(solution.stats[name]) for name in names},
+        # (I - Jᵀ) u = ∂ℓ/∂z is the system that reverse mode through the equilibrium solves.
         backward=solve_adjoint(fn, z, jax.grad(loss)(z)).report,
         spectral_radius=spectral_radius(fn, z),
         spectral_norm=norm,

@@ -56,12 +56,14 @@ class QDEQ(eqx.Module):
         check_instance(
             "encoding", encoding, AbstractEncoding | None, "an encoding, e.g. `AmplitudeEncoding()`"
         )
+        # The paper has circuits of its own for its two sizes.
         if circuit is None:
             circuit = paper(n_qubits) if n_qubits in (4, 10) else hardware_efficient(n_qubits, 4)
         elif circuit.n_qubits != n_qubits:
             raise ValueError(
                 f"`circuit` has {circuit.n_qubits} wires, but n_qubits={n_qubits} was asked for."
             )
+        # Refused here, where the sizes are named, not at the first call.
         encoding = AmplitudeEncoding() if encoding is None else encoding
         encoding.check(in_size, n_qubits)
         layer = QuantumLayer(circuit, encoding, PauliZ(), key=key)

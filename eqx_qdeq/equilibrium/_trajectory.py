@@ -68,6 +68,7 @@ def record_trajectory(
     drive = Drive(solver, lambda y, args: (fn(y), None))
 
     def see(before: Progress, after: Progress) -> tuple[Progress, tuple[PyTree, Array]]:
+        # Once more, as a solver hands out the iterate alone: some evaluate f elsewhere too.
         gap = jtu.tree_map(jnp.subtract, fn(before.y), before.y)
         # A solve that is over stays as it was, at the iterate at which it ended.
         y = tree_where(after.going, after.y, before.y)
@@ -76,6 +77,7 @@ def record_trajectory(
 
     start = drive.start(constant(jtu.tree_map(jnp.asarray, z0)))
     end, (iterates, residuals) = drive.record(start, n_steps, see)
+    # A solver that breaks down is done as well.
     success = end.done & (end.result == optx.RESULTS.successful)
     return constant(SolverTrajectory(iterates, residuals, end.num_steps, success))
 
@@ -120,11 +122,14 @@ def fixed_point_correction(
         raise ValueError(
             f"`fixed_point_correction(decay=...)` must be above 0 and at most 1; got {decay}."
         )
-    # Later states weigh more: γ for the last one, γⁿ for the first.
+    # The first entry is the guess and the last the equilibrium, which the task's loss has already:
+    # n states part the way between them into n + 1 pieces.
     j = jnp.arange(1, n_states + 1)
     indices = j * (trajectory.num_steps - 1) // (n_states + 1)
     states = jtu.tree_map(lambda a: a[indices], constant(trajectory.iterates))
+    # With z_k constant the derivative of ℓ(f(z_k)) is (∂f/∂θ)ᵀ ∇ℓ: one product for each state,
+    # however long the way was, and the first term of the Neumann series for the implicit one.
     losses = jax.vmap(lambda z: loss(fn(z)))(states)
-    return jnp.dot(
-        jnp.asarray(decay, losses.dtype) ** (n_states + 1 - j).astype(losses.dtype), losses
-    )
+    # Later states weigh more: γ for the last one, γⁿ for the first.
+    weights = jnp.asarray(decay, losses.dtype) ** (n_states + 1 - j).astype(losses.dtype)
+    return jnp.dot(weights, losses)

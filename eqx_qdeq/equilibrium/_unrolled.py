@@ -100,24 +100,19 @@ class Unrolled(eqx.Module):
             ahead = jax.lax.stop_gradient(_apply(fn, start, self.n_layers))
             usable = usable & all_finite(ahead)
             step = lambda z: tree_where(usable, fn(tree_where(usable, z, start)), start)
+        # The last application stands apart: a head may read other observables of its state.
         last = _apply(step, start, self.n_layers - 1)
         value = step(last)
+        # As for `DEQ`, what is beside the value has no derivatives.
         here = jax.lax.stop_gradient(value)
         after = jax.lax.stop_gradient(fn(here))
         residual = optx.two_norm(jax.tree.map(jnp.subtract, after, here))
         tolerance = self.atol + self.rtol * optx.two_norm(after)
-        result = optx.RESULTS.where(
-            residual <= tolerance,
-            optx.RESULTS.successful,
-            optx.RESULTS.nonlinear_max_steps_reached,
-        )
-        steps = jnp.asarray(self.n_layers)
-        stats = {
-            "num_steps": steps,
-            "num_evals": steps,
-            "num_jvps": jnp.asarray(0),
-            "residual": residual,
-        }
+        reached, short = optx.RESULTS.successful, optx.RESULTS.nonlinear_max_steps_reached
+        result = optx.RESULTS.where(residual <= tolerance, reached, short)
+        # Counted as a solver's, without the application for the residual.
+        steps, none = jnp.asarray(self.n_layers), jnp.asarray(0)
+        stats = {"num_steps": steps, "num_evals": steps, "num_jvps": none, "residual": residual}
         return fn, last, mask(Solution(value, result, stats), usable)
 
 

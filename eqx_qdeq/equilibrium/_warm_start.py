@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from .._checks import check_at_least, check_instance, describe
+from .._trees import tree_where
 from ..cells import AbstractCell
 from ._deq import DEQ
 from ._solve import check_cell, Solution
@@ -66,6 +67,7 @@ def guess_loss(cell: AbstractCell, x: PyTree[Array], z: PyTree[Array]) -> Float[
 
     **Returns:** a scalar; add it to the loss of the task.
     """
+    # The equilibrium is the target and must not move towards the guess.
     guess, _ = ravel_pytree(cell.init(x))
     return jnp.mean((guess - jax.lax.stop_gradient(ravel_pytree(z)[0])) ** 2)
 
@@ -113,17 +115,10 @@ class EquilibriumMemory(eqx.Module):
         self, indices: Int[Array | np.ndarray, " batch"], solution: Solution
     ) -> "EquilibriumMemory":
         """A memory that knows the solutions of these samples."""
-
-        def put(a: Array, new: Array, initial: Array) -> Array:
-            keep = _like(solution.success, new)
-            return a.at[indices].set(jnp.where(keep, jax.lax.stop_gradient(new), initial))
-
-        values = jtu.tree_map(put, self.values, solution.value, self.initial)
-        return EquilibriumMemory(values, self.initial)
-
-
-def _like(flags: Bool[Array, " batch"], array: Array) -> Bool[Array, "..."]:
-    return flags.reshape(flags.shape + (1,) * (array.ndim - 1))
+        # What failed starts afresh: a bad guess might fail again.
+        known = jax.vmap(tree_where, (0, 0, None))(solution.success, solution.value, self.initial)
+        put = lambda a, new: a.at[indices].set(jax.lax.stop_gradient(new))
+        return EquilibriumMemory(jtu.tree_map(put, self.values, known), self.initial)
 
 
 def solve_sequence(deq: DEQ, xs: PyTree[Array], *, z0: PyTree[Array] | None = None) -> Solution:
@@ -143,6 +138,8 @@ def solve_sequence(deq: DEQ, xs: PyTree[Array], *, z0: PyTree[Array] | None = No
     if z0 is None:
         z0 = deq.cell.init(jtu.tree_map(lambda a: a[0], xs))
 
+    # Where a solve starts has no derivative. Saying so spares the backward pass a chain through all
+    # frames.
     def step(guess: PyTree[Array], x: PyTree[Array]) -> tuple[PyTree[Array], Solution]:
         solution = deq.solve(x, z0=guess)
         return jax.lax.stop_gradient(solution.value), solution

@@ -1,13 +1,14 @@
 """What can be said about an equilibrium: how the map contracts, what exists, what is unique."""
 
+from ._boxes import joint_spread, value_ranges
 from ._certificate import Certificate as Certificate, certify as certify
-from ._contractive import contractive as contractive, ContractiveCell as ContractiveCell
-from ._find_equilibria import Equilibria as Equilibria, find_equilibria as find_equilibria
-from ._kantorovich import rounding_errors
-from ._lipschitz import (
+from ._contraction import (
+    contractive as contractive,
+    ContractiveCell as ContractiveCell,
     lipschitz_bound as lipschitz_bound,
     lipschitz_bound_for_norm as lipschitz_bound_for_norm,
 )
-from ._lipschitz_amplitude import subspace
+from ._find_equilibria import Equilibria as Equilibria, find_equilibria as find_equilibria
+from ._kantorovich import rounding_errors
+from ._lipschitz_amplitude import Reach
 from ._lipschitz_angles import angle_curvature
-from ._value_ranges import joint_spread, value_ranges

@@ -1,6 +1,7 @@
 """Certificates: what is proven about the equilibrium near a solver's result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,15 +9,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
-from ..cells import AbstractCell, AngleFeedback, QuantumCell
-from ..encodings import AmplitudeEncoding
+from ..cells import AbstractCell, QuantumCell
 from ..jacobians import jacobian
-from ._boxes import box_of_values
-from ._contractive import ContractiveCell
+from ._boxes import Box, over
+from ._contraction import as_quantum_cell, ContractiveCell, lipschitz_bound
 from ._kantorovich import newton_kantorovich, Rounding, rounding_errors
-from ._lipschitz import as_quantum_cell, lipschitz_bound
-from ._lipschitz_amplitude import subspace
-from ._lipschitz_angles import angle_curvature
+from ._lipschitz_amplitude import Reach
+from ._lipschitz_angles import angle_curvature, turns_wires
 
 
 class Certificate(eqx.Module):
@@ -83,49 +82,39 @@ class Certificate(eqx.Module):
     def __str__(self) -> str:
         if jnp.ndim(self.residual) > 0:
             return self._summary()
-        error, factor = float(self.error), float(self.lipschitz)
-        near = f"an equilibrium within {error:.2g} of z" if np.isfinite(error) else "not proven"
-        if bool(self.unique):
-            only = "no other one anywhere"
-        elif float(self.unique_radius) > 0:
-            only = f"no other one within {float(self.unique_radius):.2g} of z"
-        else:
-            only = "not proven"
-        if bool(self.contracts):
-            how = f"by a factor of {factor:.3g} or less in each step"
-        else:
-            how = f"not proven (bound {factor:.3g})"
-        return "\n".join(
-            [
-                f"near          {near}",
-                f"existence     {'proven' if bool(self.exists) else 'not proven'}",
-                f"uniqueness    {only}",
-                f"contraction   {how}",
-                f"residual      {float(self.residual):.2g}, rounding at most "
-                f"{float(self.rounding):.2g}",
-                f"Kantorovich   h = {float(self.h):.2g} (1/2 or less is a proof), "
-                f"‖(I - J)⁻¹‖ ≤ {float(self.inverse_norm):.3g}",
-            ]
+        say = lambda proven, text: text if proven else "not proven"
+        where = "anywhere" if self.unique else f"within {self.unique_radius:.2g} of z"
+        how = f"by a factor of {self.lipschitz:.3g} or less in each step"
+        how = how if self.contracts else f"not proven (bound {self.lipschitz:.3g})"
+        return _table(
+            {
+                "near": say(self.certified, f"an equilibrium within {self.error:.2g} of z"),
+                "existence": say(self.exists, "proven"),
+                "uniqueness": say(self.unique or self.unique_radius > 0, f"no other one {where}"),
+                "contraction": how,
+                "residual": f"{self.residual:.2g}, rounding at most {self.rounding:.2g}",
+                "Kantorovich": f"h = {self.h:.2g} (1/2 or less is a proof), "
+                f"‖(I - J)⁻¹‖ ≤ {self.inverse_norm:.3g}",
+            }
         )
 
     def _summary(self) -> str:
-        count = np.size(self.residual)
-        share = lambda flags: f"{int(np.sum(flags))} of {count} samples"
-        errors = np.asarray(self.error)
-        errors = errors[np.isfinite(errors)]
-        lines = [
-            f"near          {share(self.certified)}",
-            f"existence     {share(self.exists)}",
-            f"uniqueness    {share(self.unique)}",
-            f"contraction   {share(self.contracts)}",
-        ]
+        share = lambda flags: f"{int(np.sum(flags))} of {np.size(flags)} samples"
+        rows = {
+            "near": share(self.certified),
+            "existence": share(self.exists),
+            "uniqueness": share(self.unique),
+            "contraction": share(self.contracts),
+        }
+        errors = np.asarray(self.error)[np.asarray(self.certified)]
         if len(errors):
-            lines.append(
-                f"error         at most {np.median(errors):.2g} (median), {errors.max():.2g} "
-                "(largest, where proven)"
-            )
-        lines.append(f"residual      {np.max(self.residual):.2g} (largest)")
-        return "\n".join(lines)
+            typical, largest = np.median(errors), errors.max()
+            rows["error"] = f"at most {typical:.2g} (median), {largest:.2g} (largest, where proven)"
+        return _table({**rows, "residual": f"{np.max(self.residual):.2g} (largest)"})
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    return "\n".join(f"{name:<14}{text}" for name, text in rows.items())
 
 
 @eqx.filter_jit
@@ -196,80 +185,70 @@ def certify(
     flat, _ = ravel_pytree(z)
     value, slopes = ravel_pytree(fn(z))[0], jacobian(fn, z)
     if isinstance(cell, QuantumCell | ContractiveCell):
-        known = _quantum(as_quantum_cell(cell, x.shape[0], "certify"), x, flat, rounds)
+        known = _of_a_circuit(as_quantum_cell(cell, x.shape[0], "certify"), x, flat, rounds)
+    elif curvature is not None:
+        known = _of_any_map(value, flat, slopes)
     else:
-        known = _other(value, flat, slopes, curvature)
-    errors, bend, factor, nearby_factor, continuous, farthest = known
+        raise TypeError(
+            "`certify(curvature=...)` is needed for a cell that is not quantum: a Lipschitz "
+            "constant of its Jacobian near z; got None. For z -> tanh(W z + x) it is 0.77 * ‖W‖₂²."
+        )
+    errors, bend, factor, nearby, continuous, farthest = known
     if curvature is not None:
-        bend = _constant(jnp.asarray(curvature, flat.dtype))
+        bend = lambda _: jnp.asarray(curvature, flat.dtype)
     if lipschitz is not None:
-        factor = jnp.minimum(factor, lipschitz)
-        nearby_factor = jnp.minimum(nearby_factor, lipschitz)
+        factor, nearby = jnp.minimum(factor, lipschitz), jnp.minimum(nearby, lipschitz)
     value_error = errors.value if rounding is None else jnp.asarray(rounding, flat.dtype)
 
     found = newton_kantorovich(
         value - flat, slopes, bend, value_error=value_error, jacobian_error=errors.jacobian
     )
     residual = jnp.linalg.norm(value - flat)
-    contracts = nearby_factor < 1
-    gap = jnp.where(contracts, 1 - nearby_factor, 1)
     return Certificate(
         residual=residual,
         rounding=value_error,
-        inverse_norm=found.inverse_norm,
-        newton_step=found.newton_step,
-        h=found.h,
-        radius=found.radius,
-        unique_radius=found.unique_radius,
+        **found._asdict(),
         lipschitz=factor,
-        contraction_error=jnp.where(contracts, (residual + value_error) / gap, jnp.inf),
+        # Banach: ‖z - z*‖ ≤ ‖z - f(z)‖ + ‖f(z) - f(z*)‖ ≤ ‖z - f(z)‖ + L ‖z - z*‖.
+        contraction_error=over(residual + value_error, 1 - nearby),
         continuous=continuous,
         farthest=farthest,
     )
 
 
-Known = tuple[
-    Rounding,
-    Callable[[Array], Array],  # radius ↦ K
-    Array,  # a bound on the factor of contraction
-    Array,  # ... and one that holds on the way from z to the equilibrium too
-    Array,  # whether Brouwer's theorem applies
-    Array,  # how far an equilibrium may be from z
-]
+class _Known(NamedTuple):
+    """What is known of a map beside its value and slopes at z."""
+
+    errors: Rounding
+    curvature: Callable[[Array], Array]  # radius ↦ K
+    factor: Array  # a bound on the factor of contraction
+    nearby: Array  # ... and one that holds on the way from z to the equilibrium too
+    continuous: Array  # whether Brouwer's theorem applies
+    farthest: Array  # how far an equilibrium may be from z
 
 
-def _constant(value: Array) -> Callable[[Array], Array]:
-    return lambda radius: jnp.broadcast_to(value, jnp.shape(radius))
-
-
-def _quantum(cell: QuantumCell, x: Array, w: Array, rounds: int) -> Known:
-    errors, box = rounding_errors(cell, x, w), box_of_values(cell)
+def _of_a_circuit(cell: QuantumCell, x: Array, w: Array, rounds: int) -> _Known:
+    errors, box = rounding_errors(cell, x, w), Box.of_values(cell)
     # The error of J as computed, on top of the relative error of the observables.
     inflate = lambda bound: bound * (1 + errors.relative) + errors.jacobian
-    farthest = box.farthest(w)
-    rotates = isinstance(cell.injection, AngleFeedback)
-    if rotates or not isinstance(cell.layer.encoding, AmplitudeEncoding):
-        bend = _constant(angle_curvature(cell, x.shape[0]) * (1 + errors.relative))
+    if turns_wires(cell):
+        # f is analytic, and maps the box of possible values into itself.
+        bend = angle_curvature(cell, x.shape[0]) * (1 + errors.relative)
         factor = inflate(lipschitz_bound(cell, x))
-        return errors, bend, factor, factor, jnp.array(True), farthest
-    reach = subspace(cell, x.shape[0]).reach(x)
-    continuous = reach.inputs.least_norm(box) > 0
+        return _Known(errors, lambda _: bend, factor, factor, jnp.array(True), box.farthest(w))
+    # So it is here, if no input of the box vanishes.
+    reach = Reach.of(cell, x)
+    continuous, farthest = reach.inputs.least_norm(box) > 0, box.farthest(w)
     box, factor = reach.shrink(box, rounds)
     # Equilibria lie in the last box; so has the line from z to one of them.
     nearby = jnp.maximum(factor, reach.bound(box.join(w)))
     bend = lambda radius: reach.curvature(w, radius) * (1 + errors.relative)
-    return errors, bend, inflate(factor), inflate(nearby), continuous, farthest
+    return _Known(errors, bend, inflate(factor), inflate(nearby), continuous, farthest)
 
 
-def _other(value: Array, z: Array, slopes: Array, curvature: float | Array | None) -> Known:
-    if curvature is None:
-        raise TypeError(
-            "`certify(curvature=...)` is needed for a cell that is not quantum: a Lipschitz "
-            "constant of its Jacobian near z; got None. For z -> tanh(W z + x) it is 0.77 * ‖W‖₂²."
-        )
+def _of_any_map(value: Array, z: Array, slopes: Array) -> _Known:
     guess = 16 * jnp.finfo(z.dtype).eps * z.size**0.5
     size = jnp.linalg.norm(value) + jnp.linalg.norm(z)
     errors = Rounding(guess * size, guess * jnp.linalg.norm(slopes), jnp.asarray(guess, z.dtype))
     unknown = jnp.full_like(errors.value, jnp.inf)
-    bend = _constant(jnp.asarray(curvature, z.dtype))
-    return errors, bend, unknown, unknown, jnp.array(False), unknown
+    return _Known(errors, lambda _: unknown, unknown, unknown, jnp.array(False), unknown)

@@ -14,8 +14,8 @@ from ..adjoints import ImplicitAdjoint
 from ..cells import AbstractCell, QuantumCell
 from ..equilibrium import solve_map, Solver
 from ..jacobians import jacobian
-from ._boxes import box_of_values
-from ._contractive import ContractiveCell
+from ._boxes import Box
+from ._contraction import ContractiveCell
 
 # Numbers of a state that the table shows.
 _SHOWN = 6
@@ -63,22 +63,21 @@ class Equilibria(eqx.Module):
             numbers = " ".join(f"{v:.4g}" for v in np.asarray(flat[:_SHOWN]))
             more = " …" if flat.size > _SHOWN else ""
             lines.append(
-                f"{int(self.hits[i]):4d}  {float(self.spectral_radius[i]):6.3g}  "
-                f"{word(self.stable[i]):9s}  {word(self.flow_stable[i]):8s}  {numbers}{more}"
+                f"{self.hits[i]:4d}  {self.spectral_radius[i]:6.3g}  {word(self.stable[i]):9s}  "
+                f"{word(self.flow_stable[i]):8s}  {numbers}{more}"
             )
         return "\n".join(lines)
 
     def _summary(self, n_starts: int) -> str:
-        counts, samples = np.unique(np.asarray(self.count), return_counts=True)
-        stable = np.sum(np.asarray(self.stable), axis=-1)
+        counts, stable = np.asarray(self.count), np.sum(np.asarray(self.stable), axis=-1)
         lines = [
-            f"{np.size(self.count)} samples, {n_starts} starts each "
+            f"{counts.size} samples, {n_starts} starts each "
             f"({100 * np.mean(self.failed) / n_starts:.1f} % failed)",
             "equilibria  samples  stable ones (mean)",
         ]
-        for count, number in zip(counts, samples, strict=True):
-            mean = np.mean(stable[np.asarray(self.count) == count])
-            lines.append(f"{count:10d}  {number:7d}  {mean:18.2f}")
+        for count in np.unique(counts):
+            same = counts == count
+            lines.append(f"{count:10d}  {np.sum(same):7d}  {np.mean(stable[same]):18.2f}")
         return "\n".join(lines)
 
 
@@ -137,62 +136,59 @@ def find_equilibria(
     """
     for name, number in (("n_starts", n_starts), ("tolerance", tolerance), ("spread", spread)):
         check_positive(f"find_equilibria({name}=...)", number)
-    fn, start = cell.bind(x), cell.init(x)
-    flat, unravel = ravel_pytree(start)
-    starts = _starts(cell, flat, key, n_starts - 1, spread)
+    fn = cell.bind(x)
+    first, unravel = ravel_pytree(cell.init(x))
+    shape = (n_starts - 1, first.size)
+    quantum = cell.cell if isinstance(cell, ContractiveCell) else cell
+    if isinstance(quantum, QuantumCell):
+        box = Box.of_values(quantum)
+        share = jax.random.uniform(key, shape, first.dtype, minval=-1, maxval=1)
+        others = (box.centre[None] + share * box.half[None]).astype(first.dtype)
+    else:
+        others = first[None] + spread * jax.random.normal(key, shape, first.dtype)
 
     def solve(v: Array) -> tuple[Array, Array, Array]:
         solution = solve_map(fn, unravel(v), solver, ImplicitAdjoint(), max_steps=max_steps)
         return ravel_pytree(solution.value)[0], solution.success, solution.stats["residual"]
 
-    solved = jax.vmap(solve)(jnp.concatenate([flat[None], starts]))
+    solved = jax.vmap(solve)(jnp.concatenate([first[None], others]))
     points, success, residual = lax.stop_gradient(solved)
     # The best solved one stands for its neighbours.
     order = jnp.argsort(jnp.where(success, residual, jnp.inf))
-    points, success = points[order], success[order]
-    hits = _merge(points, success, tolerance)
+    points = points[order]
+    hits = _merge(points, success[order], tolerance)
     order = jnp.argsort(-hits)
     points, hits = points[order], hits[order]
     found = hits > 0
 
+    # f(z + δ) ≈ z + J δ: iteration shrinks δ if ρ(J) < 1, and the flow δ̇ = (J - I) δ if all
+    # eigenvalues of J - I have negative real parts.
     matrices = lax.stop_gradient(jax.vmap(lambda v: jacobian(fn, unravel(v)))(points))
     spectra = jnp.linalg.eigvals(matrices)
     radius = jnp.max(jnp.abs(spectra), axis=1)
-    nowhere = jnp.asarray(jnp.nan, points.dtype)
     return Equilibria(
-        values=jax.vmap(unravel)(jnp.where(found[:, None], points, nowhere)),
+        values=jax.vmap(unravel)(jnp.where(found[:, None], points, jnp.nan)),
         count=jnp.sum(found),
         hits=hits,
-        spectral_radius=jnp.where(found, radius, nowhere),
+        spectral_radius=jnp.where(found, radius, jnp.nan),
         stable=found & (radius < 1),
         flow_stable=found & (jnp.max(spectra.real, axis=1) < 1),
         failed=jnp.sum(~success),
     )
 
 
-def _starts(
-    cell: AbstractCell, first: Float[Array, " n"], key: PRNGKeyArray, count: int, spread: float
-) -> Float[Array, "count n"]:
-    shape = (count, first.size)
-    quantum = cell.cell if isinstance(cell, ContractiveCell) else cell
-    if isinstance(quantum, QuantumCell):
-        box = box_of_values(quantum)
-        share = jax.random.uniform(key, shape, first.dtype, minval=-1, maxval=1)
-        return (box.centre[None] + share * box.half[None]).astype(first.dtype)
-    return first[None] + spread * jax.random.normal(key, shape, first.dtype)
-
-
 def _merge(
     points: Float[Array, "k n"], success: Bool[Array, " k"], tolerance: float
 ) -> Int[Array, " k"]:
     """How many points each stands for: 0 for one that an earlier one stands for, or that failed."""
-    k = len(points)
 
     def place(i: Array, hits: Array) -> Array:
+        # One after the other, as who stands for whom depends on those before. A point stands for
+        # itself where no earlier one is near.
         distance = jnp.linalg.norm(points - points[i][None], axis=1)
         distance = jnp.where(hits > 0, distance, jnp.inf)
         nearest = jnp.argmin(distance)
         owner = jnp.where(distance[nearest] <= tolerance, nearest, i)
         return hits.at[owner].add(jnp.where(success[i], 1, 0))
 
-    return lax.fori_loop(0, k, place, jnp.zeros(k, int))
+    return lax.fori_loop(0, len(points), place, jnp.zeros(len(points), int))

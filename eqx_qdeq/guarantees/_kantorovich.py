@@ -18,8 +18,8 @@ from jaxtyping import Array, Float
 
 from .._precise import dot
 from ..cells import AbstractLinearInjection, QuantumCell
-from ..encodings import AmplitudeEncoding, AngleEncoding
-from ._lipschitz_angles import angle_frequency, turns, uploads_of
+from ._boxes import divisor, over
+from ._lipschitz_angles import angle_frequency, turns, turns_wires
 
 # Balls that are tried for the radius of uniqueness.
 _BALLS = 96
@@ -43,52 +43,48 @@ def newton_kantorovich(
 ) -> Kantorovich:
     """From the computed f(z) - z and J(z), bounds on their errors, and ρ ↦ K."""
     n, eps = residual.size, jnp.finfo(residual.dtype).eps
-    a = jnp.eye(n, dtype=residual.dtype) - jacobian
+    eye = jnp.eye(n, dtype=residual.dtype)
+    a = eye - jacobian
     size = jnp.linalg.norm(a)
     # Weyl: the smallest singular value moves by no more than the matrix, and its computation.
     least = jnp.linalg.svd(a, compute_uv=False)[-1] - jacobian_error - 4 * n * eps * size
-    regular = least > 0
-    beta = jnp.where(regular, 1 / jnp.where(regular, least, 1), jnp.inf)
+    beta = over(1.0, least)
 
     # A⁻¹ g = s + A⁻¹ (g - A s) for any s: here the computed Newton step.
-    step = jnp.linalg.solve(jnp.where(regular, a, jnp.eye(n, dtype=a.dtype)), residual)
+    step = jnp.linalg.solve(jnp.where(least > 0, a, eye), residual)
     length = jnp.linalg.norm(step)
-    left = jnp.linalg.norm(residual - dot(a, step))
-    left = left + value_error + jacobian_error * length
+    # ‖g - A s‖ for the exact g and A: as computed, and what their errors and the product's add.
+    left = jnp.linalg.norm(residual - dot(a, step)) + value_error + jacobian_error * length
     left = left + 4 * n * eps * (size * length + jnp.linalg.norm(residual))
     eta = length + beta * left
 
     def radii(ball: Array) -> tuple[Array, Array, Array]:
-        k = curvature(ball)
+        k = jnp.broadcast_to(curvature(ball), ball.shape)
         h = beta * k * eta
         proven = h <= 0.5  # false where NaN
         root = jnp.sqrt(jnp.where(proven, 1 - 2 * h, 1))
         inner = jnp.where(proven, 2 * eta / (1 + root), jnp.inf)
-        outer = (1 + root) / (beta * jnp.where(k > 0, k, 1))
-        return h, inner, jnp.where(proven, jnp.where(k > 0, outer, jnp.inf), 0)
+        outer = jnp.where(k > 0, (1 + root) / (beta * divisor(k)), jnp.inf)
+        return h, inner, jnp.where(proven, outer, 0)
 
     # r₋ ≤ 2η, so this ball is large enough.
     h, radius, first = radii(2 * eta)
     # Larger balls have a larger K: somewhere r₊ and ρ meet. r₊ never exceeds 2 / (β K(0)).
     limit = curvature(jnp.zeros_like(eta))
-    farthest = 2 / (beta * jnp.where(limit > 0, limit, 1))
+    farthest = 2 / (beta * divisor(limit))
     proven = jnp.isfinite(radius)
     share = jnp.linspace(0, 1, _BALLS, dtype=eta.dtype)
     # A lower end above zero also where z is exact.
     nearest = jnp.where(proven, jnp.clip(2 * eta, 1e-3 * farthest, farthest), 1)
-    farthest = jnp.where(proven, farthest, 1)
-    balls = nearest * (farthest / nearest) ** share
+    balls = nearest * (jnp.where(proven, farthest, 1) / nearest) ** share
     _, inner, outer = radii(balls)
+    # In a ball for which the theorem holds there is no other one within r₊, as far as it reaches.
     unique = jnp.where(inner <= balls, jnp.minimum(outer, balls), 0)
     unique = jnp.maximum(jnp.max(unique), jnp.minimum(first, 2 * eta))
     unique = jnp.where(limit > 0, unique, jnp.inf)  # f is affine
-    return Kantorovich(
-        inverse_norm=beta,
-        newton_step=eta,
-        h=h,
-        radius=radius * (1 + 8 * eps),
-        unique_radius=jnp.where(proven, unique * (1 - 8 * eps), 0),
-    )
+    # A few operations of rounding between the bounds and the radii, to the safe side.
+    radius, unique = radius * (1 + 8 * eps), jnp.where(proven, unique * (1 - 8 * eps), 0)
+    return Kantorovich(beta, eta, h, radius, unique)
 
 
 # --- How far a quantum cell's computed values and slopes may be from the exact ones. ---
@@ -130,25 +126,24 @@ def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], w: Float[Array,
     angles = jnp.sum(jnp.abs(layer.angles)).astype(w.dtype)
     gates = len(layer.circuit) + angles + 2 * (2 ** (n / 2) + x.shape[0] ** 0.5 + m)
     relative = eps * gates
-    if not isinstance(injection, AbstractLinearInjection):
-        turned = jnp.sum(dot(jnp.abs(turns(cell)), jnp.abs(w)))
-        if isinstance(layer.encoding, AngleEncoding):
-            turned = turned + abs(layer.encoding.scale) * jnp.sum(jnp.abs(x))
-    else:
-        offset = injection.offset(x, m)
-        matrix = injection.matrix(x.shape[0], m, w.dtype)
-        fed_back = dot(matrix, w)
-        if isinstance(layer.encoding, AmplitudeEncoding):
-            largest = jnp.max(jnp.abs(offset)) + jnp.max(jnp.abs(fed_back))
-            scale = jnp.where(largest > 0, largest, 1)
+    turn = turns(cell, x.shape[0]) if turns_wires(cell) else None
+    if isinstance(injection, AbstractLinearInjection):
+        offset, matrix = injection.offset(x, m), injection.matrix(x.shape[0], m, w.dtype)
+        if turn is None:
+            fed_back = dot(matrix, w)
+            # κ and 1/‖v‖ do not change if all is scaled, but squares of huge entries overflow.
+            scale = divisor(jnp.max(jnp.abs(offset)) + jnp.max(jnp.abs(fed_back)))
             parts = jnp.linalg.norm(offset / scale) + jnp.linalg.norm(fed_back / scale)
             whole = jnp.linalg.norm((offset + fed_back) / scale)
             value = relative * norms * (parts / whole) ** 2
             slope = jnp.linalg.norm(matrix / scale, 2) / whole
             return Rounding(value, 2 * value * slope, relative)
-        encoding, uploads, _ = uploads_of(layer.encoding, len(layer.circuit))
         parts = jnp.abs(offset) + dot(jnp.abs(matrix), jnp.abs(w))
-        turned = uploads * abs(encoding.scale) * jnp.sum(parts)
-        relative = relative + eps * uploads * offset.shape[0]
+        turned = turn.uploads * abs(turn.scale) * jnp.sum(parts)
+        relative = relative + eps * turn.uploads * offset.shape[0]
+    else:
+        assert turn is not None
+        turned = jnp.sum(dot(jnp.abs(turn.matrix), jnp.abs(w)))
+        turned = turned + abs(turn.scale) * jnp.sum(jnp.abs(x))
     value = norms * (relative + (m + 2) * eps * turned)
     return Rounding(value, value * jnp.maximum(angle_frequency(cell, x.shape[0]), 1), relative)

@@ -30,10 +30,7 @@ from jaxtyping import Array, Float
 from .._precise import dot
 from ..cells import AbstractLinearInjection, QuantumCell
 from ..layers import quadratic_forms
-from ..measurements import AbstractMeasurement
-from ..simulate import AbstractPropagator
-from ._boxes import Box, box_of_values, InputMap, largest_feedback
-from ._value_ranges import joint_spread, safe_sqrt, spreads_of_forms
+from ._boxes import Box, divisor, feedback_matrix, InputMap, safe_sqrt, spread_of, spreads_of_forms
 
 
 class Reach(eqx.Module):
@@ -46,24 +43,60 @@ class Reach(eqx.Module):
     spread: Float[Array, ""]  # D
     at_zero: Float[Array, " m"]  # f where the input vanishes, by definition
 
+    @classmethod
+    def of(cls, cell: QuantumCell, x: Float[Array, " d_in"]) -> "Reach":
+        """For a sample. What depends on the parameters alone is done once for a batch."""
+        layer, injection = cell.layer, cell.injection
+        assert isinstance(injection, AbstractLinearInjection)
+        r = feedback_matrix(cell, x.shape[0])
+        propagator, basis = layer.propagator(len(r)), _orthonormal_basis(r)
+        # f depends on directions alone: scale huge inputs and R alike, lest squares overflow.
+        v = injection.offset(x, layer.out_size)
+        scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
+        v = v * scale
+        # Gram and Schmidt, twice: v = basis · along + length · new.
+        along = dot(v, basis)
+        across = v - dot(basis, along)
+        across = across - dot(basis, dot(across, basis))
+        noise = 16 * jnp.finfo(v.dtype).eps * jnp.max(jnp.abs(v))
+        has_new = jnp.max(jnp.abs(across)) > noise
+        across = jnp.where(has_new, across, 0)
+        length = safe_sqrt(jnp.sum(across**2))
+        new = across / jnp.where(has_new, length, 1)
+
+        # The observables pulled back through the circuit, in the basis (basis, new) of S.
+        moved, moved_new = propagator(basis), propagator.vector(new).reshape(2, -1, 1)
+        known = quadratic_forms(layer.measurement, moved, moved)
+        side = quadratic_forms(layer.measurement, moved, moved_new)
+        corner = quadratic_forms(layer.measurement, moved_new, moved_new)
+        # Without a new direction its row is zero, and so must not have an eigenvalue of its own.
+        mean = jnp.trace(known, axis1=1, axis2=2) / basis.shape[1]
+        corner = jnp.where(has_new, corner, mean[:, None, None])
+        forms = jnp.block([[known, side], [jnp.swapaxes(side, 1, 2), corner]])
+        low, high, spread = spreads_of_forms(forms)
+        matrix = jnp.pad(scale * dot(basis.T, r), ((0, 1), (0, 0)))
+        inputs = InputMap(jnp.append(along, length), matrix, scale * jnp.linalg.norm(r, 2))
+        first = propagator.vector(jnp.zeros(len(r), r.dtype).at[0].set(1))
+        at_zero = layer.measurement.values_of_parts(first)
+        return cls(inputs, forms, low, high, jnp.minimum(spread, spread_of(cell)), at_zero)
+
     def values(self, w: Float[Array, " m"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """f and its Jacobian, both 0 where the input vanishes."""
         v = self.inputs(w)
-        square = jnp.sum(v**2)
-        safe = jnp.where(square > 0, square, 1)
+        square = divisor(jnp.sum(v**2))
         images = dot(self.forms, v)
-        f = dot(images, v) / safe
-        slopes = 2 * (images - f[:, None] * v[None]) / safe
+        f = dot(images, v) / square
+        slopes = 2 * (images - f[:, None] * v[None]) / square
         return f, dot(slopes, self.inputs.matrix)
 
     def image(self, box: Box) -> Box:
         """A box that contains f(box), and is no larger than the given one."""
-        least = self.inputs.least_norm(box)
-        reach = self.inputs.reach(box.half)
+        least, reach = self.inputs.least_norm(box), self.inputs.reach(box.half)
         f, jacobian = self.values(box.centre)
-        # By the slopes everywhere, or by the slope at the centre and the curvature everywhere.
-        spreads = self.high - self.low
-        ratio = reach / jnp.where(least > 0, least, 1)
+        # By the slopes everywhere, or by the slope at the centre and the curvature everywhere:
+        # with ‖v - v_c‖ ≤ reach, |f_q(w) - f_q(c)| is at most s_q reach / min‖v‖, and at most
+        # |J(c)| half + ½ (2 s_q / min‖v‖²) reach².
+        spreads, ratio = self.high - self.low, reach / divisor(least)
         taylor = dot(jnp.abs(jacobian), box.half) + spreads * ratio**2
         width = jnp.where(least > 0, jnp.minimum(spreads * ratio, taylor), jnp.inf)
         low, high = jnp.maximum(self.low, f - width), jnp.minimum(self.high, f + width)
@@ -75,7 +108,8 @@ class Reach(eqx.Module):
     def bound(self, box: Box) -> Float[Array, ""]:
         """An upper bound on ‖J‖ over a box."""
         least, norm = self.inputs.least_norm(box), self.inputs.norm
-        safe = jnp.where(least > 0, least, 1)
+        safe = divisor(least)
+        # By the slope everywhere, or by the slope at the centre and how much it can change.
         _, jacobian = self.values(box.centre)
         change = 2 * self.spread * norm * self.inputs.reach(box.half) / safe**2
         bound = jnp.minimum(self.spread * norm / safe, jnp.linalg.norm(jacobian, 2) + change)
@@ -94,118 +128,19 @@ class Reach(eqx.Module):
     def curvature(self, w: Float[Array, " m"], radius: Float[Array, "..."]) -> Float[Array, "..."]:
         """A Lipschitz constant of J on the ball of that radius about w."""
         least = jnp.linalg.norm(self.inputs(w)) - self.inputs.norm * radius
-        safe = jnp.where(least > 0, least, 1)
-        bound = 2 * self.spread * self.inputs.norm**2 / safe**2
+        bound = 2 * self.spread * self.inputs.norm**2 / divisor(least) ** 2
         return jnp.where(least > 0, bound, jnp.inf)
-
-
-class Subspace(eqx.Module):
-    """The part of a `Reach` that depends on the parameters alone."""
-
-    propagator: AbstractPropagator
-    measurement: AbstractMeasurement
-    injection: AbstractLinearInjection
-    matrix: Float[Array, "d m"]
-    norm: Float[Array, ""]
-    basis: Float[Array, "d k"]  # of the range of R
-    moved: Float[Array, "2 dim k"]  # the basis after the circuit
-    forms: Float[Array, "m k k"]
-    at_zero: Float[Array, " m"]
-    generic: float = eqx.field(static=True)  # D of the measurement itself
-
-    def reach(self, x: Float[Array, " d_in"]) -> Reach:
-        v = self.injection.offset(x, self.matrix.shape[1])
-        # f depends on directions alone: scale huge inputs and R alike, lest squares overflow.
-        scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))), 1)
-        v = v * scale
-        along = dot(v, self.basis)
-        across = v - dot(self.basis, along)
-        again = dot(across, self.basis)
-        across = across - dot(self.basis, again)
-        size = jnp.max(jnp.abs(v))
-        has_new = jnp.max(jnp.abs(across)) > 16 * jnp.finfo(v.dtype).eps * size
-        across = jnp.where(has_new, across, 0)
-        length = safe_sqrt(jnp.sum(across**2))
-        new = across / jnp.where(has_new, length, 1)
-
-        moved = self.propagator.vector(new).reshape(2, -1, 1)
-        side = quadratic_forms(self.measurement, self.moved, moved)
-        corner = quadratic_forms(self.measurement, moved, moved)
-        # Without a new direction its row is zero, and so must not have an eigenvalue of its own.
-        mean = jnp.trace(self.forms, axis1=1, axis2=2) / self.basis.shape[1]
-        corner = jnp.where(has_new, corner, mean[:, None, None])
-        forms = jnp.concatenate(
-            [
-                jnp.concatenate([self.forms, side], axis=2),
-                jnp.concatenate([jnp.swapaxes(side, 1, 2), corner], axis=2),
-            ],
-            axis=1,
-        )
-        low, high, spread = spreads_of_forms(forms)
-        matrix = scale * dot(self.basis.T, self.matrix)
-        inputs = InputMap(
-            start=jnp.append(along, length),
-            matrix=jnp.pad(matrix, ((0, 1), (0, 0))),
-            norm=scale * self.norm,
-        )
-        spread = jnp.minimum(spread, self.generic)
-        return Reach(inputs, forms, low, high, spread, self.at_zero)
-
-
-def subspace(cell: QuantumCell, in_size: int) -> Subspace:
-    """Does what depends on the parameters alone."""
-    layer, injection = cell.layer, cell.injection
-    assert isinstance(injection, AbstractLinearInjection)
-    matrix = injection.matrix(in_size, layer.out_size, layer.angles.dtype)
-    propagator = layer.propagator(matrix.shape[0])
-    basis = _orthonormal_basis(matrix)
-    moved = propagator(basis)
-    first = propagator.vector(jnp.zeros(len(matrix), matrix.dtype).at[0].set(1))
-    return Subspace(
-        propagator=propagator,
-        measurement=layer.measurement,
-        injection=injection,
-        matrix=matrix,
-        norm=jnp.linalg.norm(matrix, 2),
-        basis=basis,
-        moved=moved,
-        forms=quadratic_forms(layer.measurement, moved, moved),
-        at_zero=layer.measurement.values_of_parts(first),
-        generic=joint_spread(layer.measurement, layer.n_qubits),
-    )
 
 
 def _orthonormal_basis(matrix: Float[Array, "d m"]) -> Float[Array, "d k"]:
     """An orthonormal basis of a space that contains the range of a matrix, with the derivative
     of a QR decomposition also where the columns are dependent or more than the rows."""
+    # The span moves with the matrix: if Q = A X at a place, then A X follows it with X held fixed.
     frozen = lax.stop_gradient(matrix)
     basis, _ = jnp.linalg.qr(frozen)
-    mixing = dot(jnp.linalg.pinv(frozen), basis)
-    mixing = lax.stop_gradient(mixing)
+    mixing = lax.stop_gradient(dot(jnp.linalg.pinv(frozen), basis))
     basis = basis + dot(matrix - frozen, mixing)
     # One Newton-Schulz step towards an orthonormal basis of the same span: no change in the
     # value, and all that is needed in the derivative.
-    gram = dot(basis.T, basis)
     eye = jnp.eye(basis.shape[1], dtype=matrix.dtype)
-    return dot(basis, 1.5 * eye - 0.5 * gram)
-
-
-def bound_for_norm(
-    cell: QuantumCell, in_size: int, norm: Float[Array, ""], *, forms_up_to: int
-) -> Float[Array, ""]:
-    """The bound D ‖R‖ / min‖v‖ over all samples with ‖b(x)‖ ≥ norm."""
-    layer, injection = cell.layer, cell.injection
-    assert isinstance(injection, AbstractLinearInjection)
-    matrix = injection.matrix(in_size, layer.out_size, layer.angles.dtype)
-    d = matrix.shape[0]
-    inputs = InputMap.linear(matrix)
-    box = box_of_values(cell)
-    spread = jnp.asarray(joint_spread(layer.measurement, layer.n_qubits), matrix.dtype)
-    if d <= forms_up_to:
-        columns = layer.propagator(d)(jnp.eye(d, dtype=matrix.dtype))
-        forms = quadratic_forms(layer.measurement, columns, columns)
-        low, high, compressed = spreads_of_forms(forms)
-        box, spread = box.meet(low, high), jnp.minimum(spread, compressed)
-    least = norm - largest_feedback(inputs, box)
-    positive = least > 0
-    return jnp.where(positive, spread * inputs.norm / jnp.where(positive, least, 1), jnp.inf)
+    return dot(basis, 1.5 * eye - 0.5 * dot(basis.T, basis))

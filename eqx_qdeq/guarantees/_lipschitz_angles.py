@@ -23,111 +23,110 @@ quantum Fisher information:
   $\Delta H_c^2 = \frac14\, c^\top \mathrm{Cov}(P)\, c$ in the state before them.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from .._precise import dot
-from ..cells import AbstractLinearInjection, AngleFeedback, QuantumCell, scaled
-from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
+from ..cells import AngleFeedback, Feedback, QuantumCell, scaled
+from ..encodings import AmplitudeEncoding, AngleEncoding, DataReuploading
+from ..measurements import PauliZ
 from ..simulate import apply_wirewise
-from ._value_ranges import joint_spread, safe_sqrt
+from ._boxes import feedback_matrix, safe_sqrt, spread_of
 
 
-def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
-    """An upper bound on ‖J‖ that holds for every sample and every w."""
-    layer = cell.layer
-    spread = joint_spread(layer.measurement, layer.n_qubits)
-    if isinstance(cell.injection, AngleFeedback):
-        return spread * _sum_norm(turns(cell)) / 2
-    assert isinstance(cell.injection, AbstractLinearInjection)
-    matrix = cell.injection.matrix(in_size, layer.out_size, layer.angles.dtype)
-    encoding, uploads, first_is_product = uploads_of(layer.encoding, len(layer.circuit))
-    matrix = encoding.scale * matrix
-    entangled = _sum_norm(matrix)
-    product = jnp.minimum(entangled, _product_norm(encoding, matrix, layer.n_qubits))
-    first = product if first_is_product else entangled
-    # Standard deviations of sums are at most the sums of standard deviations.
-    return spread * (first + (uploads - 1) * entangled) / 2
+def turns_wires(cell: QuantumCell) -> bool:
+    """Whether the values enter as angles, not as amplitudes."""
+    rotates = isinstance(cell.injection, AngleFeedback)
+    return rotates or not isinstance(cell.layer.encoding, AmplitudeEncoding)
 
 
-def angle_frequency(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
-    """The highest frequency of f along any unit direction of w."""
-    if isinstance(cell.injection, AngleFeedback):
-        return _sum_norm(turns(cell))
-    layer = cell.layer
-    assert isinstance(cell.injection, AbstractLinearInjection)
-    matrix = cell.injection.matrix(in_size, layer.out_size, layer.angles.dtype)
-    encoding, uploads, _ = uploads_of(layer.encoding, len(layer.circuit))
-    return uploads * _sum_norm(encoding.scale * matrix)
+class Turns(NamedTuple):
+    """How measured values turn wires: by the angles α = α₀ + T w, in each of some uploads."""
+
+    matrix: Float[Array, "r m"]  # T, in radians
+    uploads: int
+    scale: float  # radians per unit of a feature, 0 if features are no angles
+    weights: np.ndarray | None  # if the first upload acts on |0…0⟩: √λmax(M) for every rotation
 
 
-def angle_curvature(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
-    """A Lipschitz constant of the Jacobian, for every sample and everywhere."""
-    spread = joint_spread(cell.layer.measurement, cell.layer.n_qubits)
-    return spread * angle_frequency(cell, in_size) ** 2 / 2
-
-
-def feedback_slope(cell: QuantumCell, before: Complex[Array, " dim"]) -> Float[Array, ""]:
-    """An upper bound on ‖J‖ for angle feedback that acts on the given state."""
-    assert isinstance(cell.injection, AngleFeedback)
-    layer, matrix = cell.layer, turns(cell)
-    spread = joint_spread(layer.measurement, layer.n_qubits)
-    covariance = _pauli_covariance(cell.injection.axis, before, layer.n_qubits)
-    form = dot(dot(matrix.T, covariance), matrix)
-    # Rounding may leave a covariance of zero a little off.
-    noise = 4 * jnp.finfo(form.dtype).eps * jnp.sum(matrix**2)
-    fisher = safe_sqrt(jnp.maximum(jnp.linalg.eigvalsh(form)[-1], 0) + noise)
-    return spread * jnp.minimum(fisher, _sum_norm(matrix)) / 2
-
-
-def turns(cell: QuantumCell) -> Float[Array, "n m"]:
-    """The radians by which a unit of each measured value turns each wire."""
-    assert isinstance(cell.injection, AngleFeedback)
-    layer = cell.layer
-    _, wires = cell.injection.resolve(len(layer.circuit), layer.n_qubits, layer.out_size)
-    one_hot = np.arange(layer.n_qubits)[:, None] == np.array(wires)[None, :]
-    return scaled(one_hot, cell.injection.gain, layer.angles.dtype)
-
-
-def uploads_of(encoding: AbstractEncoding, n_gates: int) -> tuple[AngleEncoding, int, bool]:
-    """The rotations, how often they act, and whether first on a product state."""
+def turns(cell: QuantumCell, in_size: int) -> Turns:
+    layer, injection, encoding = cell.layer, cell.injection, cell.layer.encoding
+    if isinstance(injection, AngleFeedback):
+        _, wires = injection.resolve(len(layer.circuit), layer.n_qubits, layer.out_size)
+        one_hot = np.arange(layer.n_qubits)[:, None] == np.array(wires)[None, :]
+        scale = encoding.scale if isinstance(encoding, AngleEncoding) else 0.0
+        return Turns(scaled(one_hot, injection.gain, layer.angles.dtype), 1, scale, None)
+    uploads, on_product = 1, True
     if isinstance(encoding, DataReuploading):
-        return encoding.encoding, encoding.n_uploads, encoding.cuts(n_gates)[0] == 0
+        uploads, on_product = encoding.n_uploads, encoding.cuts(len(layer.circuit))[0] == 0
+        encoding = encoding.encoding
     if not isinstance(encoding, AngleEncoding):
         raise TypeError(
             "bounds are known for AmplitudeEncoding, AngleEncoding and DataReuploading; got "
             f"{type(encoding).__name__}. Use diagnose for estimates at an equilibrium."
         )
-    return encoding, 1, True
+    matrix = encoding.scale * feedback_matrix(cell, in_size)
+    weights = _wire_weights(encoding, len(matrix), layer.n_qubits) if on_product else None
+    return Turns(matrix, uploads, encoding.scale, weights)
 
 
-def _sum_norm(matrix: Float[Array, "d m"]) -> Float[Array, ""]:
-    """A bound on the largest sum of moduli |(R δ)_j| for unit δ."""
+def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
+    """An upper bound on ‖J‖ that holds for every sample and every w."""
+    matrix, uploads, _, weights = turns(cell, in_size)
+    anywhere = first = _sum_norm(matrix)
+    if weights is not None:
+        # Σ_w λmax(M_w) ‖c_w‖² for c = T δ, at its maximum over unit δ.
+        weighted = jnp.asarray(weights, matrix.dtype)[:, None] * matrix
+        first = jnp.minimum(anywhere, jnp.linalg.norm(weighted, 2))
+    # Standard deviations of sums are at most the sums of standard deviations.
+    return spread_of(cell) * (first + (uploads - 1) * anywhere) / 2
+
+
+def angle_frequency(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
+    """The highest frequency of f along any unit direction of w."""
+    turn = turns(cell, in_size)
+    return turn.uploads * _sum_norm(turn.matrix)
+
+
+def angle_curvature(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
+    """A Lipschitz constant of the Jacobian, for every sample and everywhere."""
+    return spread_of(cell) * angle_frequency(cell, in_size) ** 2 / 2
+
+
+def angle_slope_at(cell: QuantumCell, x: Float[Array, " d"]) -> Float[Array, ""]:
+    """An upper bound on ‖J‖ for a sample and every w."""
+    if not isinstance(cell.injection, AngleFeedback):
+        return angle_slope(cell, x.shape[0])
+    bound = cell.bind(x)
+    assert isinstance(bound, Feedback)
+    matrix = bound.cell.turn
+    covariance = _pauli_covariance(bound.cell.axis, bound.before, len(matrix))
+    form = dot(dot(matrix.T, covariance), matrix)
+    # Rounding may leave a covariance of zero a little off.
+    noise = 4 * jnp.finfo(form.dtype).eps * jnp.sum(matrix**2)
+    fisher = safe_sqrt(jnp.maximum(jnp.linalg.eigvalsh(form)[-1], 0) + noise)
+    return spread_of(cell) * jnp.minimum(fisher, _sum_norm(matrix)) / 2
+
+
+def _sum_norm(matrix: Float[Array, "r m"]) -> Float[Array, ""]:
+    """A bound on the largest sum of moduli |(T δ)_j| for unit δ."""
+    # Σ_j |Σ_i T_ji δ_i| ≤ Σ_i |δ_i| Σ_j |T_ji|, and ‖·‖₁ ≤ √r ‖·‖₂.
     by_columns = safe_sqrt(jnp.sum(jnp.sum(jnp.abs(matrix), axis=0) ** 2))
     return jnp.minimum(by_columns, matrix.shape[0] ** 0.5 * jnp.linalg.norm(matrix, 2))
 
 
-def _product_norm(
-    encoding: AngleEncoding, matrix: Float[Array, "d m"], n_qubits: int
-) -> Float[Array, ""]:
-    """A bound on 2 ΔH for unit δ, where the rotations act on a product state."""
-    weights = _wire_weights(encoding, matrix.shape[0], n_qubits)
-    return jnp.linalg.norm(jnp.asarray(weights, matrix.dtype)[:, None] * matrix, 2)
-
-
-def _wire_weights(encoding: AngleEncoding, in_size: int, n_qubits: int) -> np.ndarray:
+def _wire_weights(encoding: AngleEncoding, n_angles: int, n_qubits: int) -> np.ndarray:
     """√λmax(M) of the wire that each feature turns."""
-    layout = encoding.resolve(in_size, n_qubits)
-    weights = np.ones(in_size)
-    for wire in range(n_qubits):
-        members = [i for i, (_, w) in enumerate(layout) if w == wire]
-        overlaps = np.ones((len(members), len(members)))
-        for k in range(len(members) - 1):
-            same = layout[members[k]][0] == layout[members[k + 1]][0]
-            overlaps[k, k + 1] = overlaps[k + 1, k] = float(same)
-        if members:
-            weights[members] = np.sqrt(np.linalg.eigvalsh(overlaps)[-1])
+    axes, wires = map(np.array, zip(*encoding.resolve(n_angles, n_qubits), strict=True))
+    weights = np.ones(n_angles)
+    for wire in set(wires):
+        members = np.flatnonzero(wires == wire)
+        orthogonal = np.diag(axes[members[:-1]] != axes[members[1:]], 1)
+        overlaps = 1.0 - (orthogonal | orthogonal.T)
+        weights[members] = np.sqrt(np.linalg.eigvalsh(overlaps)[-1])
     return weights
 
 
@@ -136,7 +135,7 @@ def _pauli_covariance(
 ) -> Float[Array, "n n"]:
     """The covariance matrix of one Pauli operator on every wire."""
     half = np.sqrt(0.5)
-    # To the basis in which the Pauli operator is Z.
+    # To the basis in which the Pauli operator is Z: its eigenvectors as rows.
     gate = {
         "X": half * np.array([[1, 1], [1, -1]], complex),
         "Y": half * np.array([[1, -1j], [1, 1j]], complex),
@@ -144,9 +143,7 @@ def _pauli_covariance(
     }[axis]
     state = apply_wirewise(jnp.asarray(np.stack([gate] * n_qubits), state.dtype), state)
     p = state.real**2 + state.imag**2
-    bits = (np.arange(2**n_qubits)[None, :] >> np.arange(n_qubits)[::-1, None]) & 1
-    signs = jnp.asarray(1 - 2 * bits, p.dtype)
-    means = dot(signs, p)
+    signs = jnp.asarray(PauliZ().diagonals(n_qubits), p.dtype)
     # About the means: the difference of two numbers near 1 would lose the small variances.
-    centred = signs - means[:, None]
+    centred = signs - dot(signs, p)[:, None]
     return dot(centred * p[None], centred.T)

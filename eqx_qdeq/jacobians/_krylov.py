@@ -1,8 +1,8 @@
 """Eigenvalues of large matrices known only by their products: restarted Arnoldi and Lanczos."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -12,15 +12,7 @@ from .._precise import dot
 from ..simulate import complex_dtype
 
 
-class Ritz(eqx.Module):
-    """An approximate eigenpair."""
-
-    value: Inexact[Array, ""]
-    vector: Inexact[Array, " n"]
-    residual: Float[Array, ""]  # ‖A x - λ x‖ for the vector of unit norm
-
-
-class _Decomposition(eqx.Module):
+class _Decomposition(NamedTuple):
     r"""A Krylov decomposition $A V_p = V_{p+1} H$ with orthonormal columns in V."""
 
     basis: Inexact[Array, "n p_plus_1"]
@@ -37,8 +29,9 @@ def dominant_eigenpair(
     symmetric: bool,
     key: PRNGKeyArray,
     target: Inexact[Array, ""] | None = None,
-) -> Ritz:
-    """The eigenvalue of largest modulus of a real matrix, by the Krylov-Schur method.
+) -> tuple[Inexact[Array, ""], Inexact[Array, " n"]]:
+    """The eigenvalue of largest modulus of a real matrix and its vector, by the Krylov-Schur
+    method.
 
     **Arguments:**
 
@@ -70,6 +63,8 @@ def dominant_eigenpair(
 
     def solve(made: _Decomposition) -> tuple[Array, Array, Array, Array]:
         """Ritz values, vectors within the basis, residuals, and the place of the wanted pair."""
+        # Let H = (S; hᵀ), with S square. If S y = λ y, then A V y = λ V y + v (h·y) with the last
+        # column v of the basis: V y is an eigenvector up to a residual of the length |h·y|.
         square = made.matrix[:size]
         values, vectors = jnp.linalg.eigh(square) if symmetric else jnp.linalg.eig(square)
         residuals = jnp.abs(dot(made.matrix[size], vectors))
@@ -86,22 +81,20 @@ def dominant_eigenpair(
         made = _extend(apply, made, keep, jax.random.fold_in(key, count + 1))
         return (count + 1, made, *solve(made))
 
-    unit = (start / jnp.linalg.norm(start)).astype(dtype)
-    made = _Decomposition(
-        jnp.zeros((n, size + 1), dtype).at[:, 0].set(unit), jnp.zeros((size + 1, size), dtype)
-    )
+    basis = jnp.zeros((n, size + 1), dtype)
+    basis = basis.at[:, 0].set((start / jnp.linalg.norm(start)).astype(dtype))
+    made = _Decomposition(basis, jnp.zeros((size + 1, size), dtype))
     made = _extend(apply, made, 0, jax.random.fold_in(key, 0))
-    _, made, values, vectors, residuals, best = lax.while_loop(
-        unfinished, restart, (jnp.array(0), made, *solve(made))
-    )
-    vector = dot(made.basis[:, :size], vectors[:, best])
-    return Ritz(values[best], vector, residuals[best])
+    carry = lax.while_loop(unfinished, restart, (jnp.array(0), made, *solve(made)))
+    _, made, values, vectors, _, best = carry
+    return values[best], dot(made.basis[:, :size], vectors[:, best])
 
 
 def _extend(
     apply: Callable[[Array], Array], made: _Decomposition, first: int, key: PRNGKeyArray
 ) -> _Decomposition:
-    """Arnoldi's steps from column `first` on, orthogonalised twice against all columns."""
+    """Arnoldi's steps from column `first` on: the image of the last column, orthogonalised against
+    all of them, is the next."""
     n, size = made.basis.shape[0], made.matrix.shape[1]
     eps = jnp.finfo(made.basis.dtype).eps
 
@@ -116,6 +109,7 @@ def _extend(
         fresh, _ = _orthogonalise(made.basis, random.astype(new.dtype))
         new = jnp.where(closed, fresh, new)
         norm = jnp.linalg.norm(new)
+        # Zero if the columns span the whole space: then nothing is left to couple to.
         new = new / jnp.where(norm > 0, norm, 1).astype(new.dtype)
         column = column.at[j + 1].set(jnp.where(closed, 0, length).astype(column.dtype))
         return _Decomposition(made.basis.at[:, j + 1].set(new), made.matrix.at[:, j].set(column))
@@ -126,6 +120,7 @@ def _extend(
 def _orthogonalise(basis: Array, v: Array) -> tuple[Array, Array]:
     """The part of v orthogonal to the columns, and its coefficients in them. Columns that are
     not there yet are zero."""
+    # Twice is enough: what rounding leaves of the first pass, the second one removes.
     first = dot(basis.conj().T, v)
     v = v - dot(basis, first)
     second = dot(basis.conj().T, v)
@@ -135,14 +130,11 @@ def _orthogonalise(basis: Array, v: Array) -> tuple[Array, Array]:
 def _compress(made: _Decomposition, vectors: Inexact[Array, "p keep"]) -> _Decomposition:
     """The decomposition restricted to the span of the given Ritz vectors."""
     size, keep = vectors.shape
-    # Their span is invariant under the square part; any orthonormal basis of it will do.
+    # Their span is invariant under the square part; any orthonormal basis Q of it will do, as
+    # S Q = Q (Qᴴ S Q) makes A (V Q) = (V Q)(Qᴴ S Q) + v (hᵀ Q).
     inner, _ = jnp.linalg.qr(vectors)
-    kept = dot(made.basis[:, :size], inner)
-    square = dot(made.matrix[:size], inner)
-    square = dot(inner.conj().T, square)
-    last = dot(made.matrix[size], inner)
-    basis = jnp.zeros_like(made.basis).at[:, :keep].set(kept)
+    square = dot(inner.conj().T, dot(made.matrix[:size], inner))
+    basis = jnp.zeros_like(made.basis).at[:, :keep].set(dot(made.basis[:, :size], inner))
     matrix = jnp.zeros_like(made.matrix).at[:keep, :keep].set(square)
-    return _Decomposition(
-        basis.at[:, keep].set(made.basis[:, size]), matrix.at[keep, :keep].set(last)
-    )
+    basis = basis.at[:, keep].set(made.basis[:, size])
+    return _Decomposition(basis, matrix.at[keep, :keep].set(dot(made.matrix[size], inner)))

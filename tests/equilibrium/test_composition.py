@@ -63,13 +63,14 @@ def model(layer):
     return _Model(eqx.nn.Linear(16, 16, key=k1), layer, eqx.nn.MLP(4, 3, 8, 1, key=k2))
 
 
+@eqx.filter_jit
 def _loss(model, xs):
     return jnp.mean(jax.vmap(model)(xs) ** 2)
 
 
 def test_in_a_users_module_under_filter_jit_and_filter_grad(model, xs, tol):
     value, gradient = eqx.filter_jit(eqx.filter_value_and_grad(_loss))(model, xs)
-    np.testing.assert_allclose(value, eqx.filter_jit(_loss)(model, xs), atol=tol)
+    np.testing.assert_allclose(value, _loss(model, xs), atol=tol)
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
     assert jnp.linalg.norm(gradient.quantum.deq.cell.layer.angles) > 0
     assert jnp.linalg.norm(gradient.before.weight) > 0
@@ -150,6 +151,4 @@ def test_on_a_mesh_by_filter_shard(model, xs, tol):
     mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
     spec = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("batch"))
     sharded = eqx.filter_shard(xs, spec)
-    np.testing.assert_allclose(
-        eqx.filter_jit(_loss)(model, sharded), eqx.filter_jit(_loss)(model, xs), atol=10 * tol
-    )
+    np.testing.assert_allclose(_loss(model, sharded), _loss(model, xs), atol=10 * tol)

@@ -62,11 +62,12 @@ def test_picard_is_the_map_itself(tol):
 def test_one_bad_sample_in_a_batch(tol):
     xs = jnp.array([[0.1, 0.2, 0.3], [jnp.nan, 0, 0], [0.5, 0.1, -0.3]])
     deq = qdeq.DEQ(qdeq.FunctionCell(lambda z, x: _fn(_WEIGHT, x)(z), jnp.zeros_like))
-    record = jax.jit(jax.vmap(lambda x: deq.trajectory(x, n_steps=10)))(xs)
+    one = jax.jit(lambda x: deq.trajectory(x, n_steps=10))
+    record = jax.vmap(one)(xs)
     assert record.iterates.shape == (3, 10, 3) and record.residuals.shape == (3, 10)
     assert np.all(np.isfinite(record.iterates))
     for i in (0, 2):
-        alone = jax.jit(lambda x: deq.trajectory(x, n_steps=10))(xs[i])
+        alone = one(xs[i])
         np.testing.assert_allclose(record.iterates[i], alone.iterates, atol=10 * tol)
         assert record.success[i]
 
@@ -117,25 +118,20 @@ def test_corrections_shorten_the_way():
     x, target = jnp.array([0.4, -0.1]), jnp.array([0.3, 0.3])
     solver = qdeq.Picard(1e-4, 1e-4)
 
+    def loss(weight, share):
+        fn = _fn(weight, x)
+        error = lambda z: jnp.sum((z - target) ** 2)
+        record = qdeq.record_trajectory(fn, solver, jnp.zeros(2), 200)
+        cell = qdeq.FunctionCell(lambda z, x: fn(z), jnp.zeros_like)
+        main = error(qdeq.DEQ(cell, qdeq.Newton(1e-6, 1e-6))(x))
+        return main + share * qdeq.fixed_point_correction(fn, record, error), record.num_steps
+
+    @jax.jit
     def train(share):
-        @jax.jit
-        def step(weight):
-            def loss(weight):
-                fn = _fn(weight, x)
-                error = lambda z: jnp.sum((z - target) ** 2)
-                record = qdeq.record_trajectory(fn, solver, jnp.zeros(2), 100)
-                cell = qdeq.FunctionCell(lambda z, x: fn(z), jnp.zeros_like)
-                main = error(qdeq.DEQ(cell, qdeq.Newton(1e-6, 1e-6))(x))
-                return main + share * qdeq.fixed_point_correction(fn, record, error)
+        step = lambda _, w: w - 0.05 * jax.grad(lambda w: loss(w, share)[0])(w)
+        return loss(jax.lax.fori_loop(0, 60, step, weight), share)[1]
 
-            return weight - 0.05 * jax.grad(loss)(weight)
-
-        trained = weight
-        for _ in range(60):
-            trained = step(trained)
-        return int(qdeq.record_trajectory(_fn(trained, x), solver, jnp.zeros(2), 200).num_steps)
-
-    assert train(1.0) < train(0.0)
+    assert train(jnp.array(1.0)) < train(jnp.array(0.0))
 
 
 def test_diagnosis_of_a_linear_cell(x64, tol):

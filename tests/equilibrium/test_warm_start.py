@@ -15,9 +15,11 @@ _DEQ = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
 _X = 2 * jax.random.normal(jax.random.key(1), (64, 16))
 
 
+_solve = eqx.filter_jit(lambda deq, x: jax.vmap(deq.solve)(x))
+
+
 def _steps(deq, x):
-    solve = eqx.filter_jit(lambda deq, x: jax.vmap(deq.solve)(x))
-    return np.asarray(solve(deq, x).stats["num_steps"])
+    return np.asarray(_solve(deq, x).stats["num_steps"])
 
 
 def test_a_learned_guess_saves_steps_and_changes_no_equilibrium(tol):
