@@ -4,6 +4,8 @@ import functools as ft
 
 import equinox as eqx
 import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
@@ -44,10 +46,13 @@ class UnrolledAdjoint(optx.AbstractAdjoint):
         del tags
         solved = solve_first(primal_fn, rewrite_fn, inputs)
         fn, solver, y0, *rest = inputs
+        # A root finder is given f(y) - y, and stands still where that is zero.
+        finds_roots = isinstance(solver, optx.AbstractRootFinder)
+        rests = lambda y: jax.tree.map(jnp.zeros_like, y) if finds_roots else y
 
         def still(y: PyTree, args: PyTree) -> tuple[PyTree, PyTree]:
             f, aux = fn(tree_where(solved.usable, y, y0), args)
-            return tree_where(solved.usable, f, y), aux
+            return tree_where(solved.usable, f, rests(y)), aux
 
         while_loop = ft.partial(eqxi.while_loop, kind="checkpointed", checkpoints=self.checkpoints)
         root, _ = primal_fn((still, solver, y0, *rest, while_loop))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from .._trees import constant
 from ..adjoints import BackwardReport, solve_adjoint
 from ..cells import AbstractCell
-from ..jacobians import spectral_norm, spectral_radius
+from ..jacobians import spectral_abscissa, spectral_norm, spectral_radius
 from ._trajectory import SolverTrajectory
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ class Diagnosis(eqx.Module):
         Jacobian-vector products.
     - `backward`: an [`eqx_qdeq.BackwardReport`][] of the backward solve for the loss;
         `num_products` are vector-Jacobian products.
-    - `spectral_radius`, `spectral_norm`: of the Jacobian at the equilibrium.
+    - `spectral_radius`, `spectral_norm`: of the Jacobian at the equilibrium. Plain iteration
+        returns to the equilibrium if the radius is below 1.
+    - `flow_rate`: [`eqx_qdeq.spectral_abscissa`][] - 1, the rate of a small error under the flow
+        $\dot z = f(z) - z$. Below zero the flow returns to the equilibrium; above, it is unstable:
+        a saddle, say, of the energy that a variational problem minimises.
     - `contraction_margin`: 1 - `spectral_norm`. Above zero, plain iteration converges nearby.
     - `gradient_norms`: Euclidean norms of the exact gradient of the loss, by the parameter's path
         in the cell, and of the input under `"x"`.
@@ -49,6 +53,7 @@ class Diagnosis(eqx.Module):
     backward: BackwardReport
     spectral_radius: Float[Array, "*batch"]
     spectral_norm: Float[Array, "*batch"]
+    flow_rate: Float[Array, "*batch"]
     contraction_margin: Float[Array, "*batch"]
     gradient_norms: dict[str, Float[Array, "*batch"]]
 
@@ -62,6 +67,7 @@ class Diagnosis(eqx.Module):
             ("  Jacobian-vector products", self.num_jvps),
             ("spectral radius", self.spectral_radius),
             ("spectral norm", self.spectral_norm),
+            ("rate under the flow", self.flow_rate),
             ("contraction margin", self.contraction_margin),
             ("backward solve succeeded", self.backward.success),
             ("  residual", self.backward.residual),
@@ -125,6 +131,7 @@ def examine(
         backward=solve_adjoint(fn, z, jax.grad(loss)(z)).report,
         spectral_radius=spectral_radius(fn, z),
         spectral_norm=norm,
+        flow_rate=spectral_abscissa(fn, z) - 1,
         contraction_margin=1 - norm,
         gradient_norms=norms,
     )

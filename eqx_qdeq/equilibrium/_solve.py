@@ -16,7 +16,7 @@ from .._checks import check_instance, describe, real_state, widened
 from .._trees import all_finite, call_doc, constant, summary, Text, tree_where
 from ..adjoints import AdjointProbe, UnrolledAdjoint
 from ..cells import AbstractCell
-from ..solvers import default_solver
+from ..solvers import default_solver, is_earned
 
 Map = Callable[[PyTree[Array]], PyTree[Array]]
 Solver = (
@@ -142,6 +142,7 @@ def solve_map(
     usable = all_finite(z0)
     z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
     solver = solver_for(solver, z0)
+    start, judge = z0, solver
     steps, minimises = None, optx.AbstractMinimiser | optx.AbstractLeastSquaresSolver
     by_steps = isinstance(adjoint, UnrolledAdjoint | optx.RecursiveCheckpointAdjoint)
     if isinstance(solver, minimises) and not by_steps:
@@ -168,20 +169,42 @@ def solve_map(
         throw=throw,
     )
     steps = raw.stats["num_steps"] if steps is None else steps
+    value, result = raw.value, raw.result
     residual = raw.stats.get("residual")
     if residual is None:
-        # Only ours report the residual of what they return; another costs one evaluation.
-        value = jax.lax.stop_gradient(raw.value)
-        gap = ravel_pytree(jtu.tree_map(jnp.subtract, fn(value), value))[0]
-        residual = jnp.linalg.norm(gap)
+        # Only ours report the residual of what they return; another costs two evaluations.
+        residual, believed = _check(jax.lax.stop_gradient(raw.value), fn, start, judge)
+        wrong = (result == optx.RESULTS.successful) & ~believed
+        result = optx.RESULTS.where(wrong, optx.RESULTS.nonlinear_max_steps_reached, result)
+        if throw:
+            value = result.error_if(value, wrong)
     stats = {
         "num_steps": steps,
         "num_evals": raw.stats.get("num_evals", steps),
         "num_jvps": raw.stats.get("num_jvps", 0),
         "residual": residual,
     }
-    solution = Solution(raw.value, raw.result, jax.lax.stop_gradient(stats))
+    solution = Solution(value, result, jax.lax.stop_gradient(stats))
     return mask(solution, usable, throw=throw)
+
+
+def _check(
+    value: PyTree[Array], fn: Map, start: PyTree[Array], solver: Solver
+) -> tuple[Array, Bool[Array, ""]]:
+    """The Euclidean residual at `value`, and whether a claim of success there is believed.
+
+    That of a solver which looks at its increments is not, where the residual is ten times the
+    tolerance and more (damped steps are small everywhere), nor that of one which walked so far that
+    its relative tolerance covers any residual.
+    """
+    f = fn(value)
+    gap = jtu.tree_map(jnp.subtract, f, value)
+    first = jax.lax.stop_gradient(fn(start))
+    peak = solver.norm(jtu.tree_map(jnp.subtract, first, start))
+    error, scale = solver.norm(gap), solver.norm(f)
+    _, _, earned = is_earned(error, scale, peak, solver.norm(first) + peak, solver.atol)
+    small = error <= 10 * (solver.atol + solver.rtol * scale)
+    return jnp.linalg.norm(ravel_pytree(gap)[0]), small & earned
 
 
 def check_map(fn: Map, z0: PyTree[Array]) -> PyTree[Array]:

@@ -65,11 +65,12 @@ def record_trajectory(
             "a root finder."
         )
     check_at_least("record_trajectory(n_steps=...)", n_steps, 1)
-    drive = Drive(solver, lambda y, args: (fn(y), None))
+    residual = lambda y: jtu.tree_map(jnp.subtract, fn(y), y)
+    drive = Drive(solver, lambda y, args: (residual(y), None))
 
     def see(before: Progress, after: Progress) -> tuple[Progress, tuple[PyTree, Array]]:
         # Once more, as a solver hands out the iterate alone: some evaluate f elsewhere too.
-        gap = jtu.tree_map(jnp.subtract, fn(before.y), before.y)
+        gap = residual(before.y)
         # A solve that is over stays as it was, at the iterate at which it ended.
         y = tree_where(after.going, after.y, before.y)
         after = tree_where(before.going, eqx.tree_at(lambda a: a.y, after, y), before)

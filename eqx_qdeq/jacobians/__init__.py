@@ -3,6 +3,7 @@
 from ._jacobian import (
     jacobian as jacobian,
     jacobian_penalty as jacobian_penalty,
+    spectral_abscissa as spectral_abscissa,
     spectral_norm as spectral_norm,
     spectral_radius as spectral_radius,
 )

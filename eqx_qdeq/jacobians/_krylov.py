@@ -29,6 +29,7 @@ def dominant_eigenpair(
     symmetric: bool,
     key: PRNGKeyArray,
     target: Inexact[Array, ""] | None = None,
+    rightmost: bool = False,
 ) -> tuple[Inexact[Array, ""], Inexact[Array, " n"]]:
     """The eigenvalue of largest modulus of a real matrix and its vector, by the Krylov-Schur
     method.
@@ -43,6 +44,7 @@ def dominant_eigenpair(
     - `symmetric`: whether A is; then all is real.
     - `key`: for a new direction where the Krylov space closes early.
     - `target`: the pair closest to this value is wanted instead, among the dominant ones.
+    - `rightmost`: the eigenvalue of largest real part is wanted instead.
 
     ??? cite "Reference"
 
@@ -61,6 +63,8 @@ def dominant_eigenpair(
         real, imag = jax.vmap(product)(jnp.stack([v.real, v.imag]))
         return lax.complex(real, imag)
 
+    rank = jnp.real if rightmost else jnp.abs
+
     def solve(made: _Decomposition) -> tuple[Array, Array, Array, Array]:
         """Ritz values, vectors within the basis, residuals, and the place of the wanted pair."""
         # Let H = (S; hᵀ), with S square. If S y = λ y, then A V y = λ V y + v (h·y) with the last
@@ -68,7 +72,7 @@ def dominant_eigenpair(
         square = made.matrix[:size]
         values, vectors = jnp.linalg.eigh(square) if symmetric else jnp.linalg.eig(square)
         residuals = jnp.abs(dot(made.matrix[size], vectors))
-        distance = -jnp.abs(values) if target is None else jnp.abs(values - target)
+        distance = -rank(values) if target is None else jnp.abs(values - target)
         return values, vectors, residuals, jnp.argmin(distance)
 
     def unfinished(carry) -> Array:
@@ -77,7 +81,7 @@ def dominant_eigenpair(
 
     def restart(carry):
         count, made, values, vectors, _, _ = carry
-        made = _compress(made, vectors[:, jnp.argsort(-jnp.abs(values))[:keep]])
+        made = _compress(made, vectors[:, jnp.argsort(-rank(values))[:keep]])
         made = _extend(apply, made, keep, jax.random.fold_in(key, count + 1))
         return (count + 1, made, *solve(made))
 

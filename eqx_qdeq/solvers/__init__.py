@@ -1,9 +1,13 @@
 """Fixed-point solvers, each an `optimistix.AbstractFixedPointSolver`, and a linear one."""
 
 from ._anderson import Anderson as Anderson
-from ._base import AbstractResidualSolver as AbstractResidualSolver, SolverLimits as SolverLimits
+from ._base import (
+    AbstractResidualSolver as AbstractResidualSolver,
+    SolverLimits as SolverLimits,
+)
 from ._broyden import Broyden as Broyden, broyden_inverse
 from ._drive import Drive, Progress
+from ._earned import is_earned
 from ._gmres import EarlyExitGMRES as EarlyExitGMRES, gmres
 from ._ladder import default_solver as default_solver, Ladder as Ladder
 from ._linear import DENSE_SIZE, factoriser, solve_dense

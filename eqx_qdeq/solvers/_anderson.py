@@ -19,6 +19,7 @@ from ._base import (
     Proposal,
     SolverLimits,
 )
+from ._probe import Probe, probe_for
 
 # Differences of iterates far from here, or far from each other, belong to another linear map. On
 # tanh networks with several equilibria, forgetting them let more samples reach one; on linear
@@ -47,12 +48,13 @@ _FEW_ROWS = range(4, 8)
 class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the previous iterate,
     r: Float[Array, " n"]  # ... and its residual
-    best_r: Float[Array, " n"]  # the residual of the best one
     # Ring buffers of combinations of differences; rows not in use are zero.
     p: Float[Array, "rows n"]  # of iterates,
     q: Float[Array, "rows n"]  # ... and the same ones of residuals, which are orthonormal
     count: Int[Array, ""]
     retreat: Float[Array, ""]
+    probe: Probe | None
+    step: Float[Array, " n"] | None  # the last one, if there is a probe
 
 
 @renamed_arguments(history="`memory`, as in Broyden")
@@ -81,6 +83,11 @@ class Anderson(AbstractResidualSolver):
     An iterate with a residual above `safeguard` times the first one, or that is not finite, is
     dropped with all that was learnt; the solve goes on with a Picard step from the best iterate,
     half as long each time that this happens in a row.
+
+    Where nothing has improved for a while, states of at most 20 numbers are helped by differences
+    of f along each coordinate, one evaluation each, which make the columns of a whole Jacobian:
+    first at the initial guess, then, now without steps uphill, at the best iterate. From then on
+    columns are corrected, not forgotten.
 
     ??? cite "Reference"
 
@@ -116,23 +123,30 @@ class Anderson(AbstractResidualSolver):
         return _Memory(
             y=y,
             r=jnp.zeros_like(y),
-            best_r=jnp.zeros_like(y),
             p=buffer,
             q=buffer,
             count=jnp.array(0),
             retreat=jnp.array(1, y.dtype),
+            probe=(probe := probe_for(y, self.limits.stagnation, self.memory)),
+            step=None if probe is None else jnp.zeros_like(y),
         )
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
-        y, r = at.y, at.r
+        y, r, probe = at.y, at.r, memory.probe
         # A trial that is this bad says nothing of the map near the best iterate.
         keep = at.error <= self.safeguard * at.first_error  # false for NaN
-        best_r = jnp.where(at.improved, r, memory.best_r)
+        looking = knows = jnp.array(False)
+        if probe is not None:
+            looking, knows = probe.going, probe.knows
+            keep = probe.keeps(at, self.safeguard) | looking
 
         dy, dr = y - memory.y, r - memory.r
         jumped = optx.two_norm(r) > _GROWTH * optx.two_norm(memory.r)
         kept = min(self.memory, y.size)
-        forget = jumped | (memory.count >= _LIFETIMES * kept)
+        forget = (jumped | (memory.count >= _LIFETIMES * kept)) & ~knows
+
+        # After looking around, the step is made from the base.
+        y, r = jnp.where(looking, memory.y, y), jnp.where(looking, memory.r, r)
 
         # Which products go together was measured: a batch of 256 on a CPU, 32 to 256 entries.
         along = jnp.stack([dot(memory.q, v) for v in (dr, r)])
@@ -143,10 +157,23 @@ class Anderson(AbstractResidualSolver):
         # A new part that is little more than rounding would be neither orthogonal to the rest
         # nor a multiple of what the Jacobian makes of p.
         known = optx.two_norm(dr - in_q[0]) <= _new_part(dr.dtype) * optx.two_norm(dr)
-        forget = forget | known
-        in_p, in_q = jnp.where(known, 0, in_p), jnp.where(known, 0, in_q)
+        old_p = memory.p
+        if probe is not None:
+            # Where the columns are those of a whole Jacobian, they are corrected instead (as by
+            # Broyden's bad update): with Q c = dr, the P that is closest to the old one and has
+            # P c = dy.
+            right = known & knows & keep & ~looking
+            squares = dot(along[0], along[0])
+            c = along[0] / jnp.where(squares > 0, squares, 1)
+            defect = dy - in_p[0]
+            old_p = jnp.where(right, old_p + c[:, None] * defect[None, :], old_p)
+            corrected = jnp.stack([dy, in_p[1] + dot(c, along[1]) * defect])
+            in_p = jnp.where(right, corrected, in_p)
+        forgotten = known & ~knows
+        forget = forget | forgotten
+        in_p, in_q = jnp.where(forgotten, 0, in_p), jnp.where(forgotten, 0, in_q)
         p, q, is_new = _normalised(dy - in_p[0], dr - in_q[0])
-        is_new = is_new & ~at.is_first & keep
+        is_new = is_new & ~at.is_first & keep & ~(known & knows)
 
         # The newest column is not in the buffers yet: its part of γ is taken by itself.
         ahead = jnp.where(is_new, dot(q, r), 0)
@@ -154,23 +181,43 @@ class Anderson(AbstractResidualSolver):
         picard = y + self.mixing * r
         accelerated = finite_or(picard - change, picard)
 
+        retreat = jnp.where(keep, 1, memory.retreat / 2)
+        # A Jacobian is not dropped: a bad step is made again, shorter.
+        shorten, begins = ~keep & knows, jnp.array(False)
+        if probe is not None:
+            probe, begins = probe.next(at, keep, retreat, self.limits.stagnation)
+            retreat = jnp.where(begins, 1, retreat)
+        drop = ~keep & ~knows | begins
+        pick = lambda new, old, best: jnp.where(keep, new, jnp.where(shorten, old, best))
+        base, base_r = pick(y, memory.y, at.best), pick(r, memory.r, at.best_r)
+        new = pick(accelerated, base, base + retreat * self.mixing * base_r)
+        step = None
+        if probe is not None and memory.step is not None:
+            step = jnp.where(shorten, memory.step, accelerated - y)
+            new = jnp.where(shorten, base + retreat * step, new)
+            base, base_r = (
+                jnp.where(begins, origin, here)
+                for origin, here in zip(probe.origin(at), (base, base_r), strict=True)
+            )
+            new = jnp.where(probe.going, probe.displaced(base, base_r), new)
+
         count = jnp.where(forget, 0, memory.count)
         # A ring: the newest overwrites the oldest. `where`, as a scatter in a batch is a loop.
-        slot = ((jnp.arange(len(memory.q)) == count % kept) & is_new)[:, None]
-        keep_old = keep & ~forget
-        retreat = jnp.where(keep, 1, memory.retreat / 2)
-        back = at.best + retreat * self.mixing * best_r
+        slot = ((jnp.arange(len(memory.q)) == count % kept) & is_new & ~drop)[:, None]
+        keep_old = ~drop & ~forget
         return Proposal(
-            jnp.where(keep, accelerated, back),
+            new,
             _Memory(
-                y=jnp.where(keep, y, at.best),
-                r=jnp.where(keep, r, best_r),
-                best_r=best_r,
-                p=jnp.where(slot, p, jnp.where(keep_old, memory.p, 0)),
+                y=base,
+                r=base_r,
+                p=jnp.where(slot, p, jnp.where(keep_old, old_p, 0)),
                 q=jnp.where(slot, q, jnp.where(keep_old, memory.q, 0)),
-                count=jnp.where(keep, jnp.where(is_new, count + 1, count), 0),
+                count=jnp.where(drop, 0, jnp.where(is_new, count + 1, count)),
                 retreat=retreat,
+                probe=probe,
+                step=step,
             ),
+            fallback=base,
         )
 
 

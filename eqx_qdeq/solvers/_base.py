@@ -21,6 +21,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, is_number
+from ._earned import FAR, is_earned
 
 # Progress is a best residual that fell by more than this fraction. Rounding alone also finds
 # new best residuals, a few units in the last place smaller, and must not keep a solve alive.
@@ -63,15 +64,16 @@ class Record(eqx.Module):
     """What a solve has seen so far. Its errors are in the solver's norm."""
 
     best: Float[Array, " n"]
+    best_r: Float[Array, " n"]  # the residual f(y) - y there
     best_aux: PyTree[Array]
     best_error: Float[Array, ""]
-    best_residual: Float[Array, ""]  # its Euclidean one
     best_step: Int[Array, ""]
     first_error: Float[Array, ""]
+    first_scale: Float[Array, ""]  # ‖f(y)‖ + ‖f(y) - y‖ at the initial guess
+    peak_error: Float[Array, ""]  # the largest error, but for those that count as divergence
     progress_error: Float[Array, ""]  # the best error when there was progress last,
     stale: Int[Array, ""]  # ... and the steps since then
     error: Float[Array, ""]  # of the last evaluated iterate
-    improved: Bool[Array, ""]  # whether that one is the best
     num_steps: Int[Array, ""]
     num_evals: Int[Array, ""]
     num_jvps: Int[Array, ""]
@@ -88,8 +90,10 @@ class Point(eqx.Module):
     error: Float[Array, ""]  # the norm of r
     first_error: Float[Array, ""]
     best: Float[Array, " n"]
-    improved: Bool[Array, ""]  # whether this is the best one
+    best_r: Float[Array, " n"]
+    best_error: Float[Array, ""]
     is_first: Bool[Array, ""]
+    stale: Int[Array, ""]  # steps since the best error fell by more than one part in a thousand
     converged: Bool[Array, ""]
     tolerance: Float[Array, ""]
     f: FlatMap
@@ -112,14 +116,21 @@ class _State(eqx.Module):
     memory: PyTree
 
 
-class AbstractResidualSolver(optx.AbstractFixedPointSolver):
+class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
     r"""A fixed-point solver that stops on the true residual and returns its best iterate.
+
+    In `optimistix.fixed_point(f)` it solves y = f(y). In `optimistix.root_find(F)` it solves
+    F(y) = 0, by the map y + F(y), so that what is said of f(y) - y here holds for F(y).
 
     It stops
 
     - with success at the first iterate with $\|f(y) - y\| \le \mathrm{atol} + \mathrm{rtol}\,
       \|f(y)\|$ in the norm `norm`. The default norm is Euclidean; `optimistix.rms_norm` makes
-      `atol` an error per entry; `rtol=0` or `atol=0` leave an absolute or a relative test;
+      `atol` an error per entry; `rtol=0` or `atol=0` leave an absolute or a relative test. A
+      success has to be earned: where $\|f(y)\|$ has grown, over what it was at the initial guess,
+      the residual has to have fallen by that factor, or to be below `atol` by itself. So a leap
+      to where y is so large that the relative tolerance, or rounding, covers any residual is no
+      success (`y + 1` has no fixed point, but at $y = 10^8$ a residual of 1 is relatively small);
     - as diverged where f(y) is not finite or the residual exceeds `limits.divergence` times the
       first one, if that happens at the initial guess, if the method cannot step back, or if it
       tried to until it stagnated;
@@ -127,10 +138,11 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
       best residual by less than one part in a thousand: no equilibrium is near, or rounding
       keeps the tolerance out of reach.
 
-    However it stops, its value is the best iterate that it evaluated: finite if the initial guess
-    is. `stats` describe that iterate: `"residual"` is its Euclidean $\|f(y) - y\|$, whatever
-    `norm`, and `"best_step"` the step that evaluated it. `"num_evals"` and `"num_jvps"` count the
-    evaluations of f and the products with its Jacobian in all.
+    However it stops, its value is the best iterate that it evaluated (of those that did not leap
+    in this way): finite if the initial guess is. `stats` describe that iterate: `"residual"` is its
+    Euclidean $\|f(y) - y\|$, whatever `norm`, and `"best_step"` the step that evaluated it.
+    `"num_evals"` and `"num_jvps"` count the evaluations of f and the products with its Jacobian in
+    all.
 
     A method is two functions on flat vectors: `remember`, what it knows before anything was
     evaluated, and `propose`, from an evaluated iterate to the next one.
@@ -166,8 +178,9 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         aux_struct: PyTree[jax.ShapeDtypeStruct],
         tags: frozenset[object],
     ) -> _State:
+        # As to every root finder, Optimistix hands over f(y) - y, also in `fixed_point`.
         flat, unravel = ravel_pytree(y)
-        f = lambda x: ravel_pytree(fn(unravel(x), args)[0])[0]
+        f = lambda x: x + ravel_pytree(fn(unravel(x), args)[0])[0]
         return _State(_blank(flat, aux_struct), self.remember(flat, f))
 
     def step(
@@ -179,33 +192,36 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         state: _State,
         tags: frozenset[object],
     ) -> tuple[PyTree[Array], _State, PyTree[Array]]:
-        # f is linearised where it is evaluated: value and products share the work that depends on
-        # y.
+        # The residual is linearised where it is evaluated: value and products share the work that
+        # depends on y.
         flat, unravel = ravel_pytree(y)
 
         def flat_fn(x: Float[Array, " n"]) -> tuple[Float[Array, " n"], PyTree[Array]]:
-            f, aux = fn(unravel(x), args)
-            return ravel_pytree(f)[0], aux
+            r, aux = fn(unravel(x), args)
+            return ravel_pytree(r)[0], aux
 
+        jvp = None
         if self.linearises:
-            f, jvp, aux = jax.linearize(flat_fn, flat, has_aux=True)
+            r, along, aux = jax.linearize(flat_fn, flat, has_aux=True)
+            jvp = lambda t: t + along(t)
         else:
-            (f, aux), jvp = flat_fn(flat), None
-        r = f - flat
-        error, scale = self.norm(unravel(r)), self.norm(unravel(f))
+            r, aux = flat_fn(flat)
+        error, scale = self.norm(unravel(r)), self.norm(unravel(flat + r))
         tolerance = self.atol + self.rtol * scale
-        record = self._observe(state.record, flat, r, aux, error, tolerance)
+        record = self._observe(state.record, flat, r, aux, error, scale, tolerance)
         at = Point(
             y=flat,
             r=r,
             error=record.error,
             first_error=record.first_error,
             best=record.best,
-            improved=record.improved,
+            best_r=record.best_r,
+            best_error=record.best_error,
             is_first=state.record.num_steps == 0,
+            stale=record.stale,
             converged=record.converged,
             tolerance=tolerance,
-            f=lambda x: flat_fn(x)[0],
+            f=lambda x: x + flat_fn(x)[0],
             jvp=jvp,
         )
         next = self.propose(at, state.memory)
@@ -228,39 +244,49 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         r: Float[Array, " n"],
         aux: PyTree[Array],
         error: Scalar,
+        scale: Scalar,
         tolerance: Scalar,
     ) -> Record:
         """The record after the iterate y was evaluated."""
-        error = jnp.asarray(error, record.error.dtype)
+        error, scale = (jnp.asarray(x, record.error.dtype) for x in (error, scale))
         finite = jnp.isfinite(error)
         is_first = record.num_steps == 0
+        first_error = jnp.where(is_first, error, record.first_error)
+        bad = ~finite | (error > self.limits.divergence * first_error)
 
-        converged = finite & (error <= tolerance)
+        # ‖f0‖ + ‖r0‖ ≥ ‖y0‖ stands for the size of both f0 and y0.
+        first_scale = jnp.where(is_first, scale + error, record.first_scale)
+        peak_error = jnp.maximum(record.peak_error, jnp.where(bad, 0, error))
+        growth, rounding, earned = is_earned(error, scale, peak_error, first_scale, self.atol)
+
+        converged = finite & (error <= tolerance) & earned
         # What meets the tolerance is returned even if an earlier error was smaller (but ‖f‖ too).
-        improved = (error < record.best_error) | converged
+        # A leap is not, lest the next solve starts there and takes its scale for a given one.
+        improved = ((error < record.best_error) & (earned | (growth <= FAR))) | converged
         keep_best = lambda new, old: jtu.tree_map(lambda a, b: jnp.where(improved, a, b), new, old)
         best_error = keep_best(error, record.best_error)
 
-        progressed = improved & (best_error <= (1 - _PROGRESS) * record.progress_error)
+        # What rounding hides is none, unless it is earned.
+        seen = finite & ((error > rounding) | earned)
+        progressed = seen & (error <= (1 - _PROGRESS) * record.progress_error)
         stale = jnp.where(progressed, 0, record.stale + 1)
         stalled = stale >= self.limits.stagnation
 
-        first_error = jnp.where(is_first, error, record.first_error)
-        bad = ~finite | (error > self.limits.divergence * first_error)
         # Where the first guess is bad there is nothing to step back to. A method that can step back
         # is given time to: until nothing has improved for `limits.stagnation` steps.
         hopeless = is_first | stalled if self.steps_back else jnp.array(True)
         return Record(
             best=keep_best(y, record.best),
+            best_r=keep_best(r, record.best_r),
             best_aux=keep_best(aux, record.best_aux),
             best_error=best_error,
-            best_residual=keep_best(optx.two_norm(r).astype(error.dtype), record.best_residual),
             best_step=keep_best(record.num_steps, record.best_step),
             first_error=first_error,
-            progress_error=jnp.where(progressed, best_error, record.progress_error),
+            first_scale=first_scale,
+            peak_error=peak_error,
+            progress_error=jnp.where(progressed, error, record.progress_error),
             stale=stale,
             error=error,
-            improved=improved,
             num_steps=record.num_steps + 1,
             num_evals=record.num_evals + 1,
             num_jvps=record.num_jvps,
@@ -299,8 +325,12 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver):
         result: optx.RESULTS,
     ) -> tuple[PyTree[Array], PyTree[Array], dict[str, Any]]:
         record = state.record
+        # A solve of no steps has evaluated nothing.
+        residual = jnp.where(
+            jnp.isinf(record.best_error), jnp.inf, optx.two_norm(record.best_r)
+        ).astype(record.error.dtype)
         stats = {
-            "residual": record.best_residual,
+            "residual": residual,
             "num_evals": record.num_evals,
             "num_jvps": record.num_jvps,
             "best_step": record.best_step,
@@ -315,15 +345,16 @@ def _blank(y: Float[Array, " n"], aux_struct: PyTree[jax.ShapeDtypeStruct]) -> R
     zero, no = jnp.array(0), jnp.array(False)
     return Record(
         best=y,
+        best_r=jnp.zeros_like(y),
         best_aux=jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
         best_error=infinity,
-        best_residual=infinity,
         best_step=zero,
         first_error=infinity,
+        first_scale=infinity,
+        peak_error=jnp.zeros_like(infinity),
         progress_error=infinity,
         stale=zero,
         error=infinity,
-        improved=no,
         num_steps=zero,
         num_evals=zero,
         num_jvps=zero,

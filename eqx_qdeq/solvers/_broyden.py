@@ -19,6 +19,7 @@ from ._base import (
     Proposal,
     SolverLimits,
 )
+from ._probe import Probe, probe_for
 
 # More updates than this of a small matrix say nothing new: of quantum cells with 4 values no more
 # were solved with 40 than with 16. Each costs its share of every step.
@@ -35,11 +36,11 @@ _enough_updates = lambda n: max(16, 4 * n)
 class _Memory(eqx.Module):
     y: Float[Array, " n"]  # the iterate that the last step started from,
     r: Float[Array, " n"]  # ... and its residual
-    best_r: Float[Array, " n"]  # the residual of the best one
     u: Float[Array, "memory n"]  # the inverse is I + Σ u_i v_iᵀ; rows not in use are zero
     v: Float[Array, "memory n"]
     count: Int[Array, ""]
     retreat: Float[Array, ""]
+    probe: Probe | None
 
 
 class Broyden(AbstractResidualSolver):
@@ -60,6 +61,10 @@ class Broyden(AbstractResidualSolver):
     After an iterate with a residual above `safeguard` times the first one, or that is not finite,
     the solve goes on from the best iterate with half the step, a quarter if it happens again, and
     so on; what the bad step taught is kept at first, and all is forgotten at the third time.
+
+    Where nothing has improved for a while, states of at most 20 numbers are helped by differences
+    of f along each coordinate, one evaluation each, from which the inverse is learnt anew: first at
+    the initial guess, then, now without steps uphill, at the best iterate.
 
     ??? cite "Reference"
 
@@ -96,29 +101,45 @@ class Broyden(AbstractResidualSolver):
         return _Memory(
             y=y,
             r=jnp.zeros_like(y),
-            best_r=jnp.zeros_like(y),
             u=buffer,
             v=buffer,
             count=jnp.array(0),
             retreat=jnp.array(1, y.dtype),
+            probe=probe_for(y, self.limits.stagnation, rows),
         )
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
+        probe = memory.probe
         keep = at.error <= self.safeguard * at.first_error  # false for NaN
-        best_r = jnp.where(at.improved, at.r, memory.best_r)
-        base, base_r = jnp.where(keep, at.y, at.best), jnp.where(keep, at.r, best_r)
+        looking = stay = begins = jnp.array(False)
+        if probe is not None:
+            looking, keep = probe.going, probe.keeps(at, self.safeguard)
+            # The Jacobian is that of the base, wherever the best iterate may be.
+            stay = looking | (probe.knows & ~keep)
+        base, base_r = (
+            jnp.where(stay, old, jnp.where(keep, new, best))
+            for old, new, best in ((memory.y, at.y, at.best), (memory.r, at.r, at.best_r))
+        )
 
         # Both vectors at once: the buffers are most of what a step reads.
         full = memory.count == len(memory.u)
         s, w = at.y - memory.y, memory.r - at.r
         bw, br = _apply(memory.u, memory.v, jnp.stack([w, base_r]), unless=full)
-        a = _apply(memory.v, memory.u, s[None], unless=full)[0] if self.method == "good" else w
+        a = w
+        if self.method == "good" or probe is not None:
+            # Of steps along coordinates, the good update keeps what the ones before have taught.
+            good = _apply(memory.v, memory.u, s[None], unless=full)[0]
+            a = good if self.method == "good" else jnp.where(looking, good, w)
         left, learnt = _secant(s, w, bw, a)
         learnt = learnt & ~at.is_first
 
         # 1, 1/2, 1/4: below 0.2 the third bad iterate in a row has been seen.
-        retreat = jnp.where(keep, 1, memory.retreat / 2)
+        retreat = jnp.where(keep | looking, 1, memory.retreat / 2)
         forget = retreat < 0.2
+        if probe is not None:
+            forget = forget & ~probe.knows
+            probe, begins = probe.next(at, keep, retreat, self.limits.stagnation)
+            forget, retreat = forget | begins, jnp.where(begins, 1, retreat)
         count = jnp.where(full, 0, memory.count)
         slot = ((jnp.arange(len(memory.u)) == count) & learnt & ~forget)[:, None]
         keep_old = ~(full | forget)
@@ -129,10 +150,16 @@ class Broyden(AbstractResidualSolver):
         # B_{k+1} r = B_k r + u (a · r): the newest update is not in the buffers yet.
         br = br + jnp.where(learnt, dot(a, base_r) * left, 0)
         step = finite_or(jnp.where(forget, base_r, br), base_r)
-        learnt_so_far = _Memory(
-            y=base, r=base_r, best_r=best_r, u=u, v=v, count=count, retreat=retreat
+        new = base + retreat * step
+        if probe is not None:
+            base, base_r = (
+                jnp.where(begins, origin, here)
+                for origin, here in zip(probe.origin(at), (base, base_r), strict=True)
+            )
+            new = jnp.where(probe.going, probe.displaced(base, base_r), new)
+        return Proposal(
+            new, _Memory(y=base, r=base_r, u=u, v=v, count=count, retreat=retreat, probe=probe)
         )
-        return Proposal(base + retreat * step, learnt_so_far)
 
 
 def broyden_inverse(

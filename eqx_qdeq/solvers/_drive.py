@@ -7,6 +7,7 @@ import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import optimistix as optx
 from jaxtyping import Array, Bool, Int, PyTree
 
@@ -27,13 +28,20 @@ class Progress(eqx.Module):
 
 
 class Drive(eqx.Module):
-    """A solver with its problem: `fn(y, args) -> (value, aux)` as the solver wants it."""
+    """A solver with its problem, the residual: `fn(y, args) -> (f(y) - y, aux)`."""
 
     solver: optx.AbstractIterativeSolver
-    fn: Callable
+    residual: Callable
     args: PyTree = None
     options: dict[str, Any] = eqx.field(default_factory=dict)
     tags: frozenset[object] = frozenset()
+
+    def fn(self, y: PyTree[Array], args: PyTree) -> tuple[PyTree[Array], PyTree[Array]]:
+        """What the solver wants: a root finder the residual, as in Optimistix, others f."""
+        r, aux = self.residual(y, args)
+        if isinstance(self.solver, optx.AbstractRootFinder):
+            return r, aux
+        return jtu.tree_map(jnp.add, y, r), aux
 
     def start(self, y: PyTree[Array], aux: PyTree[Array] = None) -> Progress:
         """Before the first step. `aux` is of the structure that `fn` returns."""

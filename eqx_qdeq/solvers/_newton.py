@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 import optimistix as optx
 from jax import lax
-from jaxtyping import Array, Float, PyTree, Scalar
+from jaxtyping import Array, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, is_number
 from ._base import (
@@ -23,8 +23,13 @@ from ._base import (
 from ._linear import is_iterative, solve_shifted
 from ._pseudo_transient import check_flow, grown
 
+# Steps without progress, as a share of `limits.stagnation`, after which another way is tried.
+_UNDAMPED, _LINE_SEARCH = 0.5, 0.9
+
 
 class _Memory(eqx.Module):
+    start: Float[Array, " n"]
+    way: Int[Array, ""]  # 0: descent, then the flow; 1: undamped; 2: line search
     base: Float[Array, " n"]  # the last accepted iterate, with
     base_error: Float[Array, ""]
     direction: Float[Array, " n"]  # ... the direction there
@@ -49,6 +54,10 @@ class Newton(AbstractResidualSolver):
     not be an equilibrium. From there on the solve follows the flow $\dot y = f(y) - y$ as
     [`eqx_qdeq.PseudoTransient`][] does, which may raise the residual for a while, and which turns
     into Newton's method again as an equilibrium comes near. The best iterate is kept throughout.
+
+    Where that leads nowhere for half of the steps that `limits.stagnation` allows, two other ways
+    are tried before the solve gives up: undamped Newton steps from the initial guess, which find
+    roots behind hills of the residual; then steps downhill from the best iterate, however short.
 
     Up to 64 numbers in the state the Jacobian is formed, by that many Jacobian-vector products,
     and factorised. Above, GMRES solves the system as accurately as the progress of the last step
@@ -88,6 +97,8 @@ class Newton(AbstractResidualSolver):
     def remember(self, y: Float[Array, " n"], f: FlatMap) -> _Memory:
         infinity, one = jnp.array(jnp.inf, y.dtype), jnp.array(1, y.dtype)
         return _Memory(
+            start=y,
+            way=jnp.array(0),
             base=y,
             base_error=infinity,
             direction=jnp.zeros_like(y),
@@ -104,20 +115,24 @@ class Newton(AbstractResidualSolver):
         # where δ = ∞ is Newton's method.
         assert at.jvp is not None
         y, r = at.y, at.r
+        limit = self.limits.stagnation
+        way = jnp.where(at.stale >= _UNDAMPED * limit, jnp.maximum(memory.way, 1), memory.way)
+        way = jnp.where(at.stale >= _LINE_SEARCH * limit, 2, way)
+        turns = way != memory.way
         follows = jnp.isfinite(memory.time_step)
         descent = 1 - self.armijo * memory.step_size
         # Armijo: along a Newton direction ‖r‖ falls by the share t at first, as r(y + ts) ≈ (1 - t)
         # r.
         bound = jnp.where(follows, self.growth, descent) * memory.base_error
         # Every finite error is below the infinite `base_error` before the first step.
-        accept = jnp.isfinite(at.error) & (at.error <= bound)
+        accept = jnp.isfinite(at.error) & ((at.error <= bound) | (way == 1)) & ~turns
 
         # Full steps again after each success: near an equilibrium nothing else is quadratic.
         step_size = jnp.where(accept, 1, memory.step_size / 2)
-        gives_up = ~accept & ~follows & (step_size < 0.5**self.backtracks)
+        gives_up = ~accept & ~follows & (step_size < 0.5**self.backtracks) & (way == 0)
         slower = jnp.where(gives_up, self.time_step, memory.time_step / 4)
         time_step = jnp.where(accept, grown(memory.time_step, memory.base_error, at.error), slower)
-        time_step = jnp.where(follows | gives_up, time_step, jnp.inf)
+        time_step = jnp.where((follows | gives_up) & ~turns, time_step, jnp.inf)
         time_step = lax.stop_gradient(time_step.astype(y.dtype))
 
         forcing = memory.forcing
@@ -128,15 +143,20 @@ class Newton(AbstractResidualSolver):
         newton, num_jvps = solve_shifted(at.jvp, needed, 1 / time_step, self.linear_solver, forcing)
 
         base = jnp.where(accept, y, memory.base)
+        base = jnp.where(turns, jnp.where(way == 1, memory.start, at.best), base)
         direction = jnp.where(accept, finite_or(newton, r), memory.direction)
         # The flow goes on from the accepted iterate, which has to be linearised once more.
-        again = ~accept & (follows | gives_up)
+        again = ~accept & (follows | gives_up | turns)
         new = jnp.where(again, base, base + step_size * direction)
         return Proposal(
             new,
             _Memory(
+                start=memory.start,
+                way=way,
                 base=base,
-                base_error=jnp.where(accept, at.error, memory.base_error),
+                base_error=jnp.where(
+                    turns, jnp.inf, jnp.where(accept, at.error, memory.base_error)
+                ),
                 direction=direction,
                 step_size=jnp.where(again, 1, step_size),
                 time_step=time_step,

@@ -56,16 +56,12 @@ def _solver_history(deq: DEQ, x: Array, n_steps: int) -> Array:
     def one(sample: Array) -> Array:
         fn, z = deq.cell.bind(sample), deq.cell.init(sample)
         solver: Any = solver_for(deq.solver, z)
-        if isinstance(solver, optx.AbstractFixedPointSolver):
-            problem = lambda z, _: (fn(z), None)
-        elif isinstance(solver, optx.AbstractRootFinder):
-            problem = lambda z, _: (jax.tree.map(jnp.subtract, fn(z), z), None)
-        else:
+        if not isinstance(solver, optx.AbstractFixedPointSolver | optx.AbstractRootFinder):
             raise TypeError(
                 "residuals can be followed for fixed-point solvers and root finders; got "
                 f"{type(solver).__name__}."
             )
-        drive = Drive(solver, problem)
+        drive = Drive(solver, lambda z, _: (jax.tree.map(jnp.subtract, fn(z), z), None))
         see = lambda before, after: (after, _residual(fn, after.y))
         _, residuals = drive.record(drive.start(z), n_steps, see)
         every = jnp.concatenate([_residual(fn, z)[None], residuals])

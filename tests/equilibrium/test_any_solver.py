@@ -61,3 +61,22 @@ def test_gradients_do_not_depend_on_who_solved(solver, adjoint, x64):
     h = 1e-5
     expected = [(plain(X + h * e) - plain(X - h * e)) / (2 * h) for e in np.eye(2)]
     np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+def test_success_of_another_library_is_checked():
+    """Optimistix's iteration looks at increments: damped, they are small everywhere; and far out,
+    relative to the state, they are small although there is no fixed point."""
+    linear = qdeq.FunctionCell(lambda z, x: 0.3 * z + x, jnp.zeros_like)
+    damped = optx.FixedPointIteration(0.0, 1e-4, damp=0.99)
+    far = qdeq.FunctionCell(lambda z, x: z + x, jnp.zeros_like)
+    for cell, solver, residual in (
+        (linear, damped, 1e-2),
+        (far, optx.FixedPointIteration(1e-2, 1e-5), 1.0),
+    ):
+        found = qdeq.DEQ(cell, solver, max_steps=2000).solve(jnp.ones(1))
+        np.testing.assert_allclose(found.stats["residual"], residual, rtol=0.05)
+        assert not found.success
+        with pytest.raises(Exception, match="maximum number of steps"):
+            qdeq.DEQ(cell, solver, max_steps=2000, throw=True).solve(jnp.ones(1))
+    honest = qdeq.DEQ(linear, optx.FixedPointIteration(1e-4, 1e-4, damp=0.5))
+    assert honest.solve(jnp.ones(1)).success

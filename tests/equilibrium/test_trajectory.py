@@ -153,6 +153,7 @@ def test_diagnosis_of_a_linear_cell(x64, tol):
     np.testing.assert_allclose(found.residuals[:n], expected, rtol=1e-3, atol=2e-7)
     assert np.all(np.isnan(found.residuals[n:]))
     np.testing.assert_allclose(found.spectral_radius, 0.5, rtol=10 * tol)
+    np.testing.assert_allclose(found.flow_rate, -0.5, rtol=10 * tol)
     np.testing.assert_allclose(found.spectral_norm, np.linalg.norm(w, 2), rtol=10 * tol)
     np.testing.assert_allclose(found.contraction_margin, 1 - np.linalg.norm(w, 2), rtol=100 * tol)
     z = np.linalg.solve(np.eye(2) - w, b)
@@ -164,6 +165,22 @@ def test_diagnosis_of_a_linear_cell(x64, tol):
     assert found.success and found.backward.success and found.num_jvps == 0
     text = str(found)
     assert "spectral radius" in text and "0.5" in text and "gradient norm fn.weight" in text
+
+
+def test_diagnosis_tells_a_saddle_from_a_minimum():
+    """Two angles that minimise the energy cos a - cos b, solved for as an equilibrium."""
+    energy = lambda z: jnp.cos(z[0]) - jnp.cos(z[1])
+    cell = qdeq.FunctionCell(lambda z, x: z - jax.grad(energy)(z), lambda x: x)
+    start = jnp.array([0.5, 0.5])
+    for solver, angle, rate in (
+        (qdeq.Newton(1e-6, 1e-6), 0.0, 1.0),  # a saddle: least in b, largest in a
+        (qdeq.SteadyState(1e-6, 1e-6), np.pi, -1.0),
+    ):
+        deq = qdeq.DEQ(cell, solver)
+        found = eqx.filter_jit(lambda x, deq=deq: (deq(x), deq.diagnose(x, n_steps=4)))(start)
+        np.testing.assert_allclose(found[0], [angle, 0], atol=1e-5)
+        assert found[1].success
+        np.testing.assert_allclose(found[1].flow_rate, rate, atol=1e-5)
 
 
 def test_diagnosis_of_a_failure_in_a_batch():

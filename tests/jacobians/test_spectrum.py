@@ -9,7 +9,7 @@ import pytest
 import scipy.linalg
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.jacobians import spectral_norm, spectral_radius
+from eqx_qdeq.jacobians import spectral_abscissa, spectral_norm, spectral_radius
 from tests.solvers._problems import with_spectrum
 
 pytestmark = pytest.mark.portable
@@ -190,3 +190,18 @@ def test_at_a_quantum_cell_they_are_those_of_its_jacobian(method, x64):
 def test_mistakes_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         spectral_norm(lambda z: z, jnp.zeros(2), **options)
+
+
+def test_the_abscissa_is_numpys(tol):
+    """Dense and by products, also where the eigenvalue of largest modulus is another one."""
+    matrices = _matrices()
+    fn = lambda m: lambda z: m @ z
+
+    def both(m):
+        krylov = spectral_abscissa(fn(m), jnp.zeros(6), method="krylov", krylov_size=4, rtol=tol)
+        return spectral_abscissa(fn(m), jnp.zeros(6)), krylov
+
+    dense, krylov = jax.jit(jax.vmap(both))(jnp.asarray(matrices, float))
+    expected = np.linalg.eigvals(matrices).real.max(-1)
+    np.testing.assert_allclose(dense, expected, rtol=1e3 * tol, atol=1e3 * tol)
+    np.testing.assert_allclose(krylov, expected, rtol=1e4 * tol, atol=1e3 * tol)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optimistix as optx
 import pytest
+import scipy.optimize
 
 from eqx_qdeq import solvers as s
 from tests.solvers._problems import PROBLEMS, with_spectrum
@@ -75,6 +76,31 @@ def test_unrolled_derivatives(solver):
     np.testing.assert_allclose(gradient, exact, atol=0.05)
 
 
+# --- In `root_find` ---
+
+
+@pytest.mark.parametrize("name", sorted(_SOLVERS))
+def test_root_find_finds_roots(name):
+    """F(y) = 0, not F(y) = y: with the derivative that belongs to it."""
+    fn = lambda y, a: {"z": a - jnp.arctan(y["z"]) - y["z"]}
+
+    def find(a):
+        y0 = {"z": jnp.zeros(2)}
+        found = optx.root_find(fn, _SOLVERS[name], y0, a, throw=False)
+        return found.value["z"], (found.result == optx.RESULTS.successful, found.stats)
+
+    a = jnp.array([0.8, -2.0])
+    value, slope, (success, stats) = jax.jvp(find, (a,), (jnp.ones(2),), has_aux=True)
+    expected = [
+        scipy.optimize.brentq(lambda y, b=b: b - np.arctan(y) - y, -9, 9) for b in (0.8, -2)
+    ]
+    assert success
+    np.testing.assert_allclose(value, expected, atol=10 * _T)
+    np.testing.assert_allclose(slope, 1 / (1 + 1 / (1 + np.square(expected))), atol=10 * _T)
+    gap = np.linalg.norm(fn({"z": value}, a)["z"])
+    assert stats["residual"] == pytest.approx(gap, rel=1e-2, abs=1e-6)
+
+
 # --- Single solvers -----------------------------------------------------------------------------
 
 
@@ -122,7 +148,7 @@ def test_anderson_in_few_dimensions():
 def test_anderson_forgets_what_it_learnt_elsewhere():
     """All but the newest column, after a residual that more than doubled, and at a certain age."""
     matrix = jnp.asarray(np.random.default_rng(3).standard_normal((12, 12)), float)
-    fn = lambda y, _: (jnp.tanh(2 * matrix @ y + 1.0), None)
+    fn = lambda y, _: (jnp.tanh(2 * matrix @ y + 1.0) - y, None)
     solver, y = s.Anderson(0.0, 0.0, memory=3, safeguard=float("inf")), jnp.zeros(12)
     empty = frozenset()
     state = solver.init(fn, y, None, {}, jax.eval_shape(lambda: y), None, empty)
@@ -210,6 +236,16 @@ def test_a_ladder_goes_on_from_the_best_iterate():
     np.testing.assert_allclose(found.value, rest.value, rtol=1e-6)
     assert found.stats["num_steps"] == 6 + rest.stats["num_steps"]
     assert found.stats["num_evals"] == 6 + rest.stats["num_evals"]
+
+
+def test_a_ladder_can_start_anew():
+    fn = lambda y, _: jnp.cos(y)
+    first, second = s.Picard(0.0, _T), s.Newton(0.0, _T)
+    alone = _solve(fn, second, jnp.zeros(1))
+    ladder = s.Ladder(first, second, budget=(6, 50), restart=True)
+    found = _solve(fn, ladder, jnp.zeros(1))
+    np.testing.assert_allclose(found.value, alone.value, rtol=1e-6)
+    assert found.stats["num_steps"] == 6 + alone.stats["num_steps"]
 
 
 def test_a_ladder_takes_solvers_that_report_no_residual():

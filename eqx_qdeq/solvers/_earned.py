@@ -1,0 +1,38 @@
+"""When a small residual is a success: if it is small for another reason than a large state."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+# An iterate this many times as large as the initial guess, or its value, has left the guess's
+# scale: there, rounding of the state may hide the residual.
+FAR = 10.0
+
+
+def is_earned(
+    error: Float[Array, ""],
+    scale: Float[Array, ""],
+    peak: Float[Array, ""],
+    first_scale: Float[Array, ""],
+    atol: float | Float[Array, ""],
+) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+    """Whether a residual is small for another reason than that the state is large.
+
+    **Arguments:**
+
+    - `error`, `scale`: the norms of the residual and of f(y).
+    - `peak`: the largest residual so far.
+    - `first_scale`: that of the initial guess.
+
+    **Returns:** the growth of the scale, what rounding hides of the residual, and whether.
+    """
+    # A relative tolerance compares the residual with ‖f(y)‖, which is large also where a method
+    # leapt because it saw no root. Take r affine, as a method does: from y0 to the root at the
+    # distance D it falls from ‖r0‖ to nothing, so that far from y0 (‖f‖ ≈ D) an iterate with ‖r‖ ≈
+    # ‖r0‖ is no closer to it than y0 was. With the growth g = ‖f‖ / ‖f0‖ it is asked for ‖r‖ ≤ ‖r0‖
+    # / g. Without growth that asks for nothing; nor does an honest g if g² < 1/rtol, as then ‖r‖ ≤
+    # rtol ‖f‖ ≈ rtol g ‖r0‖ is smaller. Instead of ‖r0‖ the largest residual counts: y0 may lie
+    # near another, unstable equilibrium and have a tiny one. Far out, rounding must not hide it.
+    growth = scale / jnp.maximum(first_scale, jnp.finfo(scale.dtype).tiny)
+    rounding = jnp.finfo(scale.dtype).eps * scale
+    doubt = jnp.maximum(error, jnp.where(growth > FAR, rounding, 0))
+    return growth, rounding, (doubt * growth <= peak) | (error + rounding <= atol)
