@@ -69,7 +69,7 @@ class Record(eqx.Module):
     best_error: Float[Array, ""]
     best_step: Int[Array, ""]
     first_error: Float[Array, ""]
-    first_scale: Float[Array, ""]  # ‖f(y)‖ + ‖f(y) - y‖ at the initial guess
+    start_scale: Float[Array, ""]  # ‖y‖ of the initial guess
     peak_error: Float[Array, ""]  # the largest error, but for those that count as divergence
     progress_error: Float[Array, ""]  # the best error when there was progress last,
     stale: Int[Array, ""]  # ... and the steps since then
@@ -181,7 +181,7 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         # As to every root finder, Optimistix hands over f(y) - y, also in `fixed_point`.
         flat, unravel = ravel_pytree(y)
         f = lambda x: x + ravel_pytree(fn(unravel(x), args)[0])[0]
-        return _State(_blank(flat, aux_struct), self.remember(flat, f))
+        return _State(_blank(flat, aux_struct, self.norm(y)), self.remember(flat, f))
 
     def step(
         self,
@@ -254,15 +254,15 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         first_error = jnp.where(is_first, error, record.first_error)
         bad = ~finite | (error > self.limits.divergence * first_error)
 
-        # ‖f0‖ + ‖r0‖ ≥ ‖y0‖ stands for the size of both f0 and y0.
-        first_scale = jnp.where(is_first, scale + error, record.first_scale)
-        peak_error = jnp.maximum(record.peak_error, jnp.where(bad, 0, error))
-        growth, rounding, earned = is_earned(error, scale, peak_error, first_scale, self.atol)
+        # ‖y0‖ + ‖r0‖ ≥ ‖f0‖ stands for the size of both y0 and f0.
+        first_scale = record.start_scale + first_error
+        peak_error = jnp.where((error > record.peak_error) & ~bad, error, record.peak_error)
+        is_far, rounding, earned = is_earned(error, scale, peak_error, first_scale, self.atol)
 
         converged = finite & (error <= tolerance) & earned
         # What meets the tolerance is returned even if an earlier error was smaller (but ‖f‖ too).
         # A leap is not, lest the next solve starts there and takes its scale for a given one.
-        improved = ((error < record.best_error) & (earned | (growth <= FAR))) | converged
+        improved = ((error < record.best_error) & (earned | ~is_far)) | converged
         keep_best = lambda new, old: jtu.tree_map(lambda a, b: jnp.where(improved, a, b), new, old)
         best_error = keep_best(error, record.best_error)
 
@@ -282,7 +282,7 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
             best_error=best_error,
             best_step=keep_best(record.num_steps, record.best_step),
             first_error=first_error,
-            first_scale=first_scale,
+            start_scale=record.start_scale,
             peak_error=peak_error,
             progress_error=jnp.where(progressed, error, record.progress_error),
             stale=stale,
@@ -338,7 +338,9 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         return ravel_pytree(y)[1](record.best), record.best_aux, stats
 
 
-def _blank(y: Float[Array, " n"], aux_struct: PyTree[jax.ShapeDtypeStruct]) -> Record:
+def _blank(
+    y: Float[Array, " n"], aux_struct: PyTree[jax.ShapeDtypeStruct], start_scale: Scalar
+) -> Record:
     """The record of a solve that has evaluated nothing yet."""
     # In the state's precision, not JAX's default one: a float32 state is fine with x64 on.
     infinity = jnp.array(jnp.inf, y.dtype)
@@ -350,7 +352,7 @@ def _blank(y: Float[Array, " n"], aux_struct: PyTree[jax.ShapeDtypeStruct]) -> R
         best_error=infinity,
         best_step=zero,
         first_error=infinity,
-        first_scale=infinity,
+        start_scale=jnp.asarray(start_scale, y.dtype),
         peak_error=jnp.zeros_like(infinity),
         progress_error=infinity,
         stale=zero,

@@ -32,7 +32,7 @@ def is_earned(
     # / g. Without growth that asks for nothing; nor does an honest g if g² < 1/rtol, as then ‖r‖ ≤
     # rtol ‖f‖ ≈ rtol g ‖r0‖ is smaller. Instead of ‖r0‖ the largest residual counts: y0 may lie
     # near another, unstable equilibrium and have a tiny one. Far out, rounding must not hide it.
-    growth = scale / jnp.maximum(first_scale, jnp.finfo(scale.dtype).tiny)
     rounding = jnp.finfo(scale.dtype).eps * scale
-    doubt = jnp.maximum(error, jnp.where(growth > FAR, rounding, 0))
-    return growth, rounding, (doubt * growth <= peak) | (error + rounding <= atol)
+    is_far = scale > FAR * first_scale
+    doubt = jnp.where(is_far & (error < rounding), rounding, error)
+    return is_far, rounding, (doubt * scale <= peak * first_scale) | (error + rounding <= atol)
