@@ -73,7 +73,7 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
 
     On hard problems the best iterate may be a trap, a local minimum of the residual, that no other
     solver leaves either; with `restart=True` each tries its luck from the initial guess. For
-    Newton's method and Broyden's in that way see `tests/solvers/test_standard_set.py`: 18 of
+    Newton's method and Broyden's in that way see `tests/solvers/test_standard_set.py`: 17 of
     nineteen classical systems.
 
     The rungs run within the ladder's first and only step, each in a loop of its own, so in a
