@@ -69,27 +69,17 @@ class ExactGradient(AbstractShotGradient):
 ExactGradient.__init__.__doc__ = """**Arguments:** none."""
 
 
-class _AbstractPullback(AbstractShotGradient):
-    """Ways that know vector-Jacobian products only: values at other angles, times the cotangent."""
+# The other ways know vector-Jacobian products only: values at other angles, times the cotangent.
+# Each has a `pullback(cotangent, wanted, experiment, sampling, key)`, which gives the cotangents of
+# the experiment's angles and constants, `None` for those that are not wanted.
 
-    n_shots: eqx.AbstractVar[Shots | None]
 
-    def __check_init__(self) -> None:
-        check_shots(self.n_shots)
-
-    def zero(
-        self, experiment: Experiment, sampling: Sampling, key: PRNGKeyArray
-    ) -> Float[Array, " m"]:
-        # What else a run holds (noise, say) is constant: a custom derivative must be of variables.
-        variables, run = (experiment.angles, experiment.constants), constant(experiment.run)
-        return _zero(variables, run, self, sampling.replaced(self.n_shots), key)
-
-    @abc.abstractmethod
-    def pullback(
-        self, cotangent: Array, wanted: Any, at: Experiment, sampling: Sampling, key: PRNGKeyArray
-    ) -> Any:
-        """The cotangents of the experiment's angles and constants; `None` for those that are not
-        wanted."""
+def _zero_of(
+    way: "ParameterShift | SPSA", at: Experiment, sampling: Sampling, key: PRNGKeyArray
+) -> Float[Array, " m"]:
+    # What else a run holds (noise, say) is constant: a custom derivative must be of variables.
+    sampling = sampling.replaced(way.n_shots)
+    return _zero((at.angles, at.constants), constant(at.run), way, sampling, key)
 
 
 # `filter_custom_vjp` tells which variables are differentiated, which `jax.custom_vjp` does not: the
@@ -138,7 +128,7 @@ def _map(fn: Callable, arguments: tuple[Array, ...], run: Run) -> Any:
     return lax.map(lambda args: fn(*args), arguments, batch_size=size)
 
 
-class ParameterShift(_AbstractPullback):
+class ParameterShift(AbstractShotGradient):
     r"""Derivatives from sampled values at shifted angles, as on hardware; unbiased.
 
     Every angle of every gate is shifted on its own, by the rule of the gate's spectrum: two
@@ -159,6 +149,14 @@ class ParameterShift(_AbstractPullback):
     """
 
     n_shots: Shots | None = None
+
+    def __check_init__(self) -> None:
+        check_shots(self.n_shots)
+
+    def zero(
+        self, experiment: Experiment, sampling: Sampling, key: PRNGKeyArray
+    ) -> Float[Array, " m"]:
+        return _zero_of(self, experiment, sampling, key)
 
     def pullback(
         self, cotangent: Array, wanted: Any, at: Experiment, sampling: Sampling, key: PRNGKeyArray
@@ -197,7 +195,7 @@ ParameterShift.__init__.__doc__ = """**Arguments:**
 """
 
 
-class SPSA(_AbstractPullback):
+class SPSA(AbstractShotGradient):
     r"""Simultaneous perturbation: derivatives from two circuits, however many angles there are.
 
     $$\hat g = \frac{f(p + c\,\Delta) - f(p - c\,\Delta)}{2c}\,\Delta,\qquad
@@ -220,6 +218,12 @@ class SPSA(_AbstractPullback):
     def __check_init__(self) -> None:
         check_positive("step", self.step)
         check_at_least("directions", self.directions, 1)
+        check_shots(self.n_shots)
+
+    def zero(
+        self, experiment: Experiment, sampling: Sampling, key: PRNGKeyArray
+    ) -> Float[Array, " m"]:
+        return _zero_of(self, experiment, sampling, key)
 
     def pullback(
         self, cotangent: Array, wanted: Any, at: Experiment, sampling: Sampling, key: PRNGKeyArray

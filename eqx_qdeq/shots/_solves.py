@@ -144,11 +144,9 @@ class AveragedPicard(eqx.Module):
 
         # Weights 1, 2, 3, … soon forget where the averaging began. After k of them the new value
         # has the share k / Σw = 2 / (k + 1), and errors of equal variance have that of a mean over
-        # (Σw)² / Σw² = 3 k (k + 1) / (4 k + 2) of them: three quarters of k.
-        now = (s.z, residual, variance)
-        k = (s.count + 1).astype(
-            s.z.dtype
-        )  # 1 before averaging, where steps have their full length
+        # (Σw)² / Σw² = 3 k (k + 1) / (4 k + 2) of them: three quarters of k. Before averaging, k is
+        # one, and steps have their full length.
+        now, k = (s.z, residual, variance), (s.count + 1).astype(s.z.dtype)
         means = jax.tree.map(lambda mean, new: mean + 2 / (k + 1) * (new - mean), s.means, now)
         _, mean_residual, mean_variance = means
         worth = 3 * k * (k + 1) / (4 * k + 2)

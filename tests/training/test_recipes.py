@@ -132,6 +132,9 @@ def test_bad_recipes():
 def test_unknown_recipe():
     with pytest.raises(DataError, match="unknown recipe 'mnist'; choose one of digits-demo, ours-"):
         run_recipe("mnist")
+    # A variant of another size than the one it has.
+    with pytest.raises(DataError, match="unknown recipe 'ours-mnist4-classical99'"):
+        get_recipe("ours-mnist4-classical99")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ of every other pixel, and trained weights and published numbers are of these; an
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float
@@ -38,27 +38,19 @@ def _separable(images: np.ndarray, *matrices: np.ndarray) -> np.ndarray:
     return np.matmul(np.matmul(rows, images), columns.T)
 
 
-def _mean_matrix(size: int, windows: Iterable[tuple[int, int]]) -> np.ndarray:
+def _mean_matrix(size: int, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
     """A row for each window [start, stop) of an axis. What of it lies beyond the edge is zeros that
     count: the divisor is the whole window."""
-    windows = list(windows)
-    matrix = np.zeros((len(windows), size))
-    for row, (start, stop) in zip(matrix, windows, strict=True):
-        row[max(start, 0) : max(stop, 0)] = 1 / (stop - start)
-    return matrix
+    pixels = np.arange(size)
+    inside = (starts[:, None] <= pixels) & (pixels < stops[:, None])
+    return inside / (stops - starts)[:, None]
 
 
 def _bilinear_matrix(size: int, side: int) -> np.ndarray:
     # Pixel centers are at half-integers in both images; beyond the outermost ones, the edge.
-    where = (np.arange(side) + 0.5) * size / side - 0.5
-    where = np.clip(where, 0, size - 1)
-    # Between the two nearest pixels, (1 - t) p_low + t p_high with t the distance from the lower.
-    low = np.minimum(where.astype(int), max(size - 2, 0))
-    high = np.minimum(low + 1, size - 1)
-    matrix = np.zeros((side, size))
-    np.add.at(matrix, (np.arange(side), low), 1 - (where - low))
-    np.add.at(matrix, (np.arange(side), high), where - low)
-    return matrix
+    # Between two pixels the weights are 1 - t and t, with t the distance from one: a hat on each.
+    where = np.clip((np.arange(side) + 0.5) * size / side - 0.5, 0, size - 1)
+    return np.maximum(1 - np.abs(where[:, None] - np.arange(size)), 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +79,10 @@ class AveragePool:
         matrices = []
         for size in images.shape[1:]:
             # The last window ends within the padding: what does not fill one is left out.
-            starts = range(-self.padding, size + self.padding - self.kernel + 1, self.stride)
+            starts = np.arange(-self.padding, size + self.padding - self.kernel + 1, self.stride)
             if len(starts) == 0:
                 raise DataError(f"{self} is too large for {size} px.")
-            matrices.append(_mean_matrix(size, ((i, i + self.kernel) for i in starts)))
+            matrices.append(_mean_matrix(size, starts, starts + self.kernel))
         return _separable(images, *matrices)
 
 
@@ -124,8 +116,8 @@ class AdaptivePool:
         matrices = []
         for n, m in zip(images.shape[1:], (height, width), strict=True):
             # Window i is [⌊i n/m⌋, ⌈(i+1) n/m⌉): neighbors overlap where m does not divide n.
-            windows = ((i * n // m, -(-(i + 1) * n // m)) for i in range(m))
-            matrices.append(_mean_matrix(n, windows))
+            i = np.arange(m)
+            matrices.append(_mean_matrix(n, i * n // m, -(-(i + 1) * n // m)))
         return _separable(images, *matrices)
 
 

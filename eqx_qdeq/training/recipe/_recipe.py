@@ -258,10 +258,12 @@ def get_recipe(name: str) -> Recipe:
     """
     if name in recipes:
         return recipes[name]
-    # Names are all that a saved run or model has of its recipe, so those of variants lead back.
     variant = re.fullmatch(r"(.+)-(unrolled|classical)(\d+)", name)
     if variant is not None and variant[1] in recipes:
-        return recipes[variant[1]].with_model(variant[2], n_layers=int(variant[3]))
+        made = recipes[variant[1]].with_model(variant[2], n_layers=int(variant[3]))
+        # The size of a classical model is computed: with another one it would be another model.
+        if made.name == name:
+            return made
     raise DataError(f"unknown recipe {name!r}; choose one of {', '.join(recipes)}.")
 
 
