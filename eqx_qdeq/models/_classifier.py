@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, precision
 from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
 from ..measurements import PauliStrings
@@ -154,12 +154,12 @@ class UnrolledClassifier(AbstractClassifier):
         key: PRNGKeyArray | None = None,
         penalty_key: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
-        return *self.solve(x, key=key), jnp.zeros((), x.dtype)
+        return *self.solve(x, key=key), jnp.zeros((), precision(self.base))
 
     def jacobian_penalty(
         self, x: Float[Array, " d"], state: Float[Array, " m"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, ""]:
-        return jnp.zeros((), x.dtype)
+        return jnp.zeros((), precision(self.base))
 
     def unrolled(self, n_layers: int) -> "UnrolledClassifier":
         return UnrolledClassifier(self.base, n_layers)

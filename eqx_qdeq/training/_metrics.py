@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from .._checks import check_instance
 from ..equilibrium import Solution
 from .data import DataError, Split
 
@@ -199,6 +200,7 @@ def evaluate(model: Any, split: Split, batch_size: int = 1024) -> Metrics:
 
     **Raises:** [`eqx_qdeq.training.DataError`][] for labels that the model does not have.
     """
+    check_instance("split", split, Split, "a Split, e.g. `dataset.test` or `Split(x, y)`")
     logits = eqx.filter_eval_shape(lambda m, x: forward(m, x, None)[0], model, split.x[0])
     largest = int(split.y.max())
     if largest >= logits.shape[-1]:
