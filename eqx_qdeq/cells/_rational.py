@@ -56,7 +56,7 @@ def scaled_offset(
     x, t = features(x, matrix.dtype), 1.0
     if isinstance(injection, LinearInjection):
         # W x may overflow where x does not: t·b(x) = W (t x) + t·(bias).
-        t = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(x))) / 2**64, 1)
+        t = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(x))) / 2.0**64, 1)
         v = injection.offset(t * x, matrix.shape[1])
         v = v if injection.bias is None else v - (1 - t) * injection.bias
     else:

@@ -359,7 +359,7 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
         (lambda: qdeq.AddInjection(0.5, 16), TypeError, "`in_size` must be an integer; got 0.5"),
         (lambda: qdeq.AddInjection(True), TypeError, "`in_size` must be an integer; got True"),
         (lambda: qdeq.AngleEncoding(2.0), TypeError, "`axes` must be a string.*got 2.0"),
-        (lambda: qdeq.AngleEncoding(scale=np.ones(2)), TypeError, "`scale` must be a finite"),
+        (lambda: qdeq.AngleEncoding(scale="2"), TypeError, "`scale` must be a finite"),
         (lambda: qdeq.AngleEncoding(layout=["Y0"]), TypeError, "`layout` must be a list of"),
         (
             lambda: qdeq.DataReuploading(qdeq.AmplitudeEncoding(), 2),
