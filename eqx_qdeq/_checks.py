@@ -137,7 +137,7 @@ def numbers(value: Any, dtype: Any = None, *, name: str = "x") -> Array:
     ):
         return jnp.stack([numbers(v, dtype, name=name) for v in value])
     if not isinstance(value, Array) and hasattr(value, "__jax_array__"):
-        value = value.__jax_array__()
+        value = value.__jax_array__()  # pyright: ignore[reportAttributeAccessIssue]
     array = value if isinstance(value, Array) else _on_host(value, name)
     kind = array.dtype
     if jnp.issubdtype(kind, jnp.complexfloating):

@@ -6,7 +6,7 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-from .._checks import features, precision
+from .._checks import features
 from .._precise import dot, einsum, tensordot
 from ..encodings import AbstractStateEncoding
 from ..layers import (
@@ -203,7 +203,7 @@ def compile_rational(
     injection: AbstractLinearInjection,
     in_size: int,
 ) -> _CompiledRational:
-    dtype = precision(layer.angles)
+    dtype = layer.angles.dtype
     matrix = injection.matrix(in_size, layer.out_size, dtype)
     d = matrix.shape[0]
     encoding.check(d, layer.n_qubits)

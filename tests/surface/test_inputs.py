@@ -347,6 +347,11 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
             "`one_wire` must be a tuple of channels.*got Depolarizing",
         ),
         (
+            lambda: noise.NoiseModel(readout=0.02),
+            TypeError,
+            r"`readout` must be e.g. `ReadoutError\(0.01, 0.02\)`; got 0.02",
+        ),
+        (
             lambda: qdeq.QuantumCell(qdeq.AddInjection(4), layer(qdeq.AmplitudeEncoding())),
             TypeError,
             "`layer` must be a QuantumLayer; got AddInjection",
