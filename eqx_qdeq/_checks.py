@@ -158,7 +158,7 @@ def numbers(value: Any, dtype: Any = None, *, name: str = "x") -> Array:
     ):
         return jnp.stack([numbers(v, dtype, name=name) for v in value])
     if not isinstance(value, Array) and hasattr(value, "__jax_array__"):
-        value = value.__jax_array__()
+        value = value.__jax_array__()  # pyright: ignore[reportAttributeAccessIssue]
     array = value if isinstance(value, Array) else _on_host(value, name)
     kind = array.dtype
     if jnp.issubdtype(kind, jnp.complexfloating):
@@ -218,7 +218,7 @@ def features(
         )
     if array.ndim == 0:
         raise ValueError(
-            f"`{name}` must be a vector, of shape {wanted}; got one number. Write [x]."
+            f"`{name}` must be a vector, of shape {wanted}; got one number. Write it in a list."
         )
     if array.size == 0:
         raise ValueError(f"`{name}` has no entries; a sample has at least one feature.")
@@ -231,13 +231,22 @@ def arrays(tree: PyTree) -> PyTree[Array]:
     """A sample of any structure, its numbers and NumPy arrays as JAX arrays. Integers stay integers
     (a cell may look them up), and a list of numbers is one array."""
     if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
-        if tree and all(is_number(v) for v in jtu.tree_leaves(tree)):
+        leaves = jtu.tree_leaves(tree)
+        if leaves and all(isinstance(v, int | float | np.generic) for v in leaves):
             try:
-                return jnp.asarray(np.asarray(tree))
+                return _as_given(np.asarray(tree))
             except ValueError:
                 pass  # lists of different lengths: a structure
         return type(tree)(arrays(part) for part in tree)
-    return jtu.tree_map(lambda v: jnp.asarray(v) if eqx.is_array_like(v) else v, tree)
+    return jtu.tree_map(lambda v: _as_given(v) if eqx.is_array_like(v) else v, tree)
+
+
+def _as_given(value: Any) -> Array:
+    # Not for JAX to convert: it makes infinity of what single precision cannot hold.
+    if isinstance(value, Array):
+        return value
+    array = np.asarray(value)
+    return numbers(array) if np.issubdtype(array.dtype, np.floating) else jnp.asarray(array)
 
 
 def real_state(z: PyTree) -> PyTree[Array]:
@@ -250,8 +259,8 @@ def real_state(z: PyTree) -> PyTree[Array]:
             return leaf
         if jnp.issubdtype(leaf.dtype, jnp.complexfloating):
             raise TypeError(
-                f"the state must be real; got {describe(leaf)}. Split a complex state into real "
-                "and imaginary parts."
+                f"the state must be made of real floating-point arrays; got {leaf.dtype}. Split "
+                "a complex state into real and imaginary parts."
             )
         return numbers(leaf, name="the state")
 

@@ -110,7 +110,9 @@ def accepting(method: _F) -> _F:
 
 def _guess(cell: AbstractCell, x: PyTree[Array], z0: Any) -> PyTree[Array]:
     """An initial guess in the place of the cell's own, and like it."""
-    own, z0 = jax.eval_shape(cell.init, x), arrays(z0)
+    # A function of its own: JAX remembers what it is given and compares it, and comparing modules
+    # that hold tracers fails.
+    own, z0 = jax.eval_shape(lambda x: cell.init(x), x), arrays(z0)
     same = jtu.tree_structure(own) == jtu.tree_structure(z0)
     pairs = list(zip(jtu.tree_leaves(own), jtu.tree_leaves(z0), strict=False))
     if not same or any(a.shape != b.shape for a, b in pairs):

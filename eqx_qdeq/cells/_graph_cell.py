@@ -130,6 +130,8 @@ class GraphCell(AbstractCell):
 
     def bind(self, x: Graph) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:
         features, adjacency = self.accept(x)
+        # All nodes share the angles, so what depends on these alone is done once for the graph; and
+        # W x + b does not depend on z.
         layer = self.layer.compile(self.bias.shape[0])
         offset = dot(features, self.input_weight.T) + self.bias[None]
 

@@ -210,6 +210,7 @@ class ConcatInjection(AbstractLinearInjection):
         return jnp.concatenate([x, jnp.zeros(n_values, x.dtype)])
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
+        # w does not touch the features: R is a block of zeros above g·1.
         above = np.zeros((in_size, n_values))
         return scaled(np.concatenate([above, np.eye(n_values)]), self.gain, dtype)
 

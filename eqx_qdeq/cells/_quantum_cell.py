@@ -88,8 +88,9 @@ class QuantumCell(AbstractCell):
             if layer.noisy_engine() == "heisenberg":
                 return compile_noisy_rational(layer, encoding, self.injection, in_size)
         compiled_layer = layer.compile(evaluations=EVALUATIONS)
-        dtype = precision(layer.angles)
-        return _CompiledComposition(compiled_layer, self.injection, layer.out_size, dtype)
+        return _CompiledComposition(
+            compiled_layer, self.injection, layer.out_size, layer.angles.dtype
+        )
 
     def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
         return self._bind(self.accept(x))

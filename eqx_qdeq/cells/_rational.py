@@ -6,7 +6,7 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-from .._checks import features, precision
+from .._checks import features
 from .._precise import dot, einsum, tensordot
 from ..encodings import AbstractStateEncoding
 from ..layers import (
@@ -19,7 +19,7 @@ from ..layers import (
 from ..measurements import AbstractMeasurement
 from ..simulate import AbstractPropagator, MatrixPropagator, to_complex
 from ._cell import AbstractCompiledCell
-from ._injection import AbstractLinearInjection
+from ._injection import AbstractLinearInjection, LinearInjection
 
 
 # Derivation. Amplitude encoding sends v to v/‖v‖, and a value is q(v) = vᵀA_q v / vᵀv with the real
@@ -53,14 +53,22 @@ def scaled_offset(
     injection: AbstractLinearInjection, matrix: Float[Array, "d m"], x: Float[Array, " d_in"]
 ) -> tuple[Float[Array, " d"], Float[Array, ""]]:
     """The sample t·b(x), padded to the rows of R, and the scale t."""
-    v = injection.offset(features(x, matrix.dtype), matrix.shape[1]).astype(matrix.dtype)
+    x, t = features(x, matrix.dtype), 1.0
+    if isinstance(injection, LinearInjection):
+        # W x may overflow where x does not: t·b(x) = W (t x) + t·(bias).
+        t = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(x))) / 2.0**64, 1)
+        v = injection.offset(t * x, matrix.shape[1])
+        v = v if injection.bias is None else v - (1 - t) * injection.bias
+    else:
+        v = injection.offset(x, matrix.shape[1])
+    v = v.astype(matrix.dtype)
     v = jnp.pad(v, (0, len(matrix) - len(v)))
     # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
     # features finite; t is constant for differentiation because f does not depend on it. The
     # largest entry becomes 4 and not 1, since the inverse of float32's largest numbers is below its
     # smallest normal one, which processors flush to zero.
     scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))) / 4, 1)
-    return lax.optimization_barrier(v * scale), scale  # not to be fused into products
+    return lax.optimization_barrier(v * scale), t * scale  # not to be fused into products
 
 
 def _fed_back(w: Array, matrix: Float[Array, "d m"]) -> Float[Array, " m"]:
@@ -96,7 +104,8 @@ def _quotient(u: Array, forms: Forms, at_zero: Array) -> tuple[Array, Array, Arr
     values = forms.values(u, half)
     # Where x and R w cancel, the sums carry no information: the encoding's value at zero.
     quadratic = dot(half[-1] - forms.b[-1], u)
-    safe = values[-1] > 8 * jnp.finfo(u.dtype).eps * (forms.c[-1] + quadratic)
+    # (Not `safe = values[-1] > …`, which would also give that value for a w that is NaN.)
+    safe = ~(values[-1] <= 8 * jnp.finfo(u.dtype).eps * (forms.c[-1] + quadratic))
     inverse = jnp.where(safe, 1 / jnp.where(safe, values[-1], 1), 0)
     return jnp.where(safe, values[:-1] * inverse, at_zero), inverse, half
 
@@ -194,7 +203,7 @@ def compile_rational(
     injection: AbstractLinearInjection,
     in_size: int,
 ) -> _CompiledRational:
-    dtype = precision(layer.angles)
+    dtype = layer.angles.dtype
     matrix = injection.matrix(in_size, layer.out_size, dtype)
     d = matrix.shape[0]
     encoding.check(d, layer.n_qubits)

@@ -133,7 +133,7 @@ def solve_map(
     solver: Solver | None,
     adjoint: optx.AbstractAdjoint,
     *,
-    max_steps: int,
+    max_steps: int | None,
     throw: bool = False,
     probe: AdjointProbe | None = None,
 ) -> Solution:

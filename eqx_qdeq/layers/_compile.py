@@ -49,6 +49,8 @@ def compile_reuploading(
     batch: int,
     gradient: Gradient,
 ) -> ReuploadingLayer:
+    # Each section is applied as gates: its matrix would be paid for once, but the data between the
+    # sections are others for every sample, so there is no matrix of the whole to save the next one.
     propagators = [
         gate_propagator(
             make_plan(circuit, block_size or best_block_size(circuit, batch)),

@@ -36,6 +36,8 @@ class NoisyEncoder(eqx.Module):
         """The Pauli expectation values of every wire of a product state."""
         assert isinstance(self.encoding, AngleEncoding)
         x = self.encoding.accept(x, self.n_qubits, self.dtype)
+        # |0⟩⟨0| = (1 + Z) / 2: the expectation values of 1, X, Y and Z are 1, 0, 0 and 1. No gate
+        # couples two wires, so each is 4 numbers until all rotations are done.
         start = jnp.tile(jnp.asarray([1.0, 0, 0, 1], x.dtype), (self.n_qubits, 1))
         for matrices in rotation_transfers(self.encoding, x, self.n_qubits, self.rotation):
             start = jnp.sum(matrices * start[:, None, :], axis=-1)
@@ -84,6 +86,8 @@ def rotation_noise(noise: NoiseModel, dtype: np.dtype) -> Float[Array, "4 4"] | 
 
 def rotated_wires(encoding: AngleEncoding, in_size: int, n_qubits: int) -> np.ndarray:
     """Which wires turn in which round of the encoding, shape `(rounds, n)`."""
+    # A rotation goes into the first round in which its wire is free (`AngleEncoding.rotations`): a
+    # wire that turns k times turns in the rounds 0 to k - 1.
     counts = np.bincount(
         [wire for _, wire in encoding.resolve(in_size, n_qubits)], minlength=n_qubits
     )
@@ -110,5 +114,6 @@ def _followed(
     matrices = transfer_of_operators(rotations)
     if noise is None:
         return matrices
+    # Where a wire rests there is no gate, and so no noise of one.
     noisy = matmul(noise.astype(matrices.dtype), matrices)
     return jnp.where(which[:, None, None], noisy, matrices)

@@ -124,6 +124,8 @@ def run_trajectory(
     if isinstance(encoding, AngleEncoding):
         gates, more = _noisy_rotations(drawn.key, encoding, noise, x, n)
         return section(from_complex(product_state(gates))), log_weight + more
+    # Amplitudes are prepared by gates that we do not follow: their noise acts on the
+    # prepared state, drawn beforehand as for all samples.
     u = encoding.amplitudes(x, n)
     parts = jnp.pad(u, (0, 2 * 2**n - u.shape[0])).reshape(2, -1)
     return section(drawn.preparing(parts)), log_weight + drawn.preparing.log_weight
@@ -137,6 +139,7 @@ def _noisy_rotations(
     operators, log_weight = draw_on_wires(key, rotation_channels(noise), turns)
     if operators is None:
         return gates, log_weight.astype(x.dtype)
+    # A drawn error follows its rotation, so it multiplies from the left.
     noisy = matmul(operators.astype(gates[0].dtype), jnp.stack(gates))
     return list(noisy), log_weight.astype(x.dtype)
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, precision
 from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
 from ..measurements import PauliStrings
@@ -150,12 +150,12 @@ class UnrolledClassifier(AbstractClassifier):
         self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
     ) -> WithPenalty:
         # No equilibrium is sought, so there is nothing that a large Jacobian could spoil.
-        return *self.solve(x, key=key), jnp.zeros((), x.dtype)
+        return *self.solve(x, key=key), jnp.zeros((), precision(self.base))
 
     def jacobian_penalty(
         self, x: Float[Array, " d"], state: Values, *, key: Key = None
     ) -> Float[Array, ""]:
-        return jnp.zeros((), x.dtype)
+        return jnp.zeros((), precision(self.base))
 
     def unrolled(self, n_layers: int) -> "UnrolledClassifier":
         return UnrolledClassifier(self.base, n_layers)

@@ -3,6 +3,7 @@
 import functools as ft
 import inspect
 import json
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -11,13 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import circuits
-from .._checks import check_at_least, check_choice, check_key
+from .._checks import check_at_least, check_choice, check_key, features, precision
 from ..cells import (
     AbstractInjection,
     AddInjection,
     AngleFeedback,
     ConcatInjection,
-    FunctionCell,
     LinearInjection,
     QuantumCell,
 )
@@ -228,8 +228,18 @@ class _TanhMap(eqx.Module):
         return jnp.tanh(self.state(z) + self.input(x))
 
 
-def _zeros(size: int, x: Array) -> Array:
-    return jnp.zeros(size, x.dtype)
+class _TanhCell(AbstractCell):
+    fn: _TanhMap
+
+    def accept(self, x: Any) -> Float[Array, " d"]:
+        return features(x, precision(self.fn))
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " h"]:
+        return jnp.zeros(len(self.fn.state.weight), precision(self.fn))
+
+    def bind(self, x: Float[Array, " d"]) -> Callable[[Float[Array, " h"]], Float[Array, " h"]]:
+        x = self.accept(x)
+        return lambda z: self.fn(z, x)
 
 
 class ClassicalDEQClassifier(EquilibriumClassifier):
@@ -260,8 +270,7 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         # the unit circle: training starts where there is an equilibrium. One bias is enough.
         state = eqx.nn.Linear(hidden_size, hidden_size, use_bias=False, key=kz)
         fn = _TanhMap(state, eqx.nn.Linear(in_size, hidden_size, key=kx))
-        cell = FunctionCell(fn, eqx.Partial(_zeros, hidden_size))
-        self.deq = DEQ(cell, max_steps=max_steps)
+        self.deq = DEQ(_TanhCell(fn), max_steps=max_steps)
         self.head = LinearHead(hidden_size, n_classes, dropout, key=kh)
         self._config = _as_config("ClassicalDEQClassifier", given)
 

@@ -130,13 +130,12 @@ class NoiseModel(eqx.Module):
         _check_one_wire(self.one_wire, "one_wire")
         _check_one_wire(self.idle, "idle")
         _check_channels(self.two_wire, "two_wire")
-        for name, kind in (
-            ("over_rotation", OverRotation),
-            ("preparation", PreparationNoise),
-            ("readout", ReadoutError),
+        for name, wanted in (
+            ("over_rotation", "an OverRotation"),
+            ("preparation", "a PreparationNoise"),
+            ("readout", "e.g. `ReadoutError(0.01, 0.02)`"),
         ):
-            value = getattr(self, name)
-            check_instance(name, value, kind | None, f"a {kind.__name__}, or None")
+            check_instance(name, getattr(self, name), eqx.Module | None, wanted)
 
     def after(self, gate: object, wires: tuple[int, ...]) -> Channels:
         """The channels that follow a gate.

@@ -16,10 +16,21 @@ from ._qujax import constant_matrix, entry_layout, is_constant
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Gates that are fused: their positions in the circuit and the wires they act on."""
+    """Gates that are fused: their positions in the circuit and the wires they act on. Without
+    gates: the identity on a wire that no gate touches, whose matrix is not looked at.
+
+    **Raises:** `ValueError` for no gates on more than one wire.
+    """
 
     wires: tuple[int, ...]
     gates: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.gates and len(self.wires) != 1:
+            raise ValueError(
+                f"`gates` is empty for a block on wires {self.wires}; name the positions of its "
+                "gates. (Without any, a block is the identity and is skipped.)"
+            )
 
 
 def fuse(gate_wires: Sequence[tuple[int, ...]], block_size: int) -> tuple[Block, ...]:

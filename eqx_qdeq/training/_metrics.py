@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from .._checks import check_instance
 from ..equilibrium import Solution
 from ._by_content import gains_as_arrays
 from ._convergence import warn_unconverged
@@ -208,6 +209,7 @@ def evaluate(model: Any, split: Split, batch_size: int = 1024) -> Metrics:
     **Raises:** [`eqx_qdeq.training.DataError`][] for labels that the model does not have.
     Warns ([`eqx_qdeq.training.ConvergenceWarning`][]) of samples whose equilibrium was not found.
     """
+    check_instance("split", split, Split, "a Split, e.g. `dataset.test` or `Split(x, y)`")
     n_classes, largest = logits_shape(model, split)[-1], int(np.asarray(split.y).max())
     if largest >= n_classes:
         raise DataError(

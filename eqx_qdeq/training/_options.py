@@ -8,6 +8,8 @@ from typing import Any
 import equinox as eqx
 import optax
 
+from .._checks import check_instance
+
 Callback = Callable[[dict[str, Any], Any], Any]
 
 
@@ -73,6 +75,12 @@ class Options:
     config: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        check_instance(
+            "optimizer",
+            self.optimizer,
+            optax.GradientTransformation,
+            "an Optax optimizer, e.g. `optax.adam(1e-3)`",
+        )
         least = {"epochs": 1, "batch_size": 1, "warmup_layers": 1, "checkpoint_every": 1}
         for name, at_least in (least | {"seed": 0, "warmup_steps": 0}).items():
             value = getattr(self, name)

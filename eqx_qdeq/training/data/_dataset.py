@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from ..._checks import numbers
+
 
 class DataError(ValueError):
     """Data that are missing, malformed or do not fit what was asked of them."""
@@ -27,6 +29,7 @@ class Split(eqx.Module):
     def __init__(self, x: Array | np.ndarray, y: Array | np.ndarray, *, name: str = "the split"):
         # Checked on the host, before any of it is copied or rounded.
         x_host, y_host = np.asarray(x), np.asarray(y)
+        features = numbers(x_host, jnp.result_type(float), name=f"{name}: x")
         check_shapes(x_host, y_host, name)
         if len(x_host) == 0:
             raise DataError(f"{name}: no samples.")
@@ -35,7 +38,7 @@ class Split(eqx.Module):
         if y_host.min() < 0:
             raise DataError(f"{name}: label {y_host.min()} is out of range; labels count from 0.")
         # Once, for all epochs: a batch is then an index on the device, and no copy from the host.
-        self.x = jnp.asarray(x_host, jnp.result_type(float))
+        self.x = features
         self.y = jnp.asarray(y_host, jnp.int32)
 
     def __len__(self) -> int:
