@@ -184,7 +184,7 @@ def _log_scale(axes: "Axes", values: np.ndarray) -> None:
     """Whole decades, so that noise in the last digit does not look like an event."""
     positive = values[np.isfinite(values) & (values > 0)]
     if positive.size:
-        axes.set_yscale("log")
+        axes.set_yscale("log")  # not for zeros alone, which it cannot show
         low, high = np.floor(np.log10(positive.min())), np.ceil(np.log10(positive.max()))
         axes.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
 
@@ -230,6 +230,7 @@ def _draw_equilibrium(axes: "Axes", history: History) -> None:
     # One scale for both, or the better of them would not look it.
     both = [_column(history, f"{part}_residual") for part in ("train", "validation")]
     _log_scale(axes, np.concatenate(both))
+    # Steps and residuals share epochs and nothing else.
     steps = axes.twinx()
     steps.plot(_column(history, "epoch"), _column(history, "train_solver_steps"), ":", color=_GREEN)
     steps.set_ylabel("solver steps (mean, dotted)", color=_GREEN)
@@ -320,6 +321,7 @@ def _draw_confusion(
         colour = "black" if share[row, column] > 55 else "white"
         text = f"{counts[row, column]:g}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    # Long names would run into each other.
     long = max(map(len, names)) > 3
     axes.set_xticks(range(n), names, rotation=45 if long else 0, ha="right" if long else "center")
     axes.set_yticks(range(n), names)

@@ -136,8 +136,8 @@ def test_without_matplotlib(monkeypatch):
 
 
 def test_diagnosis_of_a_batch_and_of_one_sample(tmp_path):
-    deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
-    x = jax.random.normal(jax.random.key(1), (8, 16))
+    deq = qdeq.QDEQ(2, 4, key=jax.random.key(0)).deq
+    x = jax.random.normal(jax.random.key(1), (8, 4))
     diagnose = jax.jit(jax.vmap(lambda x: deq.diagnose(x, n_steps=16)))
     batch = diagnose(x)
     figure = batch.plot()

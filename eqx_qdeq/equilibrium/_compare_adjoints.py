@@ -100,7 +100,7 @@ def compare_adjoints(
             f"the exact gradient of `loss` has norm {scale}; choose a loss and a batch for which "
             "it is finite and not zero."
         )
-    # Counted, not timed: the same on every machine.
+    # Counted, not timed: the same on every machine, and what a circuit on hardware would cost.
     rows, own_evals = [], _evaluations(deq, x)
     for adjoint in adjoints.values():
         solver = deq.solver
@@ -182,6 +182,7 @@ def _exact_gradient_and_products(
     counting = ImplicitVJPAdjoint(callback=reports.append)
     _gradient(DEQ(deq.cell, deq.solver, counting, deq.max_steps), x, loss)
     jax.effects_barrier()
+    # None come from a loss that does not depend on the equilibrium.
     products = float(np.mean([report.num_products for report in reports] or [np.nan]))
     exact = DEQ(deq.cell, deq.solver, ImplicitAdjoint(), deq.max_steps)
     return _gradient(exact, x, loss), products

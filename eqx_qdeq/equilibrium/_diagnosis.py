@@ -98,6 +98,7 @@ def _row(name: str, values: np.ndarray) -> str:
 
 
 def _number(x: float) -> str:
+    # Counts and medians of counts without digits that say nothing.
     return f"{x:.0f}" if x == round(x) and abs(x) < 1e6 else f"{x:.3g}"
 
 
@@ -118,6 +119,8 @@ def examine(
     norms: dict[str, Float[Array, ""]],
 ) -> Diagnosis:
     """The diagnosis of a solve that was made and recorded."""
+    # ‖J‖ < 1: each step of plain iteration brings it nearer. ρ(J) < 1: it comes there in the long
+    # run, though single steps may lead away.
     z = jax.lax.stop_gradient(solution.value)
     norm = spectral_norm(fn, z)
     # The record repeats the last iterate after the end; what is drawn and averaged must not.

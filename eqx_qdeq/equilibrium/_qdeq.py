@@ -66,6 +66,7 @@ class QDEQ(eqx.Module):
         # Refused here, where the sizes are named, not at the first call.
         encoding = AmplitudeEncoding() if encoding is None else encoding
         encoding.check(in_size, n_qubits)
+        # The paper iterates v = x + upsample(w); the measured w alone have the same fixed points.
         layer = QuantumLayer(circuit, encoding, PauliZ(), key=key)
         self.deq = DEQ(QuantumCell(layer, AddInjection(in_size, gain)))
 

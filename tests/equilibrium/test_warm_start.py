@@ -50,10 +50,11 @@ def test_a_learned_guess_saves_steps_and_changes_no_equilibrium(tol):
 
 def test_the_guess_has_no_gradient_from_the_task_and_the_equilibrium_none_from_the_guess():
     cell = qdeq.GuessedCell(_DEQ.cell, eqx.nn.Linear(16, 4, key=jax.random.key(2)))
-    task = eqx.filter_grad(lambda cell: jnp.sum(qdeq.DEQ(cell)(_X[0])))(cell)
+    task_loss = lambda cell: jnp.sum(qdeq.DEQ(cell)(_X[0]))
+    own_loss = lambda cell: qdeq.guess_loss(cell, _X[0], qdeq.DEQ(cell)(_X[0]))
+    both = lambda cell: [eqx.filter_grad(loss)(cell) for loss in (task_loss, own_loss)]
+    task, guess = eqx.filter_jit(both)(cell)
     assert not np.any(task.guess.weight) and np.any(task.cell.layer.angles)
-    z = _DEQ(_X[0])
-    guess = eqx.filter_grad(lambda cell: qdeq.guess_loss(cell, _X[0], z))(cell)
     assert np.any(guess.guess.weight) and not np.any(guess.cell.layer.angles)
 
 
@@ -62,12 +63,13 @@ def test_memory_of_a_data_set():
     solve = jax.jit(jax.vmap(lambda x, z0: _DEQ.solve(x, z0=z0)))
     for batch in np.arange(64).reshape(4, 16):
         memory = memory.write(batch, solve(_X[batch], memory.read(batch)))
-    order = np.random.default_rng(0).permutation(64)
-    again = solve(_X[order], memory.read(order))
-    np.testing.assert_array_equal(again.stats["num_steps"], 1)
+    for batch in np.random.default_rng(0).permutation(64).reshape(4, 16):
+        again = solve(_X[batch], memory.read(batch))
+        np.testing.assert_array_equal(again.stats["num_steps"], 1)
     # What failed starts afresh.
-    spoilt = solve(_X[:2].at[1].set(jnp.nan), memory.read(np.arange(2)))
-    memory = memory.write(np.arange(2), spoilt)
+    batch = np.arange(16)
+    spoilt = solve(_X[:16].at[1].set(jnp.nan), memory.read(batch))
+    memory = memory.write(batch, spoilt)
     np.testing.assert_array_equal(memory.read(np.array([1])), np.zeros((1, 4)))
     np.testing.assert_array_equal(memory.read(np.array([0]))[0], spoilt.value[0])
     with pytest.raises(ValueError, match="at least 1; got 0"):
@@ -77,13 +79,19 @@ def test_memory_of_a_data_set():
 def test_a_sequence_is_solved_from_frame_to_frame(tol):
     frames = _X[:1] * jnp.linspace(1, 1.2, 12)[:, None] + 0.01 * _X[:12]
     deq = qdeq.DEQ(_DEQ.cell, qdeq.Picard(0.1 * tol, 0.1 * tol))
-    warm = eqx.filter_jit(qdeq.solve_sequence)(deq, frames)
-    cold = jax.vmap(deq.solve)(frames)
+
+    # Each frame's gradient is that of its own equilibrium.
+    @jax.jit
+    def both(frames):
+        def loss(frames, solve):
+            solution = solve(frames)
+            return jnp.sum(solution.value**2), solution
+
+        of = jax.grad(loss, has_aux=True)
+        return of(frames, lambda f: qdeq.solve_sequence(deq, f)), of(frames, jax.vmap(deq.solve))
+
+    (found, warm), (expected, cold) = both(frames)
     np.testing.assert_allclose(warm.value, cold.value, atol=10 * tol)
     steps = [int(solved.stats["num_steps"].sum()) for solved in (warm, cold)]
     assert steps[0] < 0.92 * steps[1]
-    # Each frame's gradient is that of its own equilibrium.
-    loss = lambda solve: lambda frames: jnp.sum(solve(frames).value ** 2)
-    found = jax.grad(loss(lambda f: qdeq.solve_sequence(deq, f)))(frames)
-    expected = jax.grad(loss(jax.vmap(deq.solve)))(frames)
     np.testing.assert_allclose(found, expected, atol=100 * tol)
