@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ..equilibrium import Solution
 from ._by_content import gains_as_arrays
 from ._convergence import warn_unconverged
+from ._quick_jit import quick_jit
 from .data import DataError, Split
 
 # Up to so many samples, a chunk has this size.
@@ -150,7 +151,7 @@ def guess(logits: Float[Array, "n classes"]) -> Int[Array, " n"]:
     return jnp.where(jnp.isnan(logits).any(axis=-1), -1, jnp.argmax(logits, axis=-1))
 
 
-@eqx.filter_jit
+@quick_jit()
 def _evaluate_chunk(
     model: Any, x: Array, y: Array, weight: Array
 ) -> tuple[Sums, Int[Array, "classes classes"]]:

@@ -6,6 +6,7 @@ steps as it is told (up to a checkpoint, a progress report, or the end of an epo
 its body is compiled once, where it is interrupted does not change the numbers.
 """
 
+import functools as ft
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ._by_content import by_content, ByContent, call
 from ._metrics import forward, Sums
+from ._quick_jit import quick_jit
 
 
 class Settings(NamedTuple):
@@ -98,7 +100,7 @@ def make_update(
 
     try:
         loss = jnp.zeros_like(state.penalty)
-        update = lambda *args: _update(full, *args, refuse)
+        update = ft.partial(_update, full, objective=refuse)
         return by_content(update, state.params, state.opt_state, state.params, loss)
     # A line search evaluates the objective, so that its program has the model in it: such an
     # optimizer is known as the object that it is.
@@ -135,7 +137,7 @@ def epoch_batches(
     return batches.reshape(n_batches, batch_size)
 
 
-@eqx.filter_jit(donate="all-except-first")
+@quick_jit(donate="all-except-first")
 def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> State:
     """Runs steps until `stop`, or until a loss or gradient is not finite: that step is undone."""
     # A pair, because all arguments but the first are donated: the next state overwrites this one,
@@ -146,7 +148,7 @@ def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> Sta
     )
 
 
-@eqx.filter_jit(donate="all-except-first")
+@quick_jit(donate="all-except-first")
 def run_steps_together(fixed_and_stop: tuple[Fixed, Int[Array, ""]], states: State) -> State:
     """As `run_steps`, for several runs at once: all arrays have a leading axis, one entry per run.
     A run whose step was undone stands still; the others go on."""
