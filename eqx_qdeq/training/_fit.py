@@ -144,8 +144,7 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
         step; the last good checkpoint stays.
     - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged or of another run.
 
-    Warns ([`eqx_qdeq.training.ConvergenceWarning`][]) after the first epoch in which equilibria
-    were not found.
+    Warns once ([`eqx_qdeq.training.ConvergenceWarning`][]) of equilibria that were not found.
     """
     session = _start(model, dataset, gather(options, named))
     run, epoch = session.run, session.step // session.n_batches

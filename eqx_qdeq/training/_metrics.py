@@ -13,7 +13,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from ..equilibrium import Solution
 from ._by_content import gains_as_arrays
 from ._convergence import warn_unconverged
-from ._quick_jit import quick_jit
 from .data import DataError, Split
 
 # Up to so many samples, a chunk has this size.
@@ -151,7 +150,7 @@ def guess(logits: Float[Array, "n classes"]) -> Int[Array, " n"]:
     return jnp.where(jnp.isnan(logits).any(axis=-1), -1, jnp.argmax(logits, axis=-1))
 
 
-@quick_jit()
+@eqx.filter_jit
 def _evaluate_chunk(
     model: Any, x: Array, y: Array, weight: Array
 ) -> tuple[Sums, Int[Array, "classes classes"]]:

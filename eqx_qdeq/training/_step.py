@@ -19,7 +19,6 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from ._by_content import by_content, ByContent, call
 from ._metrics import forward, Sums
-from ._quick_jit import quick_jit
 
 
 class Settings(NamedTuple):
@@ -137,7 +136,7 @@ def epoch_batches(
     return batches.reshape(n_batches, batch_size)
 
 
-@quick_jit(donate="all-except-first")
+@eqx.filter_jit(donate="all-except-first")
 def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> State:
     """Runs steps until `stop`, or until a loss or gradient is not finite: that step is undone."""
     # A pair, because all arguments but the first are donated: the next state overwrites this one,
@@ -148,7 +147,7 @@ def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> Sta
     )
 
 
-@quick_jit(donate="all-except-first")
+@eqx.filter_jit(donate="all-except-first")
 def run_steps_together(fixed_and_stop: tuple[Fixed, Int[Array, ""]], states: State) -> State:
     """As `run_steps`, for several runs at once: all arrays have a leading axis, one entry per run.
     A run whose step was undone stands still; the others go on."""
