@@ -19,7 +19,7 @@ class Clock:
     def listen(self) -> None:
         import jax
 
-        def heard(event: str, _: float, **more: Any) -> None:
+        def heard(event: str, duration_secs: float, **more: Any) -> None:
             self.compilations += event == "/jax/core/compile/backend_compile_duration"
 
         jax.monitoring.register_event_duration_secs_listener(heard)

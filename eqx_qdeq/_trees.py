@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 import wadler_lindig as wl
+from jax.core import Tracer
 from jaxtyping import Array, Bool, PyTree
 
-_P, _T = ParamSpec("_P"), TypeVar("_T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 def all_finite(tree: PyTree[Array]) -> Bool[Array, ""]:
@@ -47,7 +49,7 @@ def nan_on_purpose(function: Callable[_P, _T]) -> Callable[_P, _T]:
 def summary(numbers: Any) -> str:
     """A number as text; of a batch the least and the largest, or the share that is true. What is
     traced has no numbers, so its shape."""
-    if isinstance(numbers, jax.core.Tracer):
+    if isinstance(numbers, Tracer):
         return eqx.tree_pformat(numbers)
     values = np.asarray(numbers)
     if values.ndim == 0:

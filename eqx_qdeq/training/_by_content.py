@@ -65,9 +65,10 @@ def by_content(function: Callable[..., PyTree], *args: PyTree) -> ByContent:
 
     # Numbers with a point only: counts and axes say what is done, and stay in the text.
     def lift(atom: Any) -> Any:
-        if not isinstance(atom, Literal) or not jnp.issubdtype(atom.aval.dtype, jnp.inexact):
+        aval: Any = atom.aval
+        if not isinstance(atom, Literal) or not jnp.issubdtype(aval.dtype, jnp.inexact):
             return atom
-        values.append(jnp.asarray(atom.val, atom.aval.dtype))
+        values.append(jnp.asarray(atom.val, aval.dtype))
         variables.append(Var(jax.typeof(values[-1])))
         return variables[-1]
 

@@ -8,8 +8,9 @@ from ..models import UnrolledClassifier
 
 
 class ConvergenceWarning(UserWarning):
-    """Equilibria of some samples were not found: from [`eqx_qdeq.training.fit`][], after the first
-    epoch in which that happens, and from [`eqx_qdeq.training.evaluate`][].
+    """Equilibria of some samples were not found: from [`eqx_qdeq.training.evaluate`][]; and from
+    [`eqx_qdeq.training.fit`][], after the first epoch in which more than 1 % were not, or at the
+    end if there are any among the validation samples of the best model.
 
     The loss is then finite all the same, and the model may even be good; but what it computes for
     these samples is where the solver gave up, and depends on the solver and its `max_steps`. A

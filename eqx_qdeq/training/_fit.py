@@ -56,8 +56,11 @@ class FitResult:
         # Of the epoch from which `model` is.
         record = self.history[self.best_epoch - 1]
         for name in ("train", "validation"):
-            found = {f.name: record.get(f"{name}_{f.name}") for f in dataclasses.fields(Metrics)}
-            parts.append(f"{name:<12}{Metrics(**(found | {'confusion': np.zeros((0, 0), int)}))}")
+            fields = [field.name for field in dataclasses.fields(Metrics)]
+            found: dict[str, Any] = {field: record.get(f"{name}_{field}") for field in fields}
+            found["confusion"] = np.zeros((0, 0), int)  # which no record has
+            text = str(Metrics(**found))
+            parts.append(f"{name:<12}" + text.replace(", solver steps", f"\n{'':<12}solver steps"))
         return "\n".join(parts)
 
     def _extent(self) -> str:
@@ -142,8 +145,7 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
         step; the last good checkpoint stays.
     - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged or of another run.
 
-    Warns ([`eqx_qdeq.training.ConvergenceWarning`][]) after the first epoch in which equilibria
-    were not found.
+    Warns once ([`eqx_qdeq.training.ConvergenceWarning`][]) of equilibria that were not found.
     """
     session = _start(model, dataset, gather(options, named))
     run, epoch = session.run, session.step // session.n_batches

@@ -22,6 +22,8 @@ from ._step import epoch_batches, Fixed, Settings
 from .data import Split
 
 _FASTEST, _SLOWEST = 0.1, 0.5  # seconds between updates of the progress bar
+# Of the solves of an epoch. A single one fails now and then, and training goes on.
+_FEW = 0.01
 
 
 class TrainingError(RuntimeError):
@@ -131,7 +133,8 @@ class Session:
         rate = self._rate()
         if rate is not None:
             record["learning_rate"] = rate
-        self._warn(record)
+        if not any(map(self._unconverged, run.history)):
+            self._warn(record, self._unconverged(record))
         run.seconds += time.perf_counter() - started
         record["seconds"] = round(run.seconds, 3)
         run.history.append(record)
@@ -145,21 +148,26 @@ class Session:
         answers = [bool(callback(record, model)) for callback in self.options.callbacks]
         run.stopped = any(answers)
 
-    def _warn(self, record: dict[str, Any]) -> None:
-        """Of solves that failed, after the first epoch with any."""
-        if not any(self._unconverged(earlier) for earlier in self.run.history):
-            for part in self._unconverged(record):
-                where = f"{part} samples of epoch {record['epoch']}".replace("train ", "training ")
-                found = (record[f"{part}_{n}"] for n in ("fraction_converged", "residual_max"))
-                if warn_unconverged(self.model, where, *found):
-                    return
+    def warn_of_best(self) -> None:
+        """At the end, if solves of the best model failed and nothing was said before."""
+        history = self.run.history
+        if history and not any(map(self._unconverged, history)):
+            best = history[self.run.best_epoch - 1]
+            self._warn(best, [part for part in self._unconverged(best, 0.0) if part != "train"])
 
-    def _unconverged(self, record: dict[str, Any]) -> list[str]:
-        """The parts of the data with solves that failed in an epoch."""
+    def _warn(self, record: dict[str, Any], parts: list[str]) -> None:
+        for part in parts:
+            where = f"{part} samples of epoch {record['epoch']}".replace("train ", "training ")
+            found = (record[f"{part}_{name}"] for name in ("fraction_converged", "residual_max"))
+            if warn_unconverged(self.model, where, *found):
+                return
+
+    def _unconverged(self, record: dict[str, Any], few: float = _FEW) -> list[str]:
+        """The parts of the data of which more than a few solves failed in an epoch."""
         # A warm-up trains the unrolled model, in which nothing is solved.
         warm = (record["epoch"] - 1) * self.n_batches < self.options.warmup_steps
         parts = ["validation"] if warm else ["train", "validation"]
-        return [part for part in parts if record.get(f"{part}_fraction_converged", 1) < 1]
+        return [part for part in parts if record.get(f"{part}_fraction_converged", 1) < 1 - few]
 
     def _rate(self) -> float | None:
         """The learning rate of the step that comes next, if it can be known."""
@@ -225,6 +233,8 @@ def train(
             # Steps that ended early, at the end of an epoch, say nothing about a longer stretch.
             elif seconds < _FASTEST and stop - step == pace:
                 pace *= 4
+    for session in sessions:
+        session.warn_of_best()
 
 
 def _progress_bar(session: Session) -> Any:

@@ -6,6 +6,7 @@ steps as it is told (up to a checkpoint, a progress report, or the end of an epo
 its body is compiled once, where it is interrupted does not change the numbers.
 """
 
+import functools as ft
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -98,7 +99,7 @@ def make_update(
 
     try:
         loss = jnp.zeros_like(state.penalty)
-        update = lambda *args: _update(full, *args, refuse)
+        update = ft.partial(_update, full, objective=refuse)
         return by_content(update, state.params, state.opt_state, state.params, loss)
     # A line search evaluates the objective, so that its program has the model in it: such an
     # optimizer is known as the object that it is.

@@ -53,7 +53,7 @@ MODULES: dict[str, tuple[Callable[[], Any], Callable[[Any, Any], Any]]] = {
     "layer": (_layer, lambda m, x: m(x)),
     "angles": (lambda: _layer(qdeq.AngleEncoding()), lambda m, x: m(x[:2])),
     "reuploading": (
-        lambda: _layer(qdeq.DataReuploading(qdeq.AngleEncoding(), 2)),
+        lambda: _layer(qdeq.DataReuploading(qdeq.AngleEncoding(), 2, positions=(0, 3))),
         lambda m, x: m(x[:2]),
     ),
     "noisy layer": (

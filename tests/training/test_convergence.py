@@ -4,9 +4,12 @@ import warnings
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+import optimistix as optx
 import pytest
+from jaxtyping import Array
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.training import ConvergenceWarning, evaluate, fit, fit_together
@@ -67,8 +70,34 @@ def test_what_converges_or_solves_nothing_says_nothing():
     assert not _warnings(lambda: fit(_model(256), DATA, **OPTIONS, warmup_steps=3))
 
 
+class _FailsWhenLarge(eqx.Module):
+    """Fails for all samples where the weight is large, and for one in any case."""
+
+    w: Array
+    always: tuple[float, ...] = eqx.field(static=True)
+
+    def solve(self, x, *, key=None):
+        how = optx.RESULTS.where(
+            (jnp.abs(self.w) < 1) & jnp.any(x != jnp.asarray(self.always, x.dtype)),
+            optx.RESULTS.successful,
+            optx.RESULTS.nonlinear_divergence,
+        )
+        stats = {"num_steps": jnp.asarray(1), "residual": jax.lax.stop_gradient(jnp.abs(self.w))}
+        return jnp.stack([self.w * x[0], x[1]]), qdeq.Solution(x, how, stats)
+
+
 def test_the_first_epoch_with_failures_is_named():
-    # Steps that grow: the equilibrium is lost on the way.
-    optimizer = optax.sgd(optax.piecewise_constant_schedule(1e-3, {2: 1e5}))
-    (found,) = _warnings(lambda: fit(_model(8), DATA, **(OPTIONS | {"optimizer": optimizer})))
-    assert "samples of epoch 2 no" in str(found.message)
+    # Two steps an epoch; the weight is moved, and far, by the third alone.
+    leap = optax.scale_by_schedule(lambda step: jnp.where(step == 2, 1e3, 0.0))
+    model = _FailsWhenLarge(jnp.asarray(0.5), (0.0, 0.0, 0.0))
+    (found,) = _warnings(lambda: fit(model, DATA, **(OPTIONS | {"optimizer": leap})))
+    assert "for 50% of the training samples of epoch 2 no" in str(found.message)
+
+
+def test_a_failure_now_and_then_is_said_only_of_the_result():
+    data = make_data(330, n_classes=2)
+    options = OPTIONS | {"batch_size": 110}
+    fails_at = lambda x: _FailsWhenLarge(jnp.asarray(0.5), tuple(x.tolist()))
+    assert not _warnings(lambda: fit(fails_at(data.train.x[0]), data, **options))
+    (found,) = _warnings(lambda: fit(fails_at(data.validation.x[0]), data, **options))
+    assert "for 0.909% of the validation samples of epoch" in str(found.message)
