@@ -21,7 +21,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
 from .._checks import check_at_least, is_number
-from ._earned import FAR, is_earned
+from ._earned import is_earned
 
 # Progress is a best residual that fell by more than this fraction. Rounding alone also finds
 # new best residuals, a few units in the last place smaller, and must not keep a solve alive.
