@@ -230,8 +230,11 @@ class _TanhMap(eqx.Module):
         return jnp.tanh(self.state(z) + self.input(x))
 
 
-def _zeros(size: int, x: Array) -> Array:
-    return jnp.zeros(size, x.dtype)
+class _Zeros(eqx.Module):
+    size: int = eqx.field(static=True)
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " h"]:
+        return jnp.zeros(self.size, x.dtype)
 
 
 class ClassicalDEQClassifier(EquilibriumClassifier):
@@ -255,7 +258,7 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         kz, kx, kh = jax.random.split(key, 3)
         state = eqx.nn.Linear(hidden_size, hidden_size, use_bias=False, key=kz)
         fn = _TanhMap(state, eqx.nn.Linear(in_size, hidden_size, key=kx))
-        cell: AbstractCell = FunctionCell(fn, eqx.Partial(_zeros, hidden_size))
+        cell: AbstractCell = FunctionCell(fn, _Zeros(hidden_size))
         self.deq = DEQ(cell, max_steps=max_steps)
         self.head = LinearHead(hidden_size, n_classes, dropout, key=kh)
         self._config = json.dumps(

@@ -92,7 +92,7 @@ class Anderson(AbstractResidualSolver):
 
     rtol: float
     atol: float
-    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    norm: Callable[[PyTree], Scalar] = eqx.field(static=True, default=optx.two_norm)
     memory: int = eqx.field(static=True, default=20)
     mixing: float = 1.0
     safeguard: float = 10.0

@@ -69,7 +69,7 @@ class Broyden(AbstractResidualSolver):
 
     rtol: float
     atol: float
-    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    norm: Callable[[PyTree], Scalar] = eqx.field(static=True, default=optx.two_norm)
     method: Literal["good", "bad"] = eqx.field(static=True, default="good")
     memory: int = eqx.field(static=True, default=40)
     safeguard: float = 10.0

@@ -65,7 +65,7 @@ class Newton(AbstractResidualSolver):
 
     rtol: float
     atol: float
-    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    norm: Callable[[PyTree], Scalar] = eqx.field(static=True, default=optx.two_norm)
     linear_solver: lx.AbstractLinearSolver | None = None
     armijo: float = 1e-4
     backtracks: int = eqx.field(static=True, default=0)

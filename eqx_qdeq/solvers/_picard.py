@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import ClassVar
 
+import equinox as eqx
 import optimistix as optx
 from jaxtyping import Array, Float, PyTree, Scalar
 
@@ -34,7 +35,7 @@ class Picard(AbstractResidualSolver):
 
     rtol: float
     atol: float
-    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    norm: Callable[[PyTree], Scalar] = eqx.field(static=True, default=optx.two_norm)
     damp: float = 0.0
     limits: SolverLimits = SolverLimits()
 

@@ -58,7 +58,7 @@ class PseudoTransient(AbstractResidualSolver):
 
     rtol: float
     atol: float
-    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    norm: Callable[[PyTree], Scalar] = eqx.field(static=True, default=optx.two_norm)
     time_step: float = 1.0
     growth: float = 10.0
     linear_solver: lx.AbstractLinearSolver | None = None

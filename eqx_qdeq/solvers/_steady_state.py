@@ -65,7 +65,7 @@ class SteadyState(AbstractResidualSolver):
 
     rtol: float
     atol: float
-    norm: Callable[[PyTree], Scalar] = optx.two_norm
+    norm: Callable[[PyTree], Scalar] = eqx.field(static=True, default=optx.two_norm)
     ode_solver: diffrax.AbstractSolver = diffrax.Tsit5()
     controller: diffrax.AbstractStepSizeController | None = None
     dt0: float = 0.5
