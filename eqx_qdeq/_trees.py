@@ -21,3 +21,10 @@ def tree_where(predicate: Bool[Array, ""], a: PyTree[Array], b: PyTree[Array]) -
 def constant(tree: PyTree) -> PyTree:
     """The tree without derivatives, its entries that are no arrays as they are."""
     return jtu.tree_map(lambda x: jax.lax.stop_gradient(x) if eqx.is_array(x) else x, tree)
+
+
+def only_where(counts: Bool[Array, ""], tree: PyTree) -> PyTree:
+    """The tree, as a constant where it does not count: the cotangent that passes is zero there,
+    whatever the caller's was."""
+    inexact, rest = eqx.partition(tree, eqx.is_inexact_array)
+    return eqx.combine(tree_where(counts, inexact, constant(inexact)), rest)

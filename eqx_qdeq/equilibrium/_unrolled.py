@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from .._checks import check_at_least
 from .._trees import all_finite, tree_where
 from ..cells import AbstractCell
-from ._solve import check_cell, check_map, guard, Map, mask, Solution
+from ._solve import BoundMap, check_cell, check_map, counts, guard, Map, mask, Solution
 
 
 class Unrolled(eqx.Module):
@@ -84,7 +84,7 @@ class Unrolled(eqx.Module):
 
     def bind_and_solve(
         self, x: PyTree[Array], *, z0: PyTree[Array] | None = None
-    ) -> tuple[Map, PyTree[Array], Solution]:
+    ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As [`eqx_qdeq.DEQ.bind_and_solve`][]: the map, the state to which it was applied last,
         and the solution."""
         x, usable = guard(self.cell, x, z0)
@@ -116,7 +116,8 @@ class Unrolled(eqx.Module):
             "num_jvps": jnp.asarray(0),
             "residual": residual,
         }
-        return fn, last, mask(Solution(value, result, stats), usable)
+        solution = mask(Solution(value, result, stats), usable)
+        return BoundMap(fn, counts(solution.result)), last, solution
 
 
 def _apply(fn: Map, z: PyTree[Array], times: int) -> PyTree[Array]:

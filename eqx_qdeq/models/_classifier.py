@@ -145,7 +145,7 @@ class UnrolledClassifier(AbstractClassifier):
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " classes"], Solution]:
         fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
-        return self.base.logits(fn, last, solution.value, key=key), solution
+        return fn.only(self.base.logits(fn, last, solution.value, key=key)), solution
 
     def solve_with_penalty(
         self,
@@ -206,7 +206,7 @@ class EquilibriumClassifier(AbstractClassifier):
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
     ) -> tuple[Float[Array, " classes"], Solution]:
         fn, last, solution = self.deq.bind_and_solve(x)
-        return self.logits(fn, last, solution.value, key=key), solution
+        return fn.only(self.logits(fn, last, solution.value, key=key)), solution
 
     def solve_with_penalty(
         self,
@@ -216,7 +216,7 @@ class EquilibriumClassifier(AbstractClassifier):
         penalty_key: PRNGKeyArray | None = None,
     ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
         fn, last, solution = self.deq.bind_and_solve(x)
-        logits = self.logits(fn, last, solution.value, key=key)
+        logits = fn.only(self.logits(fn, last, solution.value, key=key))
         return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
 
     def jacobian_penalty(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .._checks import check_at_least
-from ..adjoints import solve_dense_safely
+from ..adjoints import answer, solve_dense_safely
 
 Product = Callable[[Float[Array, " m"], PRNGKeyArray], Float[Array, " m"]]
 
@@ -61,7 +61,7 @@ class NeumannBackward(AbstractSampledBackward):
             return new, new
 
         _, terms = jax.lax.scan(step, v, jax.random.split(key, self.steps))
-        return jnp.where(usable, jnp.mean(terms[self.steps // 2 :], axis=0), 0)
+        return answer(jnp.where(usable, jnp.mean(terms[self.steps // 2 :], axis=0), 0), v)
 
 
 NeumannBackward.__init__.__doc__ = """**Arguments:**
