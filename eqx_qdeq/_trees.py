@@ -88,3 +88,10 @@ def doc_of_changes(module: Any, **kwargs: Any) -> wl.AbstractDoc:
     values = {f.name: getattr(module, f.name) for f in dataclasses.fields(module) if f.repr}
     shown = {name: value for name, value in values.items() if not is_default(name, value)}
     return call_doc(type(module).__name__, shown, **kwargs)
+
+
+def only_where(counts: Bool[Array, ""], tree: PyTree) -> PyTree:
+    """The tree, as a constant where it does not count: the cotangent that passes is zero there,
+    whatever the caller's was."""
+    inexact, rest = eqx.partition(tree, eqx.is_inexact_array)
+    return eqx.combine(tree_where(counts, inexact, constant(inexact)), rest)

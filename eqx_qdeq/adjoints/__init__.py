@@ -13,5 +13,6 @@ from ._backward import (
     ImplicitVJPAdjoint as ImplicitVJPAdjoint,
     solve_adjoint as solve_adjoint,
 )
+from ._base import answer, contributes, once
 from ._implicit import ImplicitAdjoint as ImplicitAdjoint, solve_dense_safely
 from ._unrolled import UnrolledAdjoint as UnrolledAdjoint

@@ -13,7 +13,7 @@ from .._checks import check_at_least, check_damp
 from .._deprecated import renamed_arguments
 from .._trees import tree_where
 from ..solvers import Broyden, broyden_inverse
-from ._base import solve_first, Solved, without_derivative
+from ._base import Linear, solve_first, solve_linear, Solved, without_derivative
 from ._linearised import AbstractLinearisedAdjoint
 
 
@@ -70,7 +70,7 @@ class OneStepAdjoint(optx.AbstractAdjoint):
 
     The cheapest of all, as if $J = 0$. A descent direction where f is a strong enough contraction
     (the reference has the conditions), and biased always. Works with cells that only have
-    vector-Jacobian products.
+    vector-Jacobian products. Second derivatives are those of the one application.
 
     ??? cite "Reference"
 
@@ -127,14 +127,15 @@ class NeumannAdjoint(AbstractLinearisedAdjoint):
         right: Float[Array, " n"],
         usable: Bool[Array, ""],
     ) -> Float[Array, " n"]:
-        right = jnp.where(usable, right, 0)
         _, product = jax.linearize(gap, point)
 
-        def horner(t: Float[Array, " n"], _: None) -> tuple[Float[Array, " n"], None]:
-            # t + g'(z) t is J t.
-            return right + jnp.where(usable, t + product(t), 0), None
+        def series(a: Linear, b: Float[Array, " n"]) -> Float[Array, " n"]:
+            # Horner's rule: x ← b + J x, where a is I - J.
+            horner = lambda x, _: (b + x - a(x), None)
+            return jax.lax.scan(horner, b, None, length=self.terms - 1)[0]
 
-        return jax.lax.scan(horner, right, None, length=self.terms - 1)[0]
+        operator = lambda t: jnp.where(usable, -product(t), t)
+        return solve_linear(operator, jnp.where(usable, right, 0), series)
 
 
 NeumannAdjoint.__init__.__doc__ = """**Arguments:**
@@ -157,7 +158,7 @@ class ShineAdjoint(optx.AbstractAdjoint):
     Costs one application of the cell and no product with its Jacobian. B is learnt along the
     directions that the solve took, so the derivative is the better the more updates it made and
     no better than one step (`B = I`) after none; an update that was forgotten is missing. Needs
-    [`eqx_qdeq.Broyden`][] as the solver.
+    [`eqx_qdeq.Broyden`][] as the solver. Second derivatives are those of the one application.
 
     ??? cite "Reference"
 

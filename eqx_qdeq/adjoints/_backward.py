@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._trees import constant
 from ..solvers import EarlyExitGMRES, gmres
-from ._base import solve_first, without_derivative
+from ._base import answer, once, solve_first, without_derivative
 from ._implicit import default_linear_solver
 
 
@@ -37,8 +37,8 @@ class AdjointSolution(eqx.Module):
 
     **Attributes:**
 
-    - `value`: the adjoint vector u, a pytree like the state; always finite. The best that was
-        found, where the tolerance was not met.
+    - `value`: the adjoint vector u, a pytree like the state; finite if the cotangent is, NaN if
+        not. The best that was found, where the tolerance was not met.
     - `report`: an [`eqx_qdeq.BackwardReport`][].
     """
 
@@ -80,7 +80,7 @@ def solve_adjoint(
     solver = default_linear_solver(flat.dtype) if linear_solver is None else linear_solver
     found = gmres(lambda u: u - pullback(u)[0], right, solver, y0=start)
     return AdjointSolution(
-        unravel(found.value),
+        unravel(answer(found.value, right)),
         BackwardReport(found.residual, found.num_steps, found.result == lx.RESULTS.successful),
     )
 
@@ -154,7 +154,7 @@ class ImplicitVJPAdjoint(optx.AbstractAdjoint):
 
     The backward solve can be watched, and started from the last one, with an
     [`eqx_qdeq.AdjointProbe`][]. It raises nothing: where it falls short of its tolerance, the
-    gradient is that of the best u found. A sample whose forward solve failed contributes nothing.
+    gradient is that of the best u found.
 
     ??? cite "Reference"
 
@@ -221,7 +221,7 @@ def _hook_bwd(residuals, cotangent, perturbed, variables, gap, point, usable, ad
         guess=jnp.where(usable, ravel_pytree(probe.guess)[0], 0),
         linear_solver=adjoint.linear_solver,
     )
-    u = jnp.where(usable, found.value, 0)
+    u = once(jnp.where(usable, found.value, 0), residual, "ImplicitVJPAdjoint")
     report = eqx.tree_at(lambda r: r.success, found.report, found.report.success & usable)
     if adjoint.callback is not None:
         jax.debug.callback(adjoint.callback, report)

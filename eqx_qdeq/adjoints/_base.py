@@ -9,7 +9,6 @@ import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-import lineax as lx
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
@@ -17,13 +16,14 @@ from jaxtyping import Array, Bool, Float, PyTree
 from .._trees import all_finite, constant, tree_where
 
 
-def is_usable(residual: PyTree) -> Bool[Array, ""]:
-    """Whether a root may be linearised at: found, or at least still on its way."""
-    _, result, *_ = residual
+def contributes(result: optx.RESULTS) -> Bool[Array, ""]:
+    """Whether a solve that ended like this is differentiated: one that found its equilibrium, or
+    stopped on its way there. One that diverged or is not finite is a constant."""
+    results = optx.RESULTS
     return (
-        (result == optx.RESULTS.successful)
-        | (result == optx.RESULTS.nonlinear_max_steps_reached)
-        | (result == optx.RESULTS.stagnation)
+        (result == results.successful)
+        | (result == results.nonlinear_max_steps_reached)
+        | (result == results.stagnation)
     )
 
 
@@ -54,6 +54,16 @@ def without_derivative(residual: PyTree) -> PyTree:
     return jtu.tree_map(eqxi.nondifferentiable_backward, residual)
 
 
+def once(u: Float[Array, " n"], at: Float[Array, " n"], who: str) -> Float[Array, " n"]:
+    """`u`, made in a backward pass; an error if that is differentiated again.
+
+    Such a pass has J as a constant, so second derivatives would lack a term, silently. They are
+    asked for where the primal value `at`, which depends on all that f does, has a tangent.
+    """
+    message = f"{who} has first derivatives only. Use adjoint=ImplicitAdjoint() for higher ones."
+    return jnp.where(True, u, eqxi.nondifferentiable(at, msg=message))
+
+
 class Gap(eqx.Module):
     """g(z) = f(z) - z on flattened states, with derivatives for all that f depends on."""
 
@@ -78,10 +88,25 @@ class Solved(NamedTuple):
     point: Float[Array, " n"]
     gap: Gap
 
-    def attach(self, zero: Float[Array, " n"]) -> PyTree[Array]:
-        """The root with the derivative of `zero`; none if the sample is not usable."""
-        zero = jnp.where(self.usable, zero - jax.lax.stop_gradient(zero), 0)
-        return jtu.tree_map(jnp.add, self.root, self.gap.unravel(zero))
+    def attach(self, change: Float[Array, " n"]) -> PyTree[Array]:
+        """The root with the derivative of `change`; none if the sample is not usable, or if
+        `change` overflowed on its way."""
+        usable = self.usable & all_finite(jax.lax.stop_gradient(change))
+        flat, unravel = ravel_pytree(self.root)
+        return unravel(_with_derivative_of(jnp.where(usable, change, 0), flat))
+
+
+@jax.custom_jvp
+def _with_derivative_of(change: Float[Array, " n"], value: Float[Array, " n"]):
+    """`value`, a constant, with the derivative of `change`. (Not value + change - change, which is
+    NaN for a change that overflowed.)"""
+    del change
+    return value
+
+
+@_with_derivative_of.defjvp
+def _with_derivative_of_jvp(primals, tangents):
+    return primals[1], tangents[0]
 
 
 def solve_first(primal_fn: Callable, rewrite_fn: Callable, inputs: tuple[Any, ...]) -> Solved:
@@ -90,39 +115,36 @@ def solve_first(primal_fn: Callable, rewrite_fn: Callable, inputs: tuple[Any, ..
     # over a batch. So whatever an adjoint evaluates for such a sample, it does so at `point`.
     root, residual = run(primal_fn, with_loop(constant(inputs)))
     root, residual = constant(root), constant(residual)
-    usable = is_usable(residual)
+    usable = contributes(residual[1])
     gap = Gap(rewrite_fn, residual, with_loop(inputs), root)
     return Solved(root, residual, usable, finite_point(root, usable, inputs), gap)
 
 
 # --- Linear solves that raise nothing, in derivatives neither. ---
 
+Linear = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
-class Unfailing(lx.AbstractLinearSolver[Any]):
-    """Another solver, but one that always reports success.
 
-    Lineax raises an error if a solve fails whose result is a tangent or a cotangent, whatever
-    `throw` says, and one sample's error ends the whole batch. What was found counts instead, or
-    zero where that is not finite.
+def solve_linear(
+    product: Linear,
+    right: Float[Array, " n"],
+    solve: Callable[[Linear, Float[Array, " n"]], Float[Array, " n"]],
+    transposed: Callable[[Linear, Float[Array, " n"]], Float[Array, " n"]] | None = None,
+) -> Float[Array, " n"]:
+    """A x = b by `solve(product, b)` for a linear `product`, x ↦ A x, with derivatives in A and b.
+
+    `transposed` solves with the transpose, by `solve` if left out. What they do is not
+    differentiated: A dx = db - dA x is solved again.
     """
+    # By JAX and not by Lineax, which raises an error if a solve fails whose result is a tangent or
+    # a cotangent, whatever `throw` says, and one sample's error ends the whole batch.
+    back = solve if transposed is None else transposed
+    return jax.lax.custom_linear_solve(
+        product, right, lambda a, b: answer(solve(a, b), b), lambda a, b: answer(back(a, b), b)
+    )
 
-    solver: lx.AbstractLinearSolver
 
-    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> Any:
-        return self.solver.init(operator, options)
-
-    def compute(
-        self, state: Any, vector: PyTree[Array], options: dict[str, Any]
-    ) -> tuple[PyTree[Array], lx.RESULTS, dict[str, Any]]:
-        value, _, stats = self.solver.compute(state, vector, options)
-        value = jax.tree.map(lambda leaf: jnp.where(jnp.isfinite(leaf), leaf, 0), value)
-        return value, lx.RESULTS.successful, stats
-
-    def transpose(self, state: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return self.solver.transpose(state, options)
-
-    def conj(self, state: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        return self.solver.conj(state, options)
-
-    def assume_full_rank(self) -> bool:
-        return self.solver.assume_full_rank()
+def answer(x: Float[Array, " n"], right: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The solution that was found for a right side: nothing where that failed, but NaN where NaN
+    was asked for. A caller's NaN is the caller's to see."""
+    return jnp.where(all_finite(right), jnp.where(all_finite(x), x, 0), jnp.nan)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Float
 
-from .._trees import tree_where
-from ..solvers import DENSE_SIZE, EarlyExitGMRES, factoriser
-from ._base import Unfailing
+from .._precise import dot
+from .._trees import all_finite
+from ..solvers import DENSE_SIZE, EarlyExitGMRES, factorise
+from ._base import Linear, solve_linear
 from ._linearised import AbstractLinearisedAdjoint
 
 
@@ -20,16 +21,16 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
     $$\frac{\mathrm dz}{\mathrm d\theta} = \Big(I - \frac{\partial f}{\partial z}\Big)^{-1}
     \frac{\partial f}{\partial \theta}$$
 
-    Forward and reverse mode and higher derivatives work. A sample that diverged or is not finite
-    contributes a zero derivative and leaves those of the other samples of a `vmap` as they are;
-    a sample that only ran out of steps is differentiated at its last iterate.
+    Forward and reverse mode and higher derivatives work. No sample of a `vmap` touches the
+    derivatives of the others; see [what a sample
+    contributes](../concepts.md#what-a-sample-contributes).
 
     Up to 64 numbers in the state the Jacobian is a small dense matrix for each sample. Its LU
-    factors tell beforehand whether it can be solved: a sample with a singular one contributes
-    nothing. Above, products with the Jacobian are all that is used: Richardson (Picard) iteration
-    while it converges fast, then GMRES. An iterative solve that stops short of its tolerance
-    gives the best that it found; [`eqx_qdeq.ImplicitVJPAdjoint`][] reports how it went, and
-    [`eqx_qdeq.DEQ.diagnose`][] does for any.
+    factors tell beforehand whether it can be solved. Above, products with the Jacobian are all that
+    is used: Richardson (Picard) iteration while it converges fast, then GMRES. An iterative solve
+    that stops short of its tolerance gives the best that it found;
+    [`eqx_qdeq.ImplicitVJPAdjoint`][] reports how it went, and [`eqx_qdeq.DEQ.diagnose`][] does for
+    any.
 
     May be used wherever `optimistix.ImplicitAdjoint` may.
 
@@ -48,17 +49,18 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
         usable: Bool[Array, ""],
     ) -> Float[Array, " n"]:
         if point.size <= DENSE_SIZE:
-            jacobian = jax.jacfwd(gap)(point)
-            return -solve_dense_safely(jacobian, right, usable, self.linear_solver)
-        solver = Unfailing(self.linear_solver or default_linear_solver(point.dtype))
+            matrix = -jax.jacfwd(gap)(point)
+            return solve_dense_safely(matrix, right, usable, self.linear_solver)
+        solver = self.linear_solver or default_linear_solver(point.dtype)
         _, product = jax.linearize(gap, point)
-        operator = lx.FunctionLinearOperator(
-            # The identity where there is nothing to solve.
-            lambda t: jnp.where(usable, -product(t), t),
-            jax.eval_shape(lambda: right),
-        )
-        right = jnp.where(usable, right, 0)
-        return lx.linear_solve(operator, right, solver, throw=False).value
+
+        def solve(a: Linear, b: Float[Array, " n"]) -> Float[Array, " n"]:
+            operator = lx.FunctionLinearOperator(a, jax.eval_shape(lambda: b))
+            return lx.linear_solve(operator, b, solver, throw=False).value
+
+        # The identity where there is nothing to solve.
+        operator = lambda t: jnp.where(usable, -product(t), t)
+        return solve_linear(operator, jnp.where(usable, right, 0), solve)
 
 
 ImplicitAdjoint.__init__.__doc__ = """**Arguments:**
@@ -81,20 +83,18 @@ def solve_dense_safely(
     solver: lx.AbstractLinearSolver | None,
 ) -> Float[Array, " n"]:
     """matrix⁻¹ right; zero, and without derivatives, if not usable or singular to rounding."""
-    n = matrix.shape[0]
-    eye = jnp.eye(n, dtype=matrix.dtype)
+    eye = jnp.eye(len(matrix), dtype=matrix.dtype)
+    # Where it is not usable, the system becomes 1·x = 0.
+    unless = lambda usable, a: jnp.where(usable, a, eye)
     constant = jax.lax.stop_gradient(matrix)
-    usable = usable & jnp.all(jnp.isfinite(constant))
-    direct = factoriser(n)
-    state, pivots = direct.factorise(jnp.where(usable, constant, eye))
+    usable = usable & all_finite(constant)
+    direct, transposed, pivots = factorise(unless(usable, constant))
     pivots = jnp.abs(pivots)
     usable = usable & (jnp.min(pivots) > jnp.finfo(matrix.dtype).eps * jnp.max(pivots))
-    # Where it is not, the system becomes 1·x = 0.
-    operator = lx.MatrixLinearOperator(jnp.where(usable, matrix, eye))
-    right = jnp.where(usable, right, 0)
-    if solver is None:
-        state = tree_where(usable, state, direct.factorise(eye)[0])
-        solution = lx.linear_solve(operator, right, direct, state=state, throw=False)
-    else:
-        solution = lx.linear_solve(operator, right, Unfailing(solver), throw=False)
-    return solution.value
+    if solver is not None:
+        by = lambda a: lambda b: lx.linear_solve(a, b, solver, throw=False).value
+        operator = lx.MatrixLinearOperator(unless(usable, constant))
+        direct, transposed = by(operator), by(operator.T)
+    matrix, right = unless(usable, matrix), jnp.where(usable, right, 0)
+    safe = lambda solve: lambda _, b: jnp.where(usable, solve(b), b)
+    return solve_linear(lambda t: dot(matrix, t), right, safe(direct), safe(transposed))

@@ -20,7 +20,7 @@ import jax.tree_util as jtu
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
-from ._base import finite_point, Gap, is_usable, run, with_loop, without_derivative
+from ._base import contributes, finite_point, Gap, run, with_loop, without_derivative
 
 
 class AbstractLinearisedAdjoint(optx.AbstractAdjoint):
@@ -65,7 +65,7 @@ def _solve_jvp(primals, tangents):
     nondiff, diff = eqx.partition(inputs, fixed, is_leaf=is_none)
 
     root, residual = _solve(primal_fn, rewrite_fn, inputs, adjoint)
-    usable = is_usable(residual)
+    usable = contributes(residual[1])
     point = finite_point(root, usable, inputs)
     gap = lambda some: Gap(rewrite_fn, residual, eqx.combine(some, nondiff), root)
     _, right = jax.jvp(lambda some: gap(some)(point), (diff,), (t_inputs,))

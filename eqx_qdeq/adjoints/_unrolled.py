@@ -1,16 +1,19 @@
 """Backpropagation through the solver's own steps."""
 
 import functools as ft
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import equinox.internal as eqxi
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
-from .._trees import tree_where
+from .._trees import all_finite, constant, only_where, tree_where
 from ._base import solve_first, without_derivative
 
 
@@ -21,9 +24,10 @@ class UnrolledAdjoint(optx.AbstractAdjoint):
     the tolerance is tightened. In memory it costs `checkpoints` solver states (about the
     logarithm of the number of steps if left out), in time $O(n \log n)$ steps. Reverse mode only.
 
-    As `optimistix.RecursiveCheckpointAdjoint`, but a sample that diverged cannot spoil a batch:
-    a first solve without derivatives finds out, and the second one, which is differentiated,
-    stands still for such a sample. That is one more solve.
+    As `optimistix.RecursiveCheckpointAdjoint`, but one sample cannot spoil a batch. A first solve
+    without derivatives finds out whether it failed, a second one, differentiated with respect to
+    the initial guess, whether derivatives overflow on the way back; such a sample contributes
+    nothing. Reverse mode takes about twice as long for it.
 
     ??? cite "Reference"
 
@@ -45,20 +49,55 @@ class UnrolledAdjoint(optx.AbstractAdjoint):
     def apply(self, primal_fn, rewrite_fn, inputs, tags):
         del tags
         solved = solve_first(primal_fn, rewrite_fn, inputs)
-        fn, solver, y0, *rest = inputs
+        loop = ft.partial(eqxi.while_loop, kind="checkpointed", checkpoints=self.checkpoints)
+
+        def while_loop(cond_fun: Callable, body_fun: Callable, start: PyTree, **options: Any):
+            # In a batch, a solve that is over waits for the others: its steps are computed and
+            # dropped. Backwards what was dropped has a cotangent of zero, and 0 · ∞ is NaN where
+            # such a step cannot be differentiated. So it does its first step again, which can.
+            again = constant(jtu.tree_map(jnp.asarray, start))
+            body = lambda carry: body_fun(tree_where(cond_fun(carry), carry, again))
+            return loop(cond_fun, body, start, **options)
+
         # A root finder is given f(y) - y, and stands still where that is zero.
-        finds_roots = isinstance(solver, optx.AbstractRootFinder)
-        rests = lambda y: jax.tree.map(jnp.zeros_like, y) if finds_roots else y
+        finds_roots = isinstance(inputs[1], optx.AbstractRootFinder)
+        rests = lambda y: jtu.tree_map(jnp.zeros_like, y) if finds_roots else y
 
-        def still(y: PyTree, args: PyTree) -> tuple[PyTree, PyTree]:
-            f, aux = fn(tree_where(solved.usable, y, y0), args)
-            return tree_where(solved.usable, f, rests(y)), aux
+        def steps(inputs: tuple[Any, ...], counts: Bool[Array, ""]) -> Float[Array, " n"]:
+            fn, solver, y0, *rest = inputs
 
-        while_loop = ft.partial(eqxi.while_loop, kind="checkpointed", checkpoints=self.checkpoints)
-        root, _ = primal_fn((still, solver, y0, *rest, while_loop))
+            def still(y: PyTree, args: PyTree) -> tuple[PyTree, PyTree]:
+                f, aux = fn(tree_where(solved.usable, y, y0), args)
+                return tree_where(solved.usable, only_where(counts, f), rests(y)), aux
+
+            y0 = only_where(counts, y0)
+            return ravel_pytree(primal_fn((still, solver, y0, *rest, while_loop))[0])[0]
+
+        # A derivative that overflows on its way counts for nothing, which has to be known before
+        # any of it is added up: it reaches the initial guess last.
+        fn, solver, y0, *rest = constant(inputs)
+        ahead = lambda y: steps((fn, solver, y, *rest), jnp.array(True))
+        end, pull = jax.vjp(ahead, y0)
+        finite = all_finite(pull(jnp.ones_like(end)))
+        change = jnp.where(finite, steps(inputs, finite), end)
+        change = change + _nan_alone(solved.gap(solved.point))
         # Value and statistics are those of the first solve, which knows about a failure.
-        root = solved.attach(ravel_pytree(root)[0])
-        return root, without_derivative(solved.residual)
+        return solved.attach(change), without_derivative(solved.residual)
+
+
+# A solve that began at its equilibrium returns the initial guess, whose derivative is none. A NaN
+# that came from the caller must not be lost there: it goes through one application of f as well.
+@jax.custom_vjp
+def _nan_alone(x: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Zero, and without derivatives but for a cotangent that is not finite."""
+    # Depends on the sample for `vmap`'s sake: the cotangent of a constant is summed over the batch.
+    return jnp.where(x > 0, 0, jnp.zeros_like(x))
+
+
+_nan_alone.defvjp(
+    lambda x: (_nan_alone(x), None),
+    lambda _, c: (jnp.where(all_finite(c), 0, jnp.full_like(c, jnp.nan)),),
+)
 
 
 UnrolledAdjoint.__init__.__doc__ = """**Arguments:**

@@ -1,5 +1,6 @@
 """DEQ: a cell and a solver as one Equinox module."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,8 +16,10 @@ from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ..cells import AbstractCell, accepting
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import (
+    BoundMap,
     check_cell,
     check_method,
+    counts,
     guard,
     Map,
     mask,
@@ -32,7 +35,8 @@ class DEQ(eqx.Module):
     r"""A deep equilibrium model: the solution $z^\star$ of $z = f(z, x)$ as a function of x.
 
     An ordinary Equinox module on one sample; batch it with `jax.vmap`. Its derivatives are those
-    of the equilibrium (implicit function theorem), whatever the solver did to find it.
+    of the equilibrium (implicit function theorem), whatever the solver did to find it; see [what a
+    sample contributes](../concepts.md#what-a-sample-contributes) if its solve fails.
 
     !!! example
 
@@ -63,6 +67,7 @@ class DEQ(eqx.Module):
     adjoint: optx.AbstractAdjoint = ImplicitAdjoint()
     max_steps: int | None = eqx.field(static=True, default=256)
     throw: bool = eqx.field(static=True, default=False)
+    drop_unsolved: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         check_cell(self.cell)
@@ -119,7 +124,7 @@ class DEQ(eqx.Module):
         *,
         z0: PyTree[Array] | None = None,
         probe: AdjointProbe | None = None,
-    ) -> tuple[Map, PyTree[Array], Solution]:
+    ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As `solve`, with what a head needs to read out more than the state, e.g. other
         observables: the work that depends on the sample is done once for both.
 
@@ -137,14 +142,16 @@ class DEQ(eqx.Module):
 
         **Arguments:** as for `solve`.
 
-        **Returns:** the map `z -> f(z, x)`, i.e. `cell.bind(x)`; the state to which it is applied
-        last, which for an equilibrium is the equilibrium; and a [`eqx_qdeq.Solution`][].
+        **Returns:** the map `z -> f(z, x)`, i.e. `cell.bind(x)`, without derivatives for a sample
+        that contributes none; the state to which it is applied last, which for an equilibrium is
+        the equilibrium; and a [`eqx_qdeq.Solution`][].
         """
         x, usable = guard(self.cell, x, z0)
         fn = self.cell.bind(x)
         solution = self._solve(fn, self.cell.init(x) if z0 is None else z0, probe)
-        solution = mask(solution, usable, throw=self.throw)
-        return fn, solution.value, solution
+        solution = mask(solution, usable, throw=self.throw, drop_unsolved=self.drop_unsolved)
+        bound = BoundMap(fn, counts(solution.result, self.drop_unsolved))
+        return bound, solution.value, solution
 
     def _solve(self, fn: Map, z0: PyTree[Array], probe: AdjointProbe | None = None) -> Solution:
         if probe is not None and not isinstance(self.adjoint, ImplicitVJPAdjoint):
@@ -223,7 +230,7 @@ class DEQ(eqx.Module):
             loss = lambda z: 0.5 * jnp.sum(ravel_pytree(z)[0] ** 2)
 
         def of(both: tuple[AbstractCell, PyTree[Array]]) -> tuple[Float[Array, ""], Solution]:
-            exact = DEQ(both[0], self.solver, ImplicitAdjoint(), self.max_steps, self.throw)
+            exact = dataclasses.replace(self, cell=both[0], adjoint=ImplicitAdjoint())
             solution = exact.solve(both[1], z0=z0)
             return loss(solution.value), solution
 
@@ -241,8 +248,9 @@ DEQ.__init__.__doc__ = """**Arguments:**
     that suits the size of the state.
 - `adjoint`: any Optimistix adjoint; [`eqx_qdeq.ImplicitAdjoint`][] if left out.
 - `max_steps`: the solver's steps at most; as many as it takes if `None`.
-- `throw`: whether a sample that fails raises. If not, its value is finite, its `success` false,
-    and it contributes nothing to gradients.
+- `throw`: whether a sample that fails raises. If not, its value is finite and its `success` false.
+- `drop_unsolved`: whether a sample that ran out of steps contributes nothing to gradients, like
+    one that diverged. If not, it is differentiated where it stopped.
 
 **Raises:** `TypeError` if `cell` is not a cell, `solver` no solver or `adjoint` no adjoint (but a
 class or a name, say); `ValueError` for `max_steps` below 1.

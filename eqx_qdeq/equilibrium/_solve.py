@@ -10,12 +10,14 @@ import jax.tree_util as jtu
 import optimistix as optx
 import wadler_lindig as wl
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, PyTree
+from jaxtyping import Array, Bool, Complex, Float, PyTree
 
 from .._checks import check_instance, describe, real_state, widened
-from .._trees import all_finite, call_doc, constant, summary, Text, tree_where
-from ..adjoints import AdjointProbe, UnrolledAdjoint
+from .._trees import all_finite, call_doc, constant, only_where, summary, Text, tree_where
+from ..adjoints import AdjointProbe, contributes, UnrolledAdjoint
 from ..cells import AbstractCell
+from ..layers import AbstractPrepared
+from ..measurements import AbstractMeasurement
 from ..solvers import default_solver, is_earned
 
 Map = Callable[[PyTree[Array]], PyTree[Array]]
@@ -83,9 +85,16 @@ def _is_finite_at(
     return all_finite(jax.lax.stop_gradient(cell.bind(x)(start)))
 
 
-def mask(solution: Solution, usable: Bool[Array, ""], *, throw: bool = False) -> Solution:
-    """Marks a solve on stand-in input as failed and cuts its derivatives."""
-    value = tree_where(usable, solution.value, jax.lax.stop_gradient(solution.value))
+def mask(
+    solution: Solution,
+    usable: Bool[Array, ""],
+    *,
+    throw: bool = False,
+    drop_unsolved: bool = False,
+) -> Solution:
+    """Marks a solve on stand-in input as failed, and cuts the derivatives of what does not
+    count."""
+    value = solution.value
     if throw:
         value = eqx.error_if(
             value,
@@ -95,7 +104,43 @@ def mask(solution: Solution, usable: Bool[Array, ""], *, throw: bool = False) ->
         )
     # On the stand-in the solve may well have succeeded; that is no success of the sample.
     result = optx.RESULTS.where(usable, solution.result, optx.RESULTS.nonfinite)
+    value = only_where(counts(result, drop_unsolved), value)
     return Solution(value, result, solution.stats)
+
+
+def counts(result: optx.RESULTS, drop_unsolved: bool = False) -> Bool[Array, ""]:
+    """Whether a sample whose solve ended like this contributes to gradients."""
+    return result == optx.RESULTS.successful if drop_unsolved else contributes(result)
+
+
+class BoundMap(AbstractPrepared):
+    """A bound cell as it is handed out after a solve: constant for a sample that does not count.
+
+    Otherwise a stand-in, or an iterate on its way to infinity, would reach the gradients of
+    whatever reads more out of the cell than the equilibrium. The outputs are cut and not the
+    cell's own arrays, which a batch shares.
+    """
+
+    fn: Map
+    counts: Bool[Array, ""]
+
+    def only(self, tree: PyTree[Array]) -> PyTree[Array]:
+        """What was made of the solution, as a constant for a sample that does not count."""
+        return only_where(self.counts, tree)
+
+    def __call__(self, x: PyTree[Array]) -> PyTree[Array]:
+        return self.only(self.fn(x))
+
+    def state(self, x: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        return self.only(self.fn.state(x))
+
+    def measure(
+        self, measurement: AbstractMeasurement, x: Float[Array, " m"]
+    ) -> Float[Array, " k"]:
+        return self.only(self.fn.measure(measurement, x))
+
+    def probabilities(self, x: Float[Array, " m"]) -> Float[Array, " dim"]:
+        return self.only(self.fn.probabilities(x))
 
 
 def solver_for(solver: Solver | None, z0: PyTree[Array]) -> Solver:
@@ -144,8 +189,10 @@ def solve_map(
     solver = solver_for(solver, z0)
     start, judge = z0, solver
     steps, minimises = None, optx.AbstractMinimiser | optx.AbstractLeastSquaresSolver
-    by_steps = isinstance(adjoint, UnrolledAdjoint | optx.RecursiveCheckpointAdjoint)
-    if isinstance(solver, minimises) and not by_steps:
+    if isinstance(adjoint, optx.RecursiveCheckpointAdjoint):
+        # The same derivative, but one sample's NaN stays out of the others' (see there).
+        adjoint = UnrolledAdjoint(adjoint.checkpoints)
+    if isinstance(solver, minimises) and not isinstance(adjoint, UnrolledAdjoint):
         # An implicit adjoint would linearise what such a solver was made for, the gradient of
         # ‖f(z) - z‖², and not f(z) - z: with BFGS, LBFGS, NonlinearCG and NelderMead of Optimistix
         # 0.1.0 the derivative is zero or nonsense, and success true. So the solve is made without

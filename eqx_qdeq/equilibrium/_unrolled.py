@@ -9,7 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from .._checks import check_at_least
 from .._trees import all_finite, tree_where
 from ..cells import AbstractCell, accepting
-from ._solve import check_cell, check_map, guard, Map, mask, Solution
+from ._solve import BoundMap, check_cell, check_map, counts, guard, Map, mask, Solution
 
 
 class Unrolled(eqx.Module):
@@ -87,7 +87,7 @@ class Unrolled(eqx.Module):
     @accepting
     def bind_and_solve(
         self, x: PyTree[Array], *, z0: PyTree[Array] | None = None
-    ) -> tuple[Map, PyTree[Array], Solution]:
+    ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As [`eqx_qdeq.DEQ.bind_and_solve`][]: the map, the state to which it was applied last,
         and the solution."""
         x, usable = guard(self.cell, x, z0)
@@ -113,7 +113,8 @@ class Unrolled(eqx.Module):
         # Counted as a solver's, without the application for the residual.
         steps, none = jnp.asarray(self.n_layers), jnp.asarray(0)
         stats = {"num_steps": steps, "num_evals": steps, "num_jvps": none, "residual": residual}
-        return fn, last, mask(Solution(value, result, stats), usable)
+        solution = mask(Solution(value, result, stats), usable)
+        return BoundMap(fn, counts(solution.result)), last, solution
 
 
 def _apply(fn: Map, z: PyTree[Array], times: int) -> PyTree[Array]:

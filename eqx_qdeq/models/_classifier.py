@@ -144,7 +144,7 @@ class UnrolledClassifier(AbstractClassifier):
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
-        return self.base.logits(fn, last, solution.value, key=key), solution
+        return fn.only(self.base.logits(fn, last, solution.value, key=key)), solution
 
     def solve_with_penalty(
         self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
@@ -186,7 +186,7 @@ class EquilibriumClassifier(AbstractClassifier):
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = self.deq.bind_and_solve(x)
-        return self.logits(fn, last, solution.value, key=key), solution
+        return fn.only(self.logits(fn, last, solution.value, key=key)), solution
 
     @eqx.filter_jit
     def solve_with_penalty(
@@ -195,7 +195,7 @@ class EquilibriumClassifier(AbstractClassifier):
         fn, last, solution = self.deq.bind_and_solve(x)
         # The penalty is a function of the equilibrium, too: its gradient goes through the solve and
         # moves equilibria to where the map contracts. `fn` is bound once for all three.
-        logits = self.logits(fn, last, solution.value, key=key)
+        logits = fn.only(self.logits(fn, last, solution.value, key=key))
         return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
 
     @eqx.filter_jit

@@ -3,14 +3,13 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optimistix as optx
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._checks import check_at_least, check_instance, describe
 from .._trees import all_finite, constant, tree_where
-from ..adjoints import ImplicitAdjoint
+from ..adjoints import ImplicitAdjoint, once
 from ..cells import accepting, QuantumCell
-from ..equilibrium import guard, mask, Solution, solve_map, Solver
+from ..equilibrium import counts, guard, mask, Solution, solve_map, Solver
 from ._bases import Group, group_observables
 from ._experiment import cell_experiment
 from ._gradients import AbstractShotGradient, check_gradient, ExactGradient, ParameterShift
@@ -31,8 +30,8 @@ class SampledDEQ(eqx.Module):
     the equilibrium that was found, with products $J^\top u$ and the last vector-Jacobian product
     of the circuit's angles estimated as `gradient` says. Reverse mode only.
 
-    One sample and one key; batch with `jax.vmap`. A sample that fails has a finite value,
-    contributes nothing to gradients and leaves the other samples alone.
+    One sample and one key; batch with `jax.vmap`. A sample that fails has a finite value and leaves
+    the other samples alone, as in a [`eqx_qdeq.DEQ`][].
 
     !!! example
 
@@ -62,6 +61,7 @@ class SampledDEQ(eqx.Module):
     backward: AbstractSampledBackward | None = None
     max_steps: int = eqx.field(static=True, default=256)
     per_group: bool = eqx.field(static=True, default=True)
+    drop_unsolved: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self) -> None:
         if not isinstance(self.cell, QuantumCell):
@@ -132,11 +132,9 @@ class SampledDEQ(eqx.Module):
         solve_key, backward_key = jax.random.split(key)
         found = self._forward(jax.lax.stop_gradient(x), start, solve_key)
         # Out of steps, the mean so far is still the best guess, and its derivative as good as it.
-        results = optx.RESULTS
-        ended = found.result == results.successful
-        ended = usable & (ended | (found.result == results.nonlinear_max_steps_reached))
-        point = jnp.where(ended, found.value, start)
-        change = self._derivative(x, point, ended, backward_key)
+        counting = usable & counts(found.result, self.drop_unsolved)
+        point = jnp.where(counting, found.value, start)
+        change = self._derivative(x, point, counting, backward_key)
         count = self._count_of_a_step()
         stats = {
             "num_steps": found.num_steps,
@@ -149,7 +147,8 @@ class SampledDEQ(eqx.Module):
             "num_shots": found.num_steps.astype(point.dtype)
             * jnp.asarray(count.shots, point.dtype),
         }
-        return mask(Solution(found.value + change, found.result, stats), usable)
+        solution = Solution(found.value + change, found.result, stats)
+        return mask(solution, usable, drop_unsolved=self.drop_unsolved)
 
     def _groups(self) -> tuple[Group, ...]:
         return group_observables(self.cell.layer.measurement, self.cell.layer.n_qubits)
@@ -240,6 +239,7 @@ SampledDEQ.__init__.__doc__ = """**Arguments:**
 - `max_steps`: the solver's steps at most.
 - `per_group`: whether every group of commuting observables gets `n_shots` shots; if not, they
     share them evenly.
+- `drop_unsolved`: as for a [`eqx_qdeq.DEQ`][].
 
 **Raises:** `TypeError` for a cell, a gradient or a number of shots of the wrong type, `ValueError`
 for numbers below 1.
@@ -270,4 +270,4 @@ def _adjoint_bwd(residuals, cotangent, perturbed, zero, fixed, backward):
         at = lambda w: gradient.zero(cell_experiment(cell, x, w), sampling, k)
         return jax.vjp(at, point)[1](u)[0]
 
-    return backward.solve(product, cotangent, usable, key)
+    return once(backward.solve(product, cotangent, usable, key), zero, "SampledDEQ")

@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from .._checks import check_at_least, check_damp, check_positive, is_number
 from .._deprecated import renamed_arguments
 from .._trees import tree_where
-from ..adjoints import solve_dense_safely
+from ..adjoints import answer, solve_dense_safely
 from ._sampling import Estimate
 
 
@@ -239,7 +239,7 @@ class NeumannBackward(AbstractSampledBackward):
             return new, new
 
         _, terms = jax.lax.scan(step, v, jax.random.split(key, self.steps))
-        return jnp.where(usable, jnp.mean(terms[self.steps // 2 :], axis=0), 0)
+        return answer(jnp.where(usable, jnp.mean(terms[self.steps // 2 :], axis=0), 0), v)
 
 
 NeumannBackward.__init__.__doc__ = """**Arguments:**

@@ -1,17 +1,14 @@
 """The linear systems within Newton's method and its relatives."""
 
-import abc
 from collections.abc import Callable
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.scipy as jsp
 import lineax as lx
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from .._precise import dot, HIGHEST
 from ._gmres import EarlyExitGMRES
@@ -68,7 +65,8 @@ def solve_shifted(
 def solve_dense(a: Float[Array, "n n"], b: Float[Array, " n"]) -> Float[Array, " n"]:
     """Solves a x = b by Gaussian elimination with row pivoting; not finite if a is singular."""
     if b.size > _UNROLLED_SIZE:
-        return lx.linear_solve(lx.MatrixLinearOperator(a), b, lx.LU(), throw=False).value
+        # Not by Lineax, whose derivative raises where it is not finite.
+        return jnp.linalg.solve(a, b)
     return _eliminate(a, b[:, None])[0][:, 0]
 
 
@@ -112,74 +110,29 @@ def _eliminate(
     return x, jnp.stack(pivots)
 
 
-class AbstractFactoriser(lx.AbstractLinearSolver):
-    """A direct solver for small dense matrices that tells their pivots."""
-
-    @abc.abstractmethod
-    def factorise(self, a: Float[Array, "n n"]) -> tuple[PyTree[Array], Float[Array, " n"]]:
-        """The state for `lineax.linear_solve`, and the pivots."""
-
-    def init(self, operator: lx.AbstractLinearOperator, options: dict[str, Any]) -> PyTree[Array]:
-        return self.factorise(operator.as_matrix())[0]
-
-    def conj(self, state: PyTree[Array], options: dict[str, Any]) -> tuple[PyTree[Array], dict]:
-        return state, {}  # all is real
-
-    def assume_full_rank(self) -> bool:
-        return True
+Solve = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
 
-class Inverse(AbstractFactoriser):
-    """By the inverse and one step of refinement, elementwise throughout.
+def factorise(a: Float[Array, "n n"]) -> tuple[Solve, Solve, Float[Array, " n"]]:
+    """What solves a x = b and aᵀ x = b, and the pivots of a.
 
-    Factorising a batch of tiny matrices costs more in calls to LAPACK than in arithmetic. The
-    refinement brings the inverse's residual down to that of LU.
+    Up to size 5 by the inverse, elementwise throughout: factorising a batch of tiny matrices costs
+    more in calls to LAPACK than in arithmetic. Above, that takes long to compile.
     """
+    n = a.shape[0]
+    if n > 5:
+        factors, order = jsp.linalg.lu_factor(a)
+        by = lambda trans: lambda b: jsp.linalg.lu_solve((factors, order), b, trans=trans)
+        return by(0), by(1), jnp.diagonal(factors)
+    inverse, pivots = _eliminate(a, jnp.eye(n, dtype=a.dtype))
 
-    def factorise(self, a: Float[Array, "n n"]) -> tuple[PyTree[Array], Float[Array, " n"]]:
-        inverse, pivots = _eliminate(a, jnp.eye(a.shape[0], dtype=a.dtype))
-        return (a, inverse), pivots
-
-    def compute(
-        self, state: PyTree[Array], vector: Float[Array, " n"], options: dict[str, Any]
-    ) -> tuple[Float[Array, " n"], lx.RESULTS, dict[str, Any]]:
+    def refined(a: Array, inverse: Array) -> Solve:
         # x = A⁻¹ b errs by eps κ(A)² ‖b‖ in its residual; one correction by A⁻¹ (b - A x) leaves
         # eps κ(A) ‖b‖, what LU has.
-        a, inverse = state
-        x = dot(inverse, vector)
-        gap = vector - dot(a, x)
-        return x + dot(inverse, gap), lx.RESULTS.successful, {}
+        def solve(b: Float[Array, " n"]) -> Float[Array, " n"]:
+            x = dot(inverse, b)
+            return x + dot(inverse, b - dot(a, x))
 
-    def transpose(
-        self, state: PyTree[Array], options: dict[str, Any]
-    ) -> tuple[PyTree[Array], dict[str, Any]]:
-        a, inverse = state
-        return (a.T, inverse.T), {}
+        return solve
 
-
-class _LU(eqx.Module):
-    factors: Float[Array, "n n"]
-    pivots: Int[Array, " n"]
-    transposed: bool = eqx.field(static=True)
-
-
-class Factors(AbstractFactoriser):
-    """By LAPACK's LU, as `lineax.LU`."""
-
-    def factorise(self, a: Float[Array, "n n"]) -> tuple[_LU, Float[Array, " n"]]:
-        factors, pivots = jsp.linalg.lu_factor(a)
-        return _LU(factors, pivots, False), jnp.diagonal(factors)
-
-    def compute(
-        self, state: _LU, vector: Float[Array, " n"], options: dict[str, Any]
-    ) -> tuple[Float[Array, " n"], lx.RESULTS, dict[str, Any]]:
-        x = jsp.linalg.lu_solve((state.factors, state.pivots), vector, trans=int(state.transposed))
-        return x, lx.RESULTS.successful, {}
-
-    def transpose(self, state: _LU, options: dict[str, Any]) -> tuple[_LU, dict[str, Any]]:
-        return _LU(state.factors, state.pivots, not state.transposed), {}
-
-
-def factoriser(n: int) -> AbstractFactoriser:
-    """The one that suits the size. The unrolled inverse takes long to compile above."""
-    return Inverse() if n <= 5 else Factors()
+    return refined(a, inverse), refined(a.T, inverse.T), pivots

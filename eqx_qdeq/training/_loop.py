@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
@@ -18,7 +19,7 @@ from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
 from ._convergence import warn_unconverged
 from ._metrics import evaluate_chunks
 from ._options import Options
-from ._step import epoch_batches, Fixed, Settings
+from ._step import epoch_batches, finite_rows, Fixed, Settings
 from .data import Split
 
 _FASTEST, _SLOWEST = 0.1, 0.5  # seconds between updates of the progress bar
@@ -187,11 +188,24 @@ class Session:
             return
         rate = self._rate()
         known = "" if rate is None else f", learning rate {rate:.3g}"
+        epoch = self.step // self.n_batches
         raise TrainingError(
             f"the loss or its gradient became NaN or infinite in step {self.step + 1} (epoch "
-            f"{self.step // self.n_batches + 1}{known}). Lower the learning rate or set `clip`; "
+            f"{epoch + 1}{known}), {self._blame(epoch)}. Lower the learning rate or set `clip`; "
             "the last checkpoint is from before."
         )
+
+    def _blame(self, epoch: int) -> str:
+        """Which samples of the step that was undone make it so by themselves."""
+        fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
+        rows, finite = map(np.asarray, finite_rows(fixed, self.run.state))
+        bad, n = rows[~finite], int(np.sum(rows >= 0))
+        if len(bad) == 0:
+            return f"though for none of its {n} samples alone"
+        if len(bad) == n:
+            return f"for each of its {n} samples"
+        shown = ", ".join(map(str, sorted(bad)[:10])) + (", …" if len(bad) > 10 else "")
+        return f"for {len(bad)} of its {n} samples: rows {shown} of the training data"
 
 
 def train(

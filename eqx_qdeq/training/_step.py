@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from .._trees import all_finite
 from ._by_content import by_content, ByContent, call
 from ._metrics import forward, Sums
 
@@ -206,6 +207,26 @@ def _step(fixed: Fixed, state: State) -> State:
     # ends the loop.
     undone = eqx.tree_at(lambda s: s.finite, state, finite)
     return _where(finite, done, undone)
+
+
+@eqx.filter_jit
+def finite_rows(fixed: Fixed, state: State) -> tuple[Int[Array, " batch"], Bool[Array, " batch"]]:
+    """The rows of the batch that comes next, and whether the loss and the gradient of each of them
+    alone are finite: what to look at after a step that was undone."""
+    rows = fixed.batches[state.step - fixed.first]
+    key = jax.random.fold_in(fixed.key, state.step)
+
+    def is_finite(row: Int[Array, ""]) -> Bool[Array, ""]:
+        # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights.
+        x, y = fixed.x[row][None], fixed.y[row][None]
+        of = lambda params: _objective(
+            eqx.combine(params, fixed.static), x, y, jnp.ones(1, x.dtype), key, fixed.settings
+        )
+        both = eqx.filter_value_and_grad(of, has_aux=True)(state.params)
+        return all_finite((both[0][0], both[1]))
+
+    # One after the other: a gradient for each sample at once is the whole model that many times.
+    return rows, jax.lax.map(is_finite, jnp.maximum(rows, 0)) | (rows < 0)
 
 
 def _objective(

@@ -94,3 +94,22 @@ def test_a_linear_solve_that_falls_short_raises_nothing(tol):
     # Three products are enough for the first, not for the second.
     np.testing.assert_allclose(rough[0], exact[0], rtol=1e-3)
     assert abs(rough[1] - exact[1]) > 1e-3 * abs(exact[1])
+
+
+@pytest.mark.parametrize("adjoint", ["implicit", "unrolled", "one step", "Optimistix's"])
+def test_unsolved_samples_are_differentiated_or_dropped(adjoint, tol):
+    """One of two needs more steps than it is given."""
+    cell = qdeq.FunctionCell(lambda z, x: x[0] * z + x[1:], lambda x: jnp.zeros(1, x.dtype))
+    xs = jnp.array([[0.1, 1.0], [0.9, 1.0]])
+    adjoint = optx.ImplicitAdjoint() if adjoint.startswith("Opt") else _ADJOINTS[adjoint]
+    options = {"solver": qdeq.Picard(1e-4, 1e-4), "adjoint": adjoint, "max_steps": 8}
+
+    def gradient(**more):
+        deq = qdeq.DEQ(cell, **options, **more)
+        assert jax.vmap(deq.solve)(xs).success.tolist() == [True, False]
+        return jax.jit(jax.grad(lambda xs: jnp.sum(jax.vmap(deq)(xs))))(xs)
+
+    kept, dropped = gradient(), gradient(drop_unsolved=True)
+    np.testing.assert_array_equal(dropped[1], 0)
+    np.testing.assert_allclose(dropped[0], kept[0], rtol=tol)
+    assert np.all(kept[1] > 0.5)

@@ -42,3 +42,26 @@ def test_mean_of_a_thousand_implicit_shot_gradients(kind, getkey):
     error = found.std(axis=0) / np.sqrt(1000)
     assert np.all(error < 0.05)
     assert np.all(np.abs(found.mean(axis=0) - exact) <= 3 * error)
+
+
+@pytest.mark.parametrize("backward", [qdeq.NeumannBackward(4), qdeq.JacobianBackward()])
+def test_a_cotangent_that_is_nan_stays_with_its_sample(backward, getkey):
+    layer = qdeq.QuantumLayer(
+        qdeq.circuits.hardware_efficient(2, depth=1),
+        qdeq.AngleEncoding(),
+        qdeq.PauliZ(),
+        key=getkey(),
+    )
+    cell = qdeq.QuantumCell(layer, qdeq.AddInjection(2, 0.3))
+    deq = qdeq.SampledDEQ(cell, None, backward=backward)
+    xs, weights = jnp.array([[0.3, -0.2], [0.1, 0.4]]), jnp.ones((2, 2))
+    keys = jax.random.split(getkey(), 2)
+
+    @jax.jit
+    def gradient(weights):
+        loss = lambda xs: jnp.sum(weights * jax.vmap(lambda x, k: deq(x, key=k))(xs, keys))
+        return jax.grad(loss)(xs)
+
+    clean, spoilt = gradient(weights), gradient(weights.at[1, 0].set(jnp.nan))
+    np.testing.assert_array_equal(spoilt[0], clean[0])
+    assert np.all(np.isfinite(clean)) and np.all(np.isnan(spoilt[1]))

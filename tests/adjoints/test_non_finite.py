@@ -1,0 +1,115 @@
+"""NaN where the caller made NaN, and exact everywhere else; finite in all other cases."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optimistix as optx
+import pytest
+
+import eqx_qdeq as qdeq
+
+pytestmark = pytest.mark.float32
+
+_ADJOINTS = {
+    "implicit": qdeq.ImplicitAdjoint(),
+    "implicit, VJPs": qdeq.ImplicitVJPAdjoint(),
+    "Neumann": qdeq.NeumannAdjoint(40),
+    "phantom": qdeq.PhantomAdjoint(40, damp=0.0),
+    "one step": qdeq.OneStepAdjoint(),
+    "SHINE": qdeq.ShineAdjoint(),
+    "unrolled": qdeq.UnrolledAdjoint(),
+    "Optimistix's checkpoints": optx.RecursiveCheckpointAdjoint(),
+}
+
+
+class _Tanh(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, z, x):
+        return jnp.tanh(self.weight * z + x)
+
+
+_CELL = qdeq.FunctionCell(_Tanh(jnp.array(0.5)), jnp.zeros_like)
+
+
+def _deq(adjoint, x64, cell=_CELL, **options):
+    accuracy = 1e-11 if x64 else 1e-6
+    return qdeq.DEQ(cell, qdeq.Broyden(accuracy, accuracy), adjoint, **options)
+
+
+def _norms(deq, xs):
+    # The norm has no derivative at zero: JAX says NaN.
+    return jnp.sum(jax.vmap(lambda x: jnp.linalg.norm(deq(x)))(xs))
+
+
+def _masked_logs(deq, xs):
+    # The well-known trap: the mask comes too late for the derivative of log 0.
+    z = jax.vmap(deq)(xs)
+    return jnp.sum(jnp.where(z > 0, jnp.log(z), 0))
+
+
+@pytest.mark.parametrize("loss", [_norms, _masked_logs], ids=["norm", "masked log"])
+@pytest.mark.parametrize("n", [2, 70], ids=["dense", "products"])
+@pytest.mark.parametrize("adjoint", _ADJOINTS)
+def test_nan_for_the_sample_whose_loss_made_it(adjoint, n, loss, x64, tol):
+    deq = _deq(_ADJOINTS[adjoint], x64)
+    xs = jnp.linspace(0.1, 0.8, 3 * n).reshape(3, n)
+    gradient = eqx.filter_jit(lambda xs: eqx.filter_grad(lambda both: loss(*both))((deq, xs)))
+    _, clean = gradient(xs)
+    shared, spoilt = gradient(xs.at[1].set(0))
+    assert np.all(np.isfinite(clean))
+    assert np.all(np.isnan(spoilt[1]))
+    np.testing.assert_allclose(spoilt[::2], clean[::2], rtol=100 * tol)
+    # A sum with a NaN in it is NaN: mathematics, not the solver.
+    assert np.isnan(shared.cell.fn.weight)
+
+
+@pytest.mark.parametrize("mode", ["jvp", "linearize"])
+@pytest.mark.parametrize("adjoint", ["implicit", "Neumann", "phantom", "one step", "SHINE"])
+def test_a_tangent_that_is_nan(adjoint, mode, x64):
+    deq = jax.vmap(_deq(_ADJOINTS[adjoint], x64))
+    xs = jnp.linspace(0.1, 0.6, 4).reshape(2, 2)
+    t = jnp.ones_like(xs)
+    push = jax.jit(lambda t: jax.jvp(deq, (xs,), (t,))[1])
+    if mode == "linearize":
+        push = jax.linearize(deq, xs)[1]
+    clean, spoilt = push(t), push(t.at[0, 0].set(jnp.nan))
+    np.testing.assert_array_equal(spoilt[1], clean[1])
+    assert np.isnan(spoilt[0, 0])
+
+
+def test_the_backward_solve_says_nan_for_nan(tol):
+    fn = lambda z: 0.5 * jnp.roll(z, 1)
+    found = qdeq.solve_adjoint(fn, jnp.zeros(3), jnp.array([1.0, jnp.nan, 0.0]))
+    assert np.all(np.isnan(found.value)) and not found.report.success
+
+
+class _Linear(eqx.Module):
+    """z ← ρ z + θ x, whose equilibrium θ x / (1 - ρ) is nearly singular for ρ close to 1."""
+
+    theta: jax.Array
+
+    def __call__(self, z, x):
+        return x[0] * z + self.theta * x[1]
+
+
+@pytest.mark.parametrize("solver", [qdeq.Broyden, qdeq.Anderson, qdeq.Newton, qdeq.Picard])
+@pytest.mark.parametrize("adjoint", ["implicit", "unrolled", "Optimistix's checkpoints"])
+def test_a_nearly_singular_sample_leaves_the_others_alone(adjoint, solver, x64, tol):
+    """It succeeds, and its derivative is what the solver makes of it, but finite."""
+    cell = qdeq.FunctionCell(_Linear(jnp.array([1.0, 0.7])), lambda x: jnp.zeros(2, x.dtype))
+    deq = qdeq.DEQ(cell, solver(1e-5, 1e-5), _ADJOINTS[adjoint])
+    each = jax.vmap(lambda x: eqx.filter_grad(lambda d: jnp.sum(d(x)))(deq).cell.fn.theta)
+
+    @jax.jit
+    def run(xs):
+        whole = eqx.filter_grad(lambda d: jnp.sum(jax.vmap(d)(xs)))(deq).cell.fn.theta
+        return each(xs), whole, jax.vmap(deq.solve)(xs)
+
+    for nearly in (1e-3, 1e-5, 1e-7):
+        xs = jnp.array([[0.5, 1.0], [1 - nearly, 1.0], [0.3, 1.0]])
+        gradients, whole, solution = run(xs)
+        np.testing.assert_allclose(gradients[::2], [[2, 2], [1 / 0.7, 1 / 0.7]], rtol=1e-3)
+        assert np.all(np.isfinite(gradients)) and np.all(np.isfinite(whole))
+        assert np.all(solution.success[::2])
