@@ -53,9 +53,9 @@ test-portable: $(TEST)/installed  ## float32 numerics as a plain processor round
 			$(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m portable $(ARGS) || exit; \
 	done
 
-test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: Aer's models and estimators, devices' calibrations
+test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, Aer's models and estimators, devices
 	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \
-		tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
+		tests/circuits/test_qiskit.py tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check

@@ -55,7 +55,7 @@ def check_within(name: str, value: Any, low: float, high: float, what: str) -> N
     """A plain number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a number, {what}; got {describe(value)}.")
-    if not low <= value <= high:
+    if not low <= float(value) <= high:
         raise ValueError(f"`{name}` must be from {low} to {high}, {what}; got {value}.")
 
 

@@ -18,7 +18,7 @@ _OTHER_NAMES = """
     CRx:CRX CRy:CRY CRz:CRZ CU1:ControlledPhaseShift ISWAP:IsingXY XXPhase:IsingXX YYPhase:IsingYY
     ZZPhase:IsingZZ
 """
-_NAMES = dict(pair.split(":") for pair in _OTHER_NAMES.split())
+_NAMES = {ours: theirs for ours, theirs in (pair.split(":") for pair in _OTHER_NAMES.split())}
 # Those that are made of them: undone, controlled, or at a certain angle. (V is Rx(π/2) by
 # definition, and ZZMax ZZPhase(π/2).)
 _UNDONE = {"Sdg": "S", "Tdg": "T", "SXdg": "SX"}

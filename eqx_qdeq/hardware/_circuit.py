@@ -1,21 +1,15 @@
-"""Our circuits, encodings and observables in Qiskit. Wire w is Qiskit's qubit w."""
+"""Layers and observables in Qiskit. Wire w is Qiskit's qubit w."""
 
 from typing import Any
 
 import numpy as np
 
-from ..circuits import Circuit
+from .._checks import need
+from ..circuits import append_gate, Circuit
 from ..encodings import AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
 from ..measurements import Hermitian, PauliStrings, PauliZ
 from ..noise import as_strings
-
-# The methods of Qiskit's QuantumCircuit that apply our gates.
-METHODS = {
-    **{name: name.lower() for name in "X Y Z H S T Sdg Tdg SX Rx Ry Rz".split()},
-    **{name: name.lower() for name in "CX CY CZ CRx CRy CRz SWAP".split()},
-    "I": "id",
-}
 
 
 def need_qiskit() -> Any:
@@ -23,53 +17,7 @@ def need_qiskit() -> Any:
 
     **Raises:** `ImportError` without it.
     """
-    try:
-        import qiskit
-    except ImportError as error:
-        raise ImportError(
-            'evaluation by an estimator needs Qiskit: pip install "eqx-qdeq[qiskit]".'
-        ) from error
-    return qiskit
-
-
-def to_qiskit(circuit: Circuit, angles: Any = None) -> Any:
-    """A `qiskit.QuantumCircuit` of a circuit.
-
-    **Arguments:**
-
-    - `circuit`: the circuit.
-    - `angles`: numbers in radians, or Qiskit's parameters, shape `(n_params,)`; a
-        `ParameterVector` named `"theta"` if left out.
-
-    **Returns:** the `QuantumCircuit`, wire w on qubit w.
-
-    **Raises:** `ImportError` without Qiskit, `ValueError` for another number of angles, or a gate
-    that Qiskit has no name for.
-    """
-    qiskit = need_qiskit()
-    if angles is None:
-        angles = qiskit.circuit.ParameterVector("theta", circuit.n_params)
-    if len(angles) != circuit.n_params:
-        raise ValueError(
-            f"`angles` must have one entry for each of the {circuit.n_params} parameters; got "
-            f"{len(angles)}."
-        )
-    out = qiskit.QuantumCircuit(circuit.n_qubits)
-    for g in range(len(circuit)):
-        append_gate(out, circuit, g, angles)
-    return out
-
-
-def append_gate(out: Any, circuit: Circuit, g: int, angles: Any) -> None:
-    """Appends gate g at these angles."""
-    gate = circuit.gates[g]
-    if not isinstance(gate, str) or gate not in METHODS:
-        raise ValueError(
-            f"gate {g}, {gate!r}, has no counterpart in Qiskit; use one of "
-            f"{', '.join(sorted(METHODS))}."
-        )
-    slots = zip(circuit.params[g], circuit.scales[g], circuit.offsets[g], strict=True)
-    getattr(out, METHODS[gate])(*(s * angles[p] + o for p, s, o in slots), *circuit.wires[g])
+    return need("qiskit", "qiskit", "evaluation by an estimator")
 
 
 def layer_circuit(layer: QuantumLayer, gates: Circuit, in_size: int, vector: Any = None) -> Any:

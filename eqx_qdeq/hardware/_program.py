@@ -6,10 +6,14 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
-from ..circuits import one_angle_each
+from ..circuits import one_angle_each, to_qiskit
 from ..encodings import AmplitudeEncoding, AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
-from ._circuit import layer_circuit, need_qiskit, observables, to_qiskit
+from ._circuit import layer_circuit, need_qiskit, observables
+
+# What Aer's estimator runs as it is, with angles that are parameters.
+_ALWAYS = ("rx", "ry", "rz", "u", "cx")
+_KEPT = "id x y z h s sdg t tdg sx sxdg cy cz csx ecr swap ccx cswap unitary".split()
 
 
 class Program:
@@ -29,10 +33,11 @@ class Program:
         self.gates = one_angle_each(layer.circuit)[0]
         self.operators, self.matrix = observables(layer)
         self.prepares = isinstance(encoding, AmplitudeEncoding)
-        # Without a backend the prepared states are still to be written as gates, and controlled
-        # rotations as others: Aer's estimator (0.18) leaves their angles at zero.
-        names = {*to_qiskit(self.gates).count_ops(), *("rx", "ry", "rz", "u", "cx")}
-        basis = None if backend is not None else sorted(names - {"crx", "cry", "crz"})
+        # Without a backend the prepared states are still to be written as gates. Named gates stay,
+        # because noise models know them by name, but not controlled rotations and what else is
+        # turned and holds two wires: Aer's estimator (0.18) leaves their angles at zero.
+        names = {*to_qiskit(self.gates).count_ops(), *_ALWAYS}
+        basis = None if backend is not None else sorted(names & {*_ALWAYS, *_KEPT})
         self.passes = qiskit.transpiler.generate_preset_pass_manager(
             optimization_level=0 if backend is None else 1, backend=backend, basis_gates=basis
         )

@@ -4,6 +4,7 @@ from ..noise import InvertedReadout as InvertedReadout
 from ._scale import (
     channel_power as channel_power,
     fold as fold,
+    reached_scales as reached_scales,
     scale_noise as scale_noise,
     scale_rates as scale_rates,
 )

@@ -1,6 +1,8 @@
 """The same noise, but stronger: by the rates of a model, or by more gates."""
 
 import dataclasses
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -9,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from .._checks import check_choice, is_number
 from ..circuits import Circuit
 from ..encodings import DataReuploading
 from ..layers import QuantumLayer
@@ -41,33 +44,122 @@ def scale_noise(module: PyTree, scale: float | int, method: str = "rates") -> Py
     - `module`: any pytree with [`eqx_qdeq.QuantumLayer`][]s in it.
     - `scale`: how many times as strong; at least 1 for folding.
     - `method`: `"rates"` scales the noise model ([`eqx_qdeq.mitigation.scale_rates`][]),
-        `"folding"` lengthens the circuit ([`eqx_qdeq.mitigation.fold`][]), as one can on hardware.
+        `"folding"` lengthens the circuit ([`eqx_qdeq.mitigation.fold`][]), as one can on hardware:
+        the noise of the preparation stays, and the scale is the nearest one that foldings meet
+        ([`eqx_qdeq.mitigation.reached_scales`][]).
 
     **Returns:** the module, with the same angles.
 
     **Raises:** `ValueError` if nothing in it has noise, for another method, a scale that cannot
     be, or for folding under data re-uploading.
     """
-    check_method(method)
-    is_noisy = lambda node: isinstance(node, QuantumLayer) and node.noise is not None
-    if not any(map(is_noisy, jax.tree.leaves(module, is_leaf=is_noisy))):
-        raise ValueError(
-            "`module` holds no QuantumLayer with noise to scale; use `layer.with_noise(...)`."
-        )
+    _noisy_layers(module, method)
 
     def scaled(node: Any) -> Any:
-        if not is_noisy(node):
+        if not _is_noisy(node):
             return node
         if method == "rates":
             return eqx.tree_at(lambda l: l.noise, node, scale_rates(node.noise, scale))
-        if isinstance(node.encoding, DataReuploading):
-            raise ValueError(
-                "folding would move the places at which data are uploaded again; use "
-                "method='rates'."
-            )
         return node.replace(circuit=fold(node.circuit, scale))
 
-    return jax.tree.map(scaled, module, is_leaf=is_noisy)
+    return jax.tree.map(scaled, module, is_leaf=_is_noisy)
+
+
+def reached_scales(
+    module: PyTree, scales: Sequence[float | int], method: str = "folding"
+) -> tuple[float | int, ...]:
+    """The noise scales that a module has when it is asked for these: each once, in order.
+
+    Rates can be scaled by any number. A folding adds two gates, so circuits of g gates have the
+    scales 1, 1 + 2/g, 1 + 4/g, …, and those that are asked for are met to 1/g.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.Circuit(["Rx"], [[0]], [[0]]),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            noise=qdeq.noise.NoiseModel.depolarizing(0.1),
+            key=jax.random.key(0),
+        )
+        assert qdeq.mitigation.reached_scales(layer, (1, 2, 3)) == (1, 3)
+        ```
+
+    **Arguments:**
+
+    - `module`, `method`: as for [`eqx_qdeq.mitigation.scale_noise`][].
+    - `scales`: the scales.
+
+    **Returns:** the scales that are reached, in the order of those asked for.
+
+    **Raises:** as `scale_noise`, and `ValueError` if layers of different lengths reach different
+    scales: there is no noise scale of the whole then.
+    """
+    layers = _noisy_layers(module, method)
+    if method == "rates":
+        for scale in scales:
+            _check(scale)
+        return tuple(dict.fromkeys(scales))
+    reached: dict[float, None] = {}
+    for scale in scales:
+        sizes = {len(layer.circuit) for layer in layers}
+        met = {1 + 2 * _foldings(scale, size) / size if size else 1.0 for size in sizes}
+        if max(met) - min(met) > 1e-9:
+            raise ValueError(
+                f"at scale {scale} the layers of `module`, of {_listed(sizes)} gates, would have "
+                f"the scales {_listed(met)}; use odd scales, which foldings reach in all circuits, "
+                "or method='rates'."
+            )
+        reached[met.pop()] = None
+    return tuple(reached)
+
+
+def _listed(numbers: Iterable[float | int]) -> str:
+    return " and ".join(f"{number:.6g}" for number in sorted(numbers))
+
+
+def _is_noisy(node: Any) -> bool:
+    return isinstance(node, QuantumLayer) and node.noise is not None
+
+
+def _noisy_layers(module: PyTree, method: str) -> list[QuantumLayer]:
+    """The layers whose noise is scaled."""
+    check_choice("method", method, ("rates", "folding"))
+    layers = [node for node in jax.tree.leaves(module, is_leaf=_is_noisy) if _is_noisy(node)]
+    if not layers:
+        raise ValueError(
+            "`module` holds no QuantumLayer with noise to scale; use `layer.with_noise(...)`."
+        )
+    if method == "folding" and any(isinstance(l.encoding, DataReuploading) for l in layers):
+        raise ValueError(
+            "folding would move the places at which data are uploaded again; use method='rates'."
+        )
+    for layer in layers if method == "folding" else ():
+        _check_inverses(layer)
+    return layers
+
+
+def _check_inverses(layer: QuantumLayer) -> None:
+    """Noise is as strong after a gate as after its inverse, or folding would not scale it."""
+    noise, circuit = layer.noise, layer.circuit
+    if noise is None or not noise.overrides:
+        return  # by the number of wires alone
+    inverse = circuit.inverse()
+    undoing = zip(circuit.gates, inverse.gates[::-1], circuit.wires, strict=True)
+    for gate, other, wires in dict.fromkeys(undoing):
+        one, two = noise.after(gate, wires), noise.after(other, wires)
+        alike = jax.tree.structure(one) == jax.tree.structure(two)
+        pairs = zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True) if alike else ()
+        if not alike or not all(a is b or (is_number(a) and a == b) for a, b in pairs):
+            raise ValueError(
+                f"after {gate!r} on wires {wires} there is other noise than after its inverse "
+                f"{other!r}, so that folding would not scale it; name both in `overrides`, or use "
+                "method='rates'."
+            )
 
 
 def channel_power(channel: AbstractChannel, power: float | int) -> AbstractChannel:
@@ -154,7 +246,8 @@ def fold(circuit: Circuit, scale: float | int) -> Circuit:
     **Arguments:**
 
     - `circuit`: the circuit.
-    - `scale`: how many times as many gates, at least 1; met to two gates.
+    - `scale`: how many times as many gates, at least 1. Folding adds gates in pairs, so it is met
+        to one gate; `len(folded) / len(circuit)` is what it became.
 
     **Returns:** an [`eqx_qdeq.Circuit`][].
 
@@ -166,11 +259,9 @@ def fold(circuit: Circuit, scale: float | int) -> Circuit:
         extrapolation for quantum error mitigation", IEEE International Conference on Quantum
         Computing and Engineering (2020).
     """
-    if not scale >= 1:
-        raise ValueError(f"`scale` must be at least 1, since folding adds gates; got {scale}.")
-    # A folding adds two gates: `whole` foldings of each gate, and one more of the first `more`.
-    whole, more = divmod(round((scale - 1) * len(circuit) / 2), max(1, len(circuit)))
     inverse, size = circuit.inverse(), len(circuit)
+    # A folding adds two gates: `whole` foldings of each gate, and one more of the first `more`.
+    whole, more = divmod(_foldings(scale, size), max(1, size))
     rows = []
     for g in range(size):
         # The inverse circuit undoes the last gate first: that of gate g is its gate size - 1 - g.
@@ -180,6 +271,13 @@ def fold(circuit: Circuit, scale: float | int) -> Circuit:
             rows.append([column[at] for column in columns])
     gates, wires, params, scales, offsets = zip(*rows, strict=True) if rows else ((),) * 5
     return Circuit(gates, wires, params, circuit.n_qubits, scales=scales, offsets=offsets)
+
+
+def _foldings(scale: float | int, size: int) -> int:
+    """How many pairs of gates bring `size` gates closest to `scale` times as many."""
+    if not 1 <= scale < math.inf:
+        raise ValueError(f"`scale` must be at least 1, since folding adds gates; got {scale}.")
+    return round((scale - 1) * size / 2)
 
 
 def _check(power: float | int) -> None:
@@ -226,8 +324,3 @@ def _kraus_power(channel: KrausChannel, power: float | int) -> KrausChannel:
         )
     kept = weights > 1e-14
     return KrausChannel((vectors[:, kept] * np.sqrt(weights[kept])).T.reshape(-1, dim, dim))
-
-
-def check_method(method: str) -> None:
-    if method not in ("rates", "folding"):
-        raise ValueError(f"`method` must be 'rates' or 'folding'; got {method!r}.")

@@ -1,6 +1,7 @@
 """Zero-noise extrapolation: values at several noise scales, and what they say of none at all."""
 
 import abc
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._precise import dot
 from ..cells import AbstractCell
-from ._scale import check_method, scale_noise
+from ._scale import reached_scales, scale_noise
 
 Scales = tuple[float | int, ...]
 
@@ -115,11 +116,32 @@ def _check_scales(scales: Scales, least: int) -> None:
         )
 
 
+def _check_reached(
+    module: PyTree, scales: Scales, extrapolation: AbstractExtrapolation, method: str
+) -> None:
+    extrapolation.check(scales)
+    reached = reached_scales(module, scales, method)
+    if len(reached) == len(scales):
+        return
+    # A fit at scales that were asked for and not met is wrong without a sign of it.
+    problem = (
+        f"folding adds two gates at a time, and of the scales {scales} these circuits meet only "
+        f"{reached}"
+    )
+    remedy = "use odd scales, which all circuits meet, or method='rates'."
+    try:
+        extrapolation.check(reached)
+    except ValueError:
+        raise ValueError(f"{problem}, too few for {extrapolation}; {remedy}") from None
+    warnings.warn(f"{problem}: the fit is through these; {remedy}", stacklevel=4)
+
+
 class ZeroNoise(eqx.Module):
     """A module's values extrapolated to zero noise: of a layer, or of an equilibrium after its
     solve. For mitigation inside the solve see [`eqx_qdeq.mitigation.ZeroNoiseCell`][].
 
-    Every noise scale costs an evaluation of the module.
+    Every noise scale costs an evaluation of the module. The curve is fitted at the scales that
+    the module reaches, `reached`: foldings meet not all of those that are asked for.
     """
 
     module: Callable[..., Float[Array, " m"]]
@@ -128,8 +150,12 @@ class ZeroNoise(eqx.Module):
     method: str = eqx.field(static=True, default="rates")
 
     def __check_init__(self) -> None:
-        check_method(self.method)
-        self.extrapolation.check(self.scales)
+        _check_reached(self.module, self.scales, self.extrapolation, self.method)
+
+    @property
+    def reached(self) -> Scales:
+        """The scales at which values are taken, each once."""
+        return reached_scales(self.module, self.scales, self.method)
 
     # After a solve, each noise has an equilibrium of its own, and these are extrapolated: a curve
     # through them is smooth in the scale as long as the branch of equilibria is.
@@ -139,14 +165,15 @@ class ZeroNoise(eqx.Module):
 
         **Returns:** the extrapolated values, shape `(m,)`.
         """
-        modules = [scale_noise(self.module, scale, self.method) for scale in self.scales]
+        modules = [scale_noise(self.module, scale, self.method) for scale in self.reached]
         values = jnp.stack([module(x, **kwargs) for module in modules])
-        return self.extrapolation(self.scales, values)
+        return self.extrapolation(self.reached, values)
 
 
 class ZeroNoiseCell(AbstractCell):
     """A cell whose map is extrapolated to zero noise: mitigation inside the solve. The equilibrium
-    is that of the mitigated map."""
+    is that of the mitigated map. The curve is fitted at the scales that the cell reaches,
+    `reached`."""
 
     cell: AbstractCell
     scales: tuple[float | int, ...] = eqx.field(static=True, default=(1.0, 2.0, 3.0))
@@ -154,8 +181,12 @@ class ZeroNoiseCell(AbstractCell):
     method: str = eqx.field(static=True, default="rates")
 
     def __check_init__(self) -> None:
-        check_method(self.method)
-        self.extrapolation.check(self.scales)
+        _check_reached(self.cell, self.scales, self.extrapolation, self.method)
+
+    @property
+    def reached(self) -> Scales:
+        """The scales at which the map is evaluated, each once."""
+        return reached_scales(self.cell, self.scales, self.method)
 
     # Inside a solve, all noises act on the same z, and the solver sees the mitigated map alone. Its
     # derivative is the same combination of theirs, so implicit gradients need nothing more.
@@ -167,17 +198,20 @@ class ZeroNoiseCell(AbstractCell):
         return self.cell.init(x)
 
     def bind(self, x: PyTree[Array]) -> Callable[[Float[Array, " m"]], Float[Array, " m"]]:
-        maps = [scale_noise(self.cell, scale, self.method).bind(x) for scale in self.scales]
-        return lambda z: self.extrapolation(self.scales, jnp.stack([fn(z) for fn in maps]))
+        reached = self.reached
+        maps = [scale_noise(self.cell, scale, self.method).bind(x) for scale in reached]
+        return lambda z: self.extrapolation(reached, jnp.stack([fn(z) for fn in maps]))
 
 
 _ARGUMENTS = """
-- `scales`: the noise scales, different from one another; at least 1 for folding.
+- `scales`: the noise scales, different from one another; at least 1 for folding, which meets odd
+    ones exactly.
 - `extrapolation`: [`eqx_qdeq.mitigation.Polynomial`][] or
     [`eqx_qdeq.mitigation.Exponential`][]; Richardson's if left out.
 - `method`: `"rates"` or `"folding"`, see [`eqx_qdeq.mitigation.scale_noise`][].
 
-**Raises:** `ValueError` for too few scales, or another method.
+**Raises:** `ValueError` for too few scales, or another method, and where folding reaches too few
+different ones. If it reaches fewer than asked for, but enough, that is a warning.
 """
 ZeroNoise.__init__.__doc__ = f"""**Arguments:**
 

@@ -314,17 +314,17 @@ CoherentRotation.__init__.__doc__ = """**Arguments:**
 
 
 class KrausChannel(AbstractChannel):
-    r"""Any channel $\Lambda(\rho)=\sum_i K_i\rho K_i^\dagger$ on one or two wires, with fixed
-    operators."""
+    r"""Any channel $\Lambda(\rho)=\sum_i K_i\rho K_i^\dagger$ on one, two or three wires, with
+    fixed operators."""
 
     # Nested tuples and not an array: fixed numbers must not be trained.
     entries: tuple[tuple[tuple[complex, ...], ...], ...] = eqx.field(static=True)
 
     def __init__(self, operators: ArrayLike):
         operators = np.asarray(operators, complex)
-        if operators.ndim != 3 or operators.shape[1:] not in ((2, 2), (4, 4)):
+        if operators.ndim != 3 or operators.shape[1:] not in ((2, 2), (4, 4), (8, 8)):
             raise ValueError(
-                "`operators` must have shape (k, 2, 2) or (k, 4, 4); got "
+                "`operators` must have shape (k, 2, 2), (k, 4, 4) or (k, 8, 8); got "
                 f"{operators.shape}. Write a channel on more wires as several ones."
             )
         # Tr Λ(ρ) = Tr (Σ K†K) ρ.
@@ -350,8 +350,8 @@ class KrausChannel(AbstractChannel):
 
 KrausChannel.__init__.__doc__ = """**Arguments:**
 
-- `operators`: the $K_i$, shape `(k, 2, 2)` or `(k, 4, 4)`, the first wire the most significant
-    bit.
+- `operators`: the $K_i$, shape `(k, 2, 2)`, `(k, 4, 4)` or `(k, 8, 8)`, the first wire the most
+    significant bit.
 
 **Raises:** `ValueError` for another shape, or if $\\sum_i K_i^\\dagger K_i\\neq1$.
 """

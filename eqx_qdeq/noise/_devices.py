@@ -1,11 +1,13 @@
 """Noise models of real devices, from published calibrations."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
+from .._checks import check_positive, check_within
 from ._channels import Depolarizing, probability_from_parameter, ThermalRelaxation
 from ._model import Channels, GateNoise, NoiseModel, PreparationNoise
 from ._readout import ReadoutError
@@ -22,6 +24,9 @@ class Calibration:
     - `one_wire`, `two_wire`: average gate infidelities 1 - F̄.
     - `p01`, `p10`: the probabilities to read 1 in |0⟩ and 0 in |1⟩.
     - `t1`, `t2`, `one_wire_time`, `two_wire_time`: in microseconds; `None` where not published.
+
+    **Raises:** `ValueError` or `TypeError` for a number out of range; it names the field and the
+    limit.
     """
 
     date: str
@@ -34,6 +39,29 @@ class Calibration:
     t2: float | None = None
     one_wire_time: float | None = None
     two_wire_time: float | None = None
+
+    def __post_init__(self) -> None:
+        # A gate that leaves its wires fully mixed has the average fidelity 1/d.
+        check_within("one_wire", self.one_wire, 0.0, 1 / 2, "which leaves a wire fully mixed")
+        check_within("two_wire", self.two_wire, 0.0, 3 / 4, "which leaves two wires fully mixed")
+        check_within("p01", self.p01, 0.0, 1.0, "a probability")
+        check_within("p10", self.p10, 0.0, 1.0, "a probability")
+        for name in ("t1", "t2", "one_wire_time", "two_wire_time"):
+            if (value := getattr(self, name)) is not None:
+                check_within(name, value, 0.0, math.inf, "a time in microseconds")
+        if (self.t1 is None) != (self.t2 is None):
+            raise ValueError(
+                f"`t1` and `t2` come together, as waiting needs both; got t1 = {self.t1} and "
+                f"t2 = {self.t2}. Leave both out where one is not published."
+            )
+        if self.t1 is not None and self.t2 is not None:
+            check_positive("t1", self.t1)
+            check_positive("t2", self.t2)
+            if self.t2 > 2 * self.t1 * (1 + 1e-6):  # and some rounding
+                raise ValueError(
+                    f"`t2` must be at most 2 * t1 = {2 * self.t1}, as relaxation alone takes the "
+                    f"phase in that time; got {self.t2}. Of measured values beyond it take 2 * t1."
+                )
 
 
 def _ibm(date: str, processor: str, *numbers: float) -> Calibration:
@@ -88,7 +116,8 @@ def device_model(device: str | Calibration, *, preparation: bool = True) -> Nois
     - `device`: a name, or a calibration of your own.
     - `preparation`: whether the gates that prepare the encoded state have errors too.
 
-    **Raises:** `ValueError` for an unknown device, or infidelities below what relaxation causes.
+    **Raises:** `ValueError` for an unknown device, or infidelities below what relaxation causes;
+    `TypeError` for neither a name nor a calibration.
 
     ??? cite "Reference"
 
@@ -99,6 +128,11 @@ def device_model(device: str | Calibration, *, preparation: bool = True) -> Nois
         if device not in DEVICES:
             raise ValueError(f"`device` must be one of {', '.join(DEVICES)}; got {device!r}.")
         device = DEVICES[device]
+    if not isinstance(device, Calibration):
+        raise TypeError(
+            f"`device` must be a name or a Calibration; got {type(device)}. Models of Qiskit Aer "
+            "are read by from_aer."
+        )
     one = _gate_channels(device, device.one_wire, device.one_wire_time, 1)
     two = _gate_channels(device, device.two_wire, device.two_wire_time, 2)
     return NoiseModel(
@@ -134,9 +168,11 @@ def _gate_channels(
     # 1 - infidelity = (1 - λ) kept + λ / d.
     parameter = (kept - (1 - infidelity)) / (kept - 1 / dim)
     if parameter < 0:
+        name = "one_wire" if n_wires == 1 else "two_wire"
         raise ValueError(
-            f"relaxation alone has the average infidelity {1 - kept:.3g} in the time of a gate on "
-            f"{n_wires} wires, above the given {infidelity:.3g}; check `t1`, `t2` and the times."
+            f"`{name}` must be at least {1 - kept:.3g}, the average infidelity of relaxation alone "
+            f"in the time `{name}_time` = {time}; got {infidelity:.3g}. Check `t1`, `t2` and the "
+            "times."
         )
     probability = float(probability_from_parameter(parameter, n_wires))
     return (Depolarizing(probability=probability, n_wires=n_wires), *relaxation)

@@ -1,6 +1,7 @@
 """Circuits go to PennyLane and come back: as matrices, by PennyLane's own."""
 
 import math
+import sys
 
 import numpy as np
 import pennylane as qml
@@ -140,6 +141,18 @@ REFUSED = {
 def test_what_is_refused(message):
     with pytest.raises(ValueError, match=message):
         from_pennylane(REFUSED[message]())
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    for module in ("pennylane", "qiskit"):
+        monkeypatch.setitem(sys.modules, module, None)
+    c = circuits.paper(4)
+    for call in (lambda: to_pennylane(c, angles_of(c)), lambda: from_pennylane(None)):
+        with pytest.raises(ImportError, match=r'pip install "eqx-qdeq\[pennylane\]"'):
+            call()
+    for call in (lambda: circuits.to_qiskit(c), lambda: circuits.from_qiskit(None)):
+        with pytest.raises(ImportError, match=r'pip install "eqx-qdeq\[qiskit\]"'):
+            call()
 
 
 def test_other_things():

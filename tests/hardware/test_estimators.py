@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.hardware import EstimatorCell, EstimatorLayer, METHODS, on_estimator, to_qiskit
+from eqx_qdeq.hardware import EstimatorCell, EstimatorLayer, on_estimator
 
 primitives = pytest.importorskip("qiskit_aer.primitives", reason='pip install "eqx-qdeq[qiskit]"')
 
@@ -21,8 +21,7 @@ def estimator():
 
 def every_gate():
     gates, wires, params, n = [], [], [], 0
-    for i, name in enumerate(METHODS):
-        info = qdeq.circuits.GATES[name]
+    for i, (name, info) in enumerate(qdeq.circuits.GATES.items()):
         gates.append(name)
         wires.append([(i + w) % 3 for w in range(info.n_wires)])
         params.append(list(range(n, n + info.n_params)))
@@ -123,9 +122,5 @@ def test_refusals(estimator, getkey):
         EstimatorLayer(make(circuit, qdeq.AngleEncoding(), qdeq.Probabilities()), estimator)
     with pytest.raises(ValueError, match="are given AmplitudeEncoding"):
         on_estimator(make(circuit, qdeq.ComplexAmplitudeEncoding(), qdeq.PauliZ()), estimator)
-    with pytest.raises(ValueError, match="has no counterpart"):
-        to_qiskit(qdeq.Circuit(["V"], [[0]], [[]]))
-    with pytest.raises(ValueError, match="one entry for each"):
-        to_qiskit(circuit, [0.1])
     with pytest.raises(ValueError, match="holds no QuantumLayer"):
         on_estimator(eqx.nn.Identity(), estimator)

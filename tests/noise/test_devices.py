@@ -1,5 +1,7 @@
 """Models by one number and of real devices, against the calibrations they come from."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -84,5 +86,42 @@ def test_bad_calibrations_are_refused():
     with pytest.raises(ValueError, match="ibm_sherbrooke"):
         noise.device_model("ibm_atlantis")
     slow = noise.Calibration("", "", 1e-4, 1e-3, 0.0, 0.0, 50.0, 50.0, 0.05, 1.0)
-    with pytest.raises(ValueError, match="relaxation alone"):
+    with pytest.raises(ValueError, match="`one_wire` must be at least .* relaxation alone"):
         noise.device_model(slow)
+    with pytest.raises(TypeError):
+        noise.device_model(noise.NoiseModel())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"one_wire": 0.6}, "`one_wire` must be from 0.0 to 0.5"),
+        ({"two_wire": 0.8}, "`two_wire` must be from 0.0 to 0.75"),
+        ({"two_wire": -1e-3}, "`two_wire` must be from 0.0"),
+        ({"p01": 1.5}, "`p01` must be from 0.0 to 1.0"),
+        ({"p10": float("nan")}, "`p10` must be from 0.0 to 1.0"),
+        ({"t1": -5.0}, "`t1` must be from 0.0"),
+        ({"t2": 0.0}, "`t2` must be positive"),
+        ({"t2": 250.0}, "`t2` must be at most 2 * t1 = 200.0"),
+        ({"t2": None}, "`t1` and `t2` come together"),
+        ({"two_wire_time": -0.1}, "`two_wire_time` must be from 0.0"),
+    ],
+)
+def test_numbers_out_of_range_are_named(changed: dict, message: str):
+    good = noise.Calibration("", "", 1e-3, 1e-2, 0.01, 0.02, 100.0, 80.0, 0.03, 0.1)
+    with pytest.raises(ValueError) as caught:
+        dataclasses.replace(good, **changed)
+    assert str(caught.value).startswith(message)
+    with pytest.raises(TypeError):
+        dataclasses.replace(good, **dict.fromkeys(changed, "0.1"))
+
+
+def test_the_ends_of_the_ranges():
+    """Fully mixed by every gate, and no relaxation at all."""
+    mixed = noise.device_model(noise.Calibration("", "", 0.5, 0.75, 0.0, 1.0))
+    one, two = (transfer_of_channels(c, k) for c, k in ((mixed.one_wire, 1), (mixed.two_wire, 2)))
+    for matrix in (one, two):
+        np.testing.assert_allclose(matrix, np.diag([1] + [0] * (len(matrix) - 1)), atol=1e-6)
+    inf = float("inf")
+    still = noise.device_model(noise.Calibration("", "", 0.0, 0.0, 0.0, 0.0, inf, inf, 0.1, 0.1))
+    np.testing.assert_allclose(transfer_of_channels(still.two_wire, 2), np.eye(16), atol=1e-6)
