@@ -133,7 +133,7 @@ def picture_of(operations: Sequence[Operation], n_qubits: int, width: int) -> Pi
         placed = {wire: _symbol(text) for wire, text in column.cells.items()}
         # A box says how wide it is; other symbols fit into the narrowest.
         wide = max([28.0, *(s.width for shapes in placed.values() for s in shapes)])
-        if blocks[-1] and x + _GAP + wide > width - _MARGIN:
+        if blocks[-1] and x + 2 * _GAP + wide > width - _MARGIN:
             blocks.append([])
             x = left
         blocks[-1].append((x + _GAP + wide / 2, placed, column.joined))
