@@ -16,7 +16,7 @@ BENCH := .venv-bench
 DEV := .venv-dev
 INSTALL_$(DEMO) := -e ".[train,plot]"
 INSTALL_$(TEST) := -e ".[train,plot]" --group tests
-INSTALL_$(QISKIT) := -e ".[train,plot,qiskit]" --group tests
+INSTALL_$(QISKIT) := -e ".[train,plot,qiskit]" --group tests qiskit-qasm3-import
 INSTALL_$(BENCH) := -e ".[bench]"
 INSTALL_$(DEV) := -e ".[train,plot]" --group dev
 
@@ -53,9 +53,10 @@ test-portable: $(TEST)/installed  ## float32 numerics as a plain processor round
 			$(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m portable $(ARGS) || exit; \
 	done
 
-test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, Aer's models and estimators, devices
+test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, OpenQASM, Aer's models and estimators, devices
 	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \
-		tests/circuits/test_qiskit.py tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
+		tests/circuits/test_qiskit.py tests/circuits/test_openqasm_qiskit.py \
+		tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check

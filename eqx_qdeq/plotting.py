@@ -10,6 +10,8 @@ from typing import Any, Literal, Protocol, runtime_checkable, TYPE_CHECKING
 
 import numpy as np
 
+from .circuits import arrowhead, Circuit, LINE, Picture, RADIUS, Shape
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -153,6 +155,80 @@ def plot_diagnosis(diagnosis: _Diagnosed) -> "Figure":
     _draw_residuals(convergence, residuals[:, :steps], None)
     _draw_spectrum(spectrum, diagnosis)
     _draw_gradients(gradients, diagnosis.gradient_norms)
+    return figure
+
+
+def draw_circuit(circuit: Circuit, width: int = 900) -> "Figure":
+    """A circuit as a figure, e.g. for a paper.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import circuits, plotting
+
+        figure = plotting.draw_circuit(circuits.hardware_efficient(3, depth=1))
+        figure.savefig("circuit.pdf")
+        ```
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+    - `width`: in pixels of 1/96 inch; the circuit is broken before it gets wider.
+
+    **Returns:**
+
+    A Matplotlib figure.
+    """
+    return draw_picture(circuit.picture(width))
+
+
+def draw_picture(picture: Picture) -> "Figure":
+    """A picture of a circuit, a cell or an equilibrium as a figure.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import plotting
+
+        deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
+        figure = plotting.draw_picture(deq.picture())
+        ```
+
+    **Arguments:**
+
+    - `picture`: what `thing.picture()` gives.
+
+    **Returns:**
+
+    A Matplotlib figure, an inch for 96 pixels.
+    """
+    figure = _new_figure(picture.width / 96, picture.height / 96)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, picture.width), ylim=(picture.height, 0))
+    axes.set_axis_off()
+    for kind, x, y, width, height, text in picture.shapes:
+        if kind in ("line", "arrow"):
+            axes.plot([x, x + width], [y, y + height], color="#333333", linewidth=1, zorder=1)
+        if kind == "arrow":
+            shape = Shape(kind, x, y, width, height)
+            axes.fill(*zip(*arrowhead(shape), strict=True), color="#333333", zorder=1)
+        if kind == "dot":
+            axes.plot(x, y, "o", color="#333333", markersize=1.5 * RADIUS[kind], zorder=2)
+        if kind == "ring":
+            style = {"markerfacecolor": "white", "markeredgecolor": "#333333"}
+            axes.plot(x, y, "o", markersize=1.5 * RADIUS[kind], zorder=1, **style)
+        style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9, "zorder": 4}
+        if kind == "box":
+            corner = [x - width / 2, x + width / 2], [y - height / 2, y + height / 2]
+            (left, right), (top, bottom) = corner
+            outline = [left, right, right, left], [top, top, bottom, bottom]
+            axes.fill(*outline, facecolor="#E8F2FA", edgecolor=_BLUE, linewidth=1, zorder=3)
+        for i, line in enumerate(text):
+            place = y + LINE * (i - (len(text) - 1) / 2)
+            axes.text(x, place, line, family="monospace", **style)
     return figure
 
 

@@ -149,3 +149,20 @@ def test_diagnosis_of_a_batch_and_of_one_sample(tmp_path):
     _draws(figure, tmp_path)
     one = jax.tree.map(lambda a: a[0], batch)
     _draws(plotting.plot_diagnosis(one), tmp_path)
+
+
+def test_circuits_and_equilibria_as_figures(tmp_path):
+    circuit = qdeq.circuits.hardware_efficient(3, depth=1)
+    layer = qdeq.QuantumLayer(
+        circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), key=jax.random.key(0)
+    )
+    deq = qdeq.DEQ(qdeq.QuantumCell(layer, qdeq.AddInjection(8)))
+    for figure, picture in (
+        (plotting.draw_circuit(circuit, width=300), circuit.picture(300)),
+        (plotting.draw_picture(deq.picture()), deq.picture()),
+    ):
+        words = [text.get_text() for text in figure.axes[0].texts]
+        assert words == [line for shape in picture.shapes for line in shape.text]
+        image = _draws(figure, tmp_path)
+        size = np.array([picture.height, picture.width])
+        np.testing.assert_allclose(image.shape[:2], size * figure.dpi / 96, atol=1)

@@ -18,4 +18,5 @@ from ._injection import (
     scaled,
     upsampling_matrix,
 )
+from ._picture import flow
 from ._quantum_cell import QuantumCell as QuantumCell

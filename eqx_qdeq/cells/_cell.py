@@ -12,7 +12,9 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
 from .._checks import arrays, numbers
+from ..circuits import Picture
 from ..layers import AbstractPrepared
+from ._picture import flow
 
 _F = TypeVar("_F", bound=Callable)
 
@@ -44,6 +46,22 @@ class AbstractCell(eqx.Module):
     @abc.abstractmethod
     def bind(self, x: PyTree[Array]) -> Callable[[PyTree[Array]], PyTree[Array]]:
         """The map $z \\mapsto f(z, x)$ for a sample `x`."""
+
+    def draw(self, width: int = 100) -> str:
+        """The cell as text: injection, encoding, circuit, readout, and what is fed back.
+
+        **Arguments:**
+
+        - `width`: lines of the circuit are broken before they get longer than this.
+        """
+        return flow(self).text(width, f"{type(self).__name__}, applied once")
+
+    def picture(self, width: int = 900) -> Picture:
+        """The same as a picture, whose `svg()` needs no other library. Notebooks show it."""
+        return flow(self).picture(width, f"{type(self).__name__}, applied once")
+
+    def _repr_svg_(self) -> str | None:
+        return self.picture().svg() if flow(self).is_drawn else None
 
 
 class FunctionCell(AbstractCell):

@@ -11,8 +11,13 @@ from .._checks import check_at_least
 from ._checks import check_circuit, check_lists
 from ._describe import count_resources, draw, Resources
 from ._gates import from_plain, from_qujax, Gate, invert, Operation, to_plain, to_qujax
+from ._openqasm_gates import Limits
 from ._openqasm_read import read_openqasm
 from ._openqasm_write import write_openqasm
+from ._picture import Picture, picture_of
+
+# The gates times wires of the largest circuit that a notebook shows as a picture.
+_MOST_DRAWN = 20_000
 
 Half = tuple["Circuit", tuple[int, ...]]
 
@@ -226,15 +231,40 @@ class Circuit:
         **Arguments:**
 
         - `width`: lines are broken before they get longer than this many characters.
+
+        Notebooks show a circuit as a picture, [`eqx_qdeq.plotting.draw_circuit`][] makes a figure
+        of it, and `circuit.picture().svg()` is a file's content.
         """
         return draw(self._operations, self.n_qubits, width)
+
+    def picture(self, width: int = 900) -> Picture:
+        """The circuit as a picture, whose `svg()` needs no other library.
+
+        **Arguments:**
+
+        - `width`: of the picture in pixels; the circuit is broken before it gets wider.
+        """
+        return picture_of(self._operations, self.n_qubits, width)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether notebooks show it as a picture. One that nobody can look at would only make them
+        slow: they show text then."""
+        return len(self) * self.n_qubits <= _MOST_DRAWN
+
+    def _repr_svg_(self) -> str | None:
+        return self.picture().svg() if self.is_drawn else None
+
+    def _repr_html_(self) -> str | None:
+        svg = self._repr_svg_()
+        return None if svg is None else f'<div style="overflow-x:auto">{svg}</div>'
 
     def resources(self) -> Resources:
         """What the circuit costs: counts of gates, depth. Print it for a table."""
         return count_resources(self._operations, self.n_qubits, self.n_params)
 
-    def to_openqasm(self, angles: Any = None) -> str:
-        """The circuit in OpenQASM 3; `q[i]` is wire i.
+    def to_openqasm(self, angles: Any = None, *, version: int = 3) -> str:
+        """The circuit in OpenQASM 3 or 2; `q[i]` is wire i.
 
         Mind the order of bits when reading results elsewhere: wire 0 is the most significant bit
         of a basis state here (and in PennyLane), and `q[0]` the least significant one in Qiskit.
@@ -242,25 +272,61 @@ class Circuit:
         **Arguments:**
 
         - `angles`: the angles in radians, shape `(n_params,)`, written as numbers. If left out,
-            the parameters become inputs, `input float theta_0;` and so on.
+            the parameters become inputs, `input float theta_0;` and so on, which OpenQASM 2
+            does not have.
+        - `version`: 3 or 2. A text of version 2 needs no more than the qelib1.inc of the paper.
 
         **Returns:**
 
-        The text. Gates that OpenQASM's standard library lacks come with their definitions, which
+        The text. Gates that the version's standard library lacks come with their definitions, which
         agree with ours up to a global phase.
 
         **Raises:** `ValueError` if a gate is an array or a function, or `angles` don't fit.
         """
-        return write_openqasm(self._operations, self.n_qubits, self.n_params, angles)
+        return write_openqasm(self._operations, self.n_qubits, self.n_params, angles, version)
 
     @staticmethod
-    def from_openqasm(text: str) -> "tuple[Circuit, np.ndarray]":
+    def from_openqasm(
+        text: str,
+        *,
+        max_text: int = 1_000_000,
+        max_qubits: int = 10_000,
+        max_gates: int = 100_000,
+        max_depth: int = 100,
+    ) -> "tuple[Circuit, np.ndarray]":
         """A circuit and its angles from OpenQASM 2 or 3; wire i is `q[i]`.
 
-        Read are the gates of qelib1.inc and stdgates.inc that are ours, gates defined in the text
-        from those, inputs of type float, several registers (wires in the order of declaration),
-        gates on whole registers, and measurements at the end, which are left out, as are
-        barriers and global phases. Anything else is an error.
+        Read are the gates of qelib1.inc and stdgates.inc, gates defined in the text, the
+        modifiers `inv @`, `pow(k) @`, `ctrl @` and `negctrl @`, inputs of type float, numbers
+        declared `const`, several registers (wires in the order of declaration), their parts
+        (`q[0:2]`) and aliases (`let`), gates on whole registers, `reset` before the first gate,
+        and measurements at the end, which are left out, as are barriers and global phases.
+        Anything else is an error. A text from a stranger is safe to read: nothing in it is
+        executed, and what it may ask for is limited.
+
+        !!! example
+
+            ```python
+            import numpy as np
+            from eqx_qdeq import Circuit
+
+            circuit, angles = Circuit.from_openqasm(
+                "OPENQASM 3.0; qubit[3] q; h q[0:1]; ctrl @ rx(pi / 4) q[0], q[2];"
+            )
+            assert circuit.gates == ("H", "H", "CRx")
+            np.testing.assert_allclose(angles, [np.pi / 4])
+            ```
+
+        Mind that integers are divided as such in OpenQASM 3: `rx(1/2*pi)` turns by 0 there, and
+        `rx(pi/2)` by π/2. In OpenQASM 2 both are π/2.
+
+        **Arguments:**
+
+        - `text`: the text.
+        - `max_text`, `max_qubits`, `max_gates`, `max_depth`: the most characters, qubits, gates
+            (with all definitions carried out; calls, measured qubits and the rows of large arrays
+            count too) and levels of parentheses and definitions. Raise them for a text that you
+            trust.
 
         **Returns:**
 
@@ -268,9 +334,10 @@ class Circuit:
         the order of declaration, NaN because the text has no values for them, then the numbers of
         the text, each a parameter of its own.
 
-        **Raises:** `ValueError`, which says in which line.
+        **Raises:** [`eqx_qdeq.circuits.QasmError`][], a `ValueError`, which says in which line.
         """
-        operations, n_qubits, angles = read_openqasm(text)
+        limits = Limits(max_text, max_qubits, max_gates, max_depth)
+        operations, n_qubits, angles = read_openqasm(text, limits)
         return Circuit._of(operations, n_qubits), angles
 
     def to_dict(self) -> dict[str, Any]:

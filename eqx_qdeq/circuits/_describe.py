@@ -25,9 +25,9 @@ def draw(operations: Sequence[Operation], n_qubits: int, width: int) -> str:
         raise ValueError(f"`width` must be at least {_NARROWEST} characters; got {width}.")
     digits = len(str(n_qubits - 1))
     room = width - (digits + 2) - 1  # the wire's label, and the mark of a line that goes on
-    blocks: list[list[_Column]] = [[]]
+    blocks: list[list[Column]] = [[]]
     used = 0
-    for column in _columns(operations, n_qubits):
+    for column in columns_of(operations, n_qubits):
         if blocks[-1] and used + column.width > room:
             blocks.append([])
             used = 0
@@ -39,7 +39,7 @@ def draw(operations: Sequence[Operation], n_qubits: int, width: int) -> str:
 
 
 @dataclasses.dataclass
-class _Column:
+class Column:
     """Gates drawn one above the other: what is on a wire, and below which wires a line runs."""
 
     cells: dict[int, str]
@@ -62,10 +62,10 @@ class _Column:
         return fill * left + text + fill * (self.width - left - len(text))
 
 
-def _columns(operations: Sequence[Operation], n_qubits: int) -> list[_Column]:
+def columns_of(operations: Sequence[Operation], n_qubits: int) -> list[Column]:
     """Each gate as far to the left as the gates before it allow; a gate also keeps the wires
     between its own to itself, since its line crosses them."""
-    columns: list[_Column] = []
+    columns: list[Column] = []
     # The first column in which each wire is free. No gate is moved past another on its wires, so
     # the drawing is the circuit.
     free = [0] * n_qubits
@@ -74,7 +74,7 @@ def _columns(operations: Sequence[Operation], n_qubits: int) -> list[_Column]:
         span = range(min(wires), max(wires) + 1)
         at = max(free[wire] for wire in span)
         if at == len(columns):
-            columns.append(_Column({}, set()))
+            columns.append(Column({}, set()))
         for wire in span:
             free[wire] = at + 1
         cells = dict.fromkeys(span, "┼") | dict(zip(wires, _cells(operation), strict=True))
@@ -83,7 +83,7 @@ def _columns(operations: Sequence[Operation], n_qubits: int) -> list[_Column]:
     return columns
 
 
-def _block(n_qubits: int, digits: int, columns: list[_Column], goes_on: bool) -> str:
+def _block(n_qubits: int, digits: int, columns: list[Column], goes_on: bool) -> str:
     lines = []
     for wire in range(n_qubits):
         body = "".join(column.wire(wire) for column in columns) or "──"

@@ -1,5 +1,6 @@
-"""Circuits written as OpenQASM 3."""
+"""Circuits written as OpenQASM 2 and 3."""
 
+import functools as ft
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -57,23 +58,60 @@ DEFINITIONS = {
 """Our gates that OpenQASM's standard library lacks, by those that it has and one another."""
 
 
+# OpenQASM 2 has other names for phases, real numbers with a point only, no global phase, and in
+# the library that everybody has (that of its first paper) fewer gates.
+_NAMES_2 = {"p": "u1", "cp": "cu1"}
+_DEFINITIONS_2 = {
+    "sx": "gate sx a { rx(pi/2) a; }",
+    "swap": "gate swap a, b { cx a, b; cx b, a; cx a, b; }",
+    "cswap": "gate cswap a, b, c { cx c, b; ccx a, b, c; cx c, b; }",
+    "crx": "gate crx(theta) a, b { h b; crz(theta) a, b; h b; }",
+    "cry": "gate cry(theta) a, b { ry(theta/2) b; cx a, b; ry(-theta/2) b; cx a, b; }",
+}
+
+
+@ft.cache
+def definitions_of(version: int) -> dict[str, str]:
+    """The definitions that a text of this version may need."""
+    if version == 3:
+        return DEFINITIONS
+    old = {"gphase(-pi/4); ": "", "cu(pi/2, r, s, 0)": "cu3(pi/2, r, s)", " p(": " u1("}
+    changed = {
+        name: ft.reduce(lambda text, item: text.replace(*item), old.items(), text)
+        for name, text in DEFINITIONS.items()
+        if name != "cu3"
+    }
+    return _DEFINITIONS_2 | changed
+
+
 def write_openqasm(
-    operations: Sequence[Operation], n_qubits: int, n_params: int, angles: Any
+    operations: Sequence[Operation], n_qubits: int, n_params: int, angles: Any, version: int
 ) -> str:
     """The text of `Circuit.to_openqasm`."""
+    if version not in (2, 3):
+        raise ValueError(f"`version` must be 2 or 3; got {version!r}.")
+    if version == 2 and n_params and angles is None:
+        raise ValueError(
+            f"OpenQASM 2 has no inputs; give `angles`, an array of shape ({n_params},), or write "
+            "version 3."
+        )
     values = None if angles is None else _checked(angles, n_params)
     names = [_qasm_name(g, operation) for g, operation in enumerate(operations)]
-    lines = ["OPENQASM 3.0;", 'include "stdgates.inc";']
-    lines += [DEFINITIONS[name] for name in _needed(names)]
+    definitions = definitions_of(version)
+    if version == 2:
+        names = [_NAMES_2.get(name, name) for name in names]
+        lines = ["OPENQASM 2.0;", 'include "qelib1.inc";']
+    else:
+        lines = ["OPENQASM 3.0;", 'include "stdgates.inc";']
+    lines += [definitions[name] for name in _needed(names, definitions)]
     if values is None:
         lines += [f"input float theta_{index};" for index in range(n_params)]
-    lines.append(f"qubit[{n_qubits}] q;")
+    lines.append(f"qubit[{n_qubits}] q;" if version == 3 else f"qreg q[{n_qubits}];")
     for name, (_, wires, slots) in zip(names, operations, strict=True):
         if values is None:
             arguments = [_expression(*slot) for slot in slots]
         else:
-            # repr: the shortest text that is read back as the same float64.
-            arguments = [repr(scale * values[index] + offset) for index, scale, offset in slots]
+            arguments = [_real(scale * values[index] + offset) for index, scale, offset in slots]
         called = name + (f"({', '.join(arguments)})" if arguments else "")
         lines.append(f"{called} {', '.join(f'q[{wire}]' for wire in wires)};")
     return "\n".join(lines) + "\n"
@@ -104,15 +142,21 @@ def _qasm_name(g: int, operation: Operation) -> str:
     )
 
 
-def _needed(names: Iterable[str]) -> list[str]:
+def _needed(names: Iterable[str], definitions: dict[str, str]) -> list[str]:
     """The definitions that a text with these names needs, each behind those that it uses."""
     # A dictionary keeps the order in which names came first; a definition stands behind its own.
     needed: dict[str, None] = {}
     for name in dict.fromkeys(names):
-        if name in DEFINITIONS:
-            used = re.findall(r"\w+", DEFINITIONS[name].partition("{")[2])
-            needed |= dict.fromkeys([*_needed(used), name])
+        if name in definitions:
+            used = re.findall(r"\w+", definitions[name].partition("{")[2])
+            needed |= dict.fromkeys([*_needed(used, definitions), name])
     return list(needed)
+
+
+def _real(value: float) -> str:
+    # repr: the shortest text that is read back as the same float64. OpenQASM 2 wants a point in it.
+    mantissa, e, exponent = repr(value).partition("e")
+    return mantissa + (".0" if "." not in mantissa else "") + e + exponent
 
 
 def _expression(index: int, scale: float, offset: float) -> str:

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from .._checks import check_at_least
 from .._trees import nan_on_purpose
 from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
-from ..cells import AbstractCell, accepting
+from ..cells import AbstractCell, accepting, flow
+from ..circuits import Picture
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import (
     BoundMap,
@@ -152,6 +153,31 @@ class DEQ(eqx.Module):
         solution = mask(solution, usable, throw=self.throw, drop_unsolved=self.drop_unsolved)
         bound = BoundMap(fn, counts(solution.result, self.drop_unsolved))
         return bound, solution.value, solution
+
+    def draw(self, width: int = 100) -> str:
+        """The equilibrium as text: injection, encoding, circuit, readout, what is fed back, and
+        what solves it.
+
+        **Arguments:**
+
+        - `width`: lines of the circuit are broken before they get longer than this.
+        """
+        return flow(self.cell).text(width, self._title())
+
+    def picture(self, width: int = 900) -> Picture:
+        """The same as a picture, whose `svg()` needs no other library. Notebooks show it."""
+        return flow(self.cell).picture(width, self._title())
+
+    def _repr_svg_(self) -> str | None:
+        return self.picture().svg() if flow(self.cell).is_drawn else None
+
+    def _title(self) -> str:
+        solver = "the default solver" if self.solver is None else type(self.solver).__name__
+        state = flow(self.cell).state
+        return (
+            f"DEQ: {state} = f({state}, x), solved by {solver}, "
+            f"differentiated by {type(self.adjoint).__name__}"
+        )
 
     def _solve(self, fn: Map, z0: PyTree[Array], probe: AdjointProbe | None = None) -> Solution:
         if probe is not None and not isinstance(self.adjoint, ImplicitVJPAdjoint):

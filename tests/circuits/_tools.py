@@ -114,3 +114,16 @@ def matrix(circuit: Circuit, angles: np.ndarray) -> np.ndarray:
 
 def same_up_to_phase(a: np.ndarray, b: np.ndarray, atol: float) -> bool:
     return bool(abs(abs(np.vdot(a, b)) / len(a) - 1) < atol)
+
+
+def assert_same_up_to_phase(found: np.ndarray, expected: np.ndarray, atol: float = 1e-12) -> None:
+    phase = np.vdot(expected, found)
+    np.testing.assert_allclose(found, expected * phase / abs(phase), atol=atol)
+
+
+def pennylane(function: Callable[[], object], n_qubits: int) -> np.ndarray:
+    """The unitary of what a function queues in PennyLane."""
+    with qml.queuing.AnnotatedQueue() as queue:
+        function()
+    operations = qml.tape.QuantumScript.from_queue(queue).operations
+    return qml.matrix(qml.tape.QuantumScript(operations), wire_order=range(n_qubits))
