@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .. import circuits
 from .._checks import check_at_least, check_choice, check_key, features, precision
 from ..cells import (
+    AbstractCell,
     AbstractInjection,
     AddInjection,
     AngleFeedback,
