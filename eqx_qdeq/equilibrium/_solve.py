@@ -249,7 +249,7 @@ def _check(
     first = jax.lax.stop_gradient(fn(start))
     peak = solver.norm(jtu.tree_map(jnp.subtract, first, start))
     error, scale = solver.norm(gap), solver.norm(f)
-    _, _, earned = is_earned(error, scale, peak, solver.norm(first) + peak, solver.atol)
+    _, _, earned = is_earned(error, scale, peak, solver.norm(start) + peak, solver.atol)
     small = error <= 10 * (solver.atol + solver.rtol * scale)
     return jnp.linalg.norm(ravel_pytree(gap)[0]), small & earned
 

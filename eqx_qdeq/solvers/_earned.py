@@ -14,16 +14,17 @@ def is_earned(
     peak: Float[Array, ""],
     first_scale: Float[Array, ""],
     atol: float | Float[Array, ""],
-) -> tuple[Float[Array, ""], Float[Array, ""], Bool[Array, ""]]:
+) -> tuple[Bool[Array, ""], Float[Array, ""], Bool[Array, ""]]:
     """Whether a residual is small for another reason than that the state is large.
 
     **Arguments:**
 
     - `error`, `scale`: the norms of the residual and of f(y).
     - `peak`: the largest residual so far.
-    - `first_scale`: that of the initial guess.
+    - `first_scale`: the size of the initial guess and its value, ‖y0‖ + ‖r0‖.
 
-    **Returns:** the growth of the scale, what rounding hides of the residual, and whether.
+    **Returns:** whether y left the initial guess's scale, what rounding hides of the residual, and
+    whether the residual is earned.
     """
     # A relative tolerance compares the residual with ‖f(y)‖, which is large also where a method
     # leapt because it saw no root. Take r affine, as a method does: from y0 to the root at the
