@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from ._checks import check_at_least, check_instance, describe, features, integers, is_number
+from ._checks import check_at_least, check_instance, describe, integers, is_number
+from ._inputs import features
 from .simulate import complex_dtype
 
 Axis = Literal["X", "Y", "Z"]

@@ -11,7 +11,8 @@ import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from ._checks import integers, numbers, optional_wires
+from ._checks import integers, optional_wires
+from ._inputs import numbers
 from ._precise import dot, tensordot
 
 # Up to this many wires the signs of diagonal observables are one constant matrix and all

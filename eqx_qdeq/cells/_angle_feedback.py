@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._checks import features
+from .._inputs import features
 from .._precise import dot, matmul
 from ..circuits import Circuit
 from ..encodings import AbstractStateEncoding, Axis, pauli_rotations

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PyTree
 
-from .._checks import arrays, numbers
+from .._inputs import arrays, numbers
 from ..circuits import Picture
 from ..layers import AbstractPrepared
 from ._picture import flow

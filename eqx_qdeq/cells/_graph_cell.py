@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least, check_instance, check_key, describe, numbers, precision
+from .._checks import check_at_least, check_instance, describe
+from .._inputs import check_key, numbers, precision
 from .._precise import dot, einsum
 from ..layers import QuantumLayer
 from ._cell import AbstractCell

@@ -10,14 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import (
-    check_at_least,
-    check_key,
-    features,
-    numbers,
-    optional_wires,
-    precision,
-)
+from .._checks import check_at_least, optional_wires
+from .._inputs import check_key, features, numbers, precision
 from .._precise import dot
 
 

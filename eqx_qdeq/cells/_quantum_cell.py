@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
-from .._checks import check_instance, describe, features, precision
+from .._checks import check_instance, describe
+from .._inputs import features, precision
 from .._precise import dot
 from ..encodings import AmplitudeEncoding, ComplexAmplitudeEncoding
 from ..layers import AbstractPrepared, QuantumLayer

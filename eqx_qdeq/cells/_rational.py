@@ -6,7 +6,7 @@ import jax.tree_util as jtu
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-from .._checks import features
+from .._inputs import features
 from .._precise import dot, einsum, tensordot
 from ..encodings import AbstractStateEncoding
 from ..layers import (

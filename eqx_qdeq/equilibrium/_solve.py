@@ -12,7 +12,8 @@ import wadler_lindig as wl
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Complex, Float, PyTree
 
-from .._checks import check_instance, describe, real_state, widened
+from .._checks import check_instance, describe
+from .._inputs import real_state, widened
 from .._trees import all_finite, call_doc, constant, only_where, summary, Text, tree_where
 from ..adjoints import AdjointProbe, contributes, UnrolledAdjoint
 from ..cells import AbstractCell

@@ -11,7 +11,8 @@ import numpy as np
 import optimistix as optx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._checks import check_instance, features, precision
+from .._checks import check_instance
+from .._inputs import features, precision
 from .._precise import dot
 from ..adjoints import ImplicitVJPAdjoint
 from ..cells import AbstractCell, AbstractLinearInjection, QuantumCell

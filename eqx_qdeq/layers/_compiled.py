@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
-from .._checks import precision
+from .._inputs import precision
 from .._precise import dot, HIGHEST
 from ..encodings import AbstractStateEncoding, DataReuploading
 from ..measurements import AbstractMeasurement

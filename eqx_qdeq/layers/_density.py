@@ -4,7 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import precision
+from .._inputs import precision
 from .._precise import tensordot
 from ..encodings import DataReuploading
 from ..measurements import AbstractMeasurement

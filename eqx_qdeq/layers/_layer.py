@@ -10,14 +10,8 @@ import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
-from .._checks import (
-    check_at_least,
-    check_choice,
-    check_instance,
-    check_key,
-    numbers,
-    precision,
-)
+from .._checks import check_at_least, check_choice, check_instance
+from .._inputs import check_key, numbers, precision
 from .._trees import doc_of_changes
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
-from .._checks import precision
+from .._inputs import precision
 from .._precise import matmul
 from ..circuits import Circuit
 from ..encodings import (

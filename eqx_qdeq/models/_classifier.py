@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least, precision
+from .._checks import check_at_least
+from .._inputs import precision
 from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
 from ..measurements import PauliStrings

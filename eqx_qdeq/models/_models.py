@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .. import circuits
-from .._checks import check_at_least, check_choice, check_key, features, precision
+from .._checks import check_at_least, check_choice
+from .._inputs import check_key, features, precision
 from ..cells import (
     AbstractCell,
     AbstractInjection,

@@ -41,7 +41,7 @@ class Probe(eqx.Module):
         """Whether a Jacobian has been learnt."""
         return self.way > 0
 
-    def keeps(self, at: Point, safeguard: float) -> Bool[Array, ""]:
+    def keeps(self, at: Point, safeguard: float | Float[Array, ""]) -> Bool[Array, ""]:
         """Whether it is worth going on from an iterate: false for NaN."""
         own = self.knows | (at.error <= safeguard * at.first_error)
         return own & (at.error <= self.bound)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from ..._checks import numbers
+from ..._inputs import numbers
 
 
 class DataError(ValueError):
