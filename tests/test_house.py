@@ -16,6 +16,7 @@ ROOMS = (
     "_checks",
     "_trees",
     "_precise",
+    "_inputs",
     "circuits",
     "simulate",
     "encodings",
