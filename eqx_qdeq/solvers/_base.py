@@ -108,6 +108,7 @@ class Proposal(eqx.Module):
     num_evals: int | Int[Array, ""] = 0
     num_jvps: int | Int[Array, ""] = 0
     gives_up: bool | Bool[Array, ""] = False
+    aside: bool | Bool[Array, ""] = False  # the iterate is no attempt: it does not count as stale
 
 
 class _State(eqx.Module):
@@ -225,12 +226,13 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         )
         next = self.propose(at, state.memory)
         record = eqx.tree_at(
-            lambda r: (r.num_evals, r.num_jvps, r.stalled),
+            lambda r: (r.num_evals, r.num_jvps, r.stalled, r.stale),
             record,
             (
                 record.num_evals + next.num_evals,
                 record.num_jvps + next.num_jvps,
                 record.stalled | next.gives_up,
+                jnp.where(next.aside, record.stale - 1, record.stale),
             ),
         )
         return unravel(finite_or(next.y, record.best)), _State(record, next.memory), aux
