@@ -85,9 +85,9 @@ class Anderson(AbstractResidualSolver):
     half as long each time that this happens in a row.
 
     Where nothing has improved for a while, states of at most 20 numbers are helped by differences
-    of f along each coordinate, one evaluation each, which make the columns of a whole Jacobian:
-    first at the initial guess, then, now without steps uphill, at the best iterate. From then on
-    columns are corrected, not forgotten.
+    of f along each coordinate, one evaluation each, which make the columns of a whole Jacobian: at
+    each step, from the initial guess on; then at the best iterate, from which steps go downhill and
+    correct columns.
 
     ??? cite "Reference"
 
@@ -127,7 +127,7 @@ class Anderson(AbstractResidualSolver):
             q=buffer,
             count=jnp.array(0),
             retreat=jnp.array(1, y.dtype),
-            probe=(probe := probe_for(y, self.limits.stagnation, self.memory)),
+            probe=(probe := probe_for(y, self.memory)),
             step=None if probe is None else jnp.zeros_like(y),
         )
 
@@ -185,7 +185,7 @@ class Anderson(AbstractResidualSolver):
         # A Jacobian is not dropped: a bad step is made again, shorter.
         shorten, begins = ~keep & knows, jnp.array(False)
         if probe is not None:
-            probe, begins = probe.next(at, keep, retreat, self.limits.stagnation)
+            probe, begins, origin = probe.next(at, keep, retreat, self.limits.stagnation)
             retreat = jnp.where(begins, 1, retreat)
         drop = ~keep & ~knows | begins
         pick = lambda new, old, best: jnp.where(keep, new, jnp.where(shorten, old, best))
@@ -196,8 +196,8 @@ class Anderson(AbstractResidualSolver):
             step = jnp.where(shorten, memory.step, accelerated - y)
             new = jnp.where(shorten, base + retreat * step, new)
             base, base_r = (
-                jnp.where(begins, origin, here)
-                for origin, here in zip(probe.origin(at), (base, base_r), strict=True)
+                jnp.where(begins, there, here)
+                for there, here in zip(origin, (base, base_r), strict=True)
             )
             new = jnp.where(probe.going, probe.displaced(base, base_r), new)
 
@@ -218,6 +218,7 @@ class Anderson(AbstractResidualSolver):
                 step=step,
             ),
             fallback=base,
+            aside=probe is not None and probe.going,
         )
 
 

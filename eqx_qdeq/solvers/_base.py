@@ -109,6 +109,7 @@ class Proposal(eqx.Module):
     num_jvps: int | Int[Array, ""] = 0
     gives_up: bool | Bool[Array, ""] = False
     fallback: Float[Array, " n"] | None = None  # where to look if y is not finite; or at the best
+    aside: bool | Bool[Array, ""] = False  # the iterate is no attempt: it does not count as stale
 
 
 class _State(eqx.Module):
@@ -226,12 +227,13 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         )
         next = self.propose(at, state.memory)
         record = eqx.tree_at(
-            lambda r: (r.num_evals, r.num_jvps, r.stalled),
+            lambda r: (r.num_evals, r.num_jvps, r.stalled, r.stale),
             record,
             (
                 record.num_evals + next.num_evals,
                 record.num_jvps + next.num_jvps,
                 record.stalled | next.gives_up,
+                jnp.where(next.aside, record.stale - 1, record.stale),
             ),
         )
         y_next = finite_or(next.y, record.best if next.fallback is None else next.fallback)

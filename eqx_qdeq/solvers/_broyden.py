@@ -63,8 +63,8 @@ class Broyden(AbstractResidualSolver):
     so on; what the bad step taught is kept at first, and all is forgotten at the third time.
 
     Where nothing has improved for a while, states of at most 20 numbers are helped by differences
-    of f along each coordinate, one evaluation each, from which the inverse is learnt anew: first at
-    the initial guess, then, now without steps uphill, at the best iterate.
+    of f along each coordinate, one evaluation each, from which the inverse is learnt anew: at each
+    step, from the initial guess on; then at the best iterate, from which steps go downhill.
 
     ??? cite "Reference"
 
@@ -105,7 +105,7 @@ class Broyden(AbstractResidualSolver):
             v=buffer,
             count=jnp.array(0),
             retreat=jnp.array(1, y.dtype),
-            probe=probe_for(y, self.limits.stagnation, rows),
+            probe=probe_for(y, rows),
         )
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
@@ -138,7 +138,7 @@ class Broyden(AbstractResidualSolver):
         forget = retreat < 0.2
         if probe is not None:
             forget = forget & ~probe.knows
-            probe, begins = probe.next(at, keep, retreat, self.limits.stagnation)
+            probe, begins, origin = probe.next(at, keep, retreat, self.limits.stagnation)
             forget, retreat = forget | begins, jnp.where(begins, 1, retreat)
         count = jnp.where(full, 0, memory.count)
         slot = ((jnp.arange(len(memory.u)) == count) & learnt & ~forget)[:, None]
@@ -153,13 +153,12 @@ class Broyden(AbstractResidualSolver):
         new = base + retreat * step
         if probe is not None:
             base, base_r = (
-                jnp.where(begins, origin, here)
-                for origin, here in zip(probe.origin(at), (base, base_r), strict=True)
+                jnp.where(begins, there, here)
+                for there, here in zip(origin, (base, base_r), strict=True)
             )
             new = jnp.where(probe.going, probe.displaced(base, base_r), new)
-        return Proposal(
-            new, _Memory(y=base, r=base_r, u=u, v=v, count=count, retreat=retreat, probe=probe)
-        )
+        memory = _Memory(y=base, r=base_r, u=u, v=v, count=count, retreat=retreat, probe=probe)
+        return Proposal(new, memory, aside=probe is not None and probe.going)
 
 
 def broyden_inverse(

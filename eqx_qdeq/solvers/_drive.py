@@ -37,9 +37,9 @@ class Drive(eqx.Module):
     tags: frozenset[object] = frozenset()
 
     def fn(self, y: PyTree[Array], args: PyTree) -> tuple[PyTree[Array], PyTree[Array]]:
-        """What the solver wants: a root finder the residual, as in Optimistix, others f."""
+        """What the solver wants: f, or for root finders and least squares the residual."""
         r, aux = self.residual(y, args)
-        if isinstance(self.solver, optx.AbstractRootFinder):
+        if isinstance(self.solver, optx.AbstractRootFinder | optx.AbstractLeastSquaresSolver):
             return r, aux
         return jtu.tree_map(jnp.add, y, r), aux
 

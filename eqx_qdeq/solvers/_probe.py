@@ -14,12 +14,15 @@ from jaxtyping import Array, Bool, Float, Int
 from ._base import Point
 
 # Steps without progress, as a share of `limits.stagnation`: after the first one a method looks
-# around where it started, after the second one where it has been best. Only states of at most the
-# third one of that number leave time for it.
-_FROM_START, _FROM_BEST, _LARGEST = 0.5, 0.8, 0.4
+# around where it started, after the second one where it has been best. What it evaluates for that
+# is no attempt, and does not count as a step without progress.
+_FROM_START, _FROM_BEST = 0.5, 0.8
+
+# For larger states, a Jacobian by differences costs more than it has been worth.
+_LARGEST = 20
 
 # A step from the start may multiply the residual by this: roots lie behind hills, too.
-_GROWTH = 10.0
+_HILL = 10.0
 
 
 class Probe(eqx.Module):
@@ -48,38 +51,38 @@ class Probe(eqx.Module):
 
     def next(
         self, at: Point, keep: Bool[Array, ""], retreat: Float[Array, ""], stagnation: int
-    ) -> tuple["Probe", Bool[Array, ""]]:
-        """After an iterate that was worth going on from, or not; and whether looking begins.
+    ) -> tuple["Probe", Bool[Array, ""], tuple[Float[Array, " n"], Float[Array, " n"]]]:
+        """After an iterate that was worth going on from, or not; whether looking begins, and where:
+        the base and its residual.
 
         `retreat` is the share to which stepping back has shortened the step.
         """
+        # From the start on, these are Newton's steps, undamped: each has its own Jacobian.
+        renew = (self.way == 1) & keep
         first = (self.way == 0) & (at.stale >= _FROM_START * stagnation)
         second = (self.way < 2) & (at.stale >= _FROM_BEST * stagnation)
         second = second | ((self.way == 1) & (retreat < 0.2))
         # Downhill the Jacobian is learnt anew where halving the step leads nowhere any more.
         again = (self.way == 2) & (retreat < 0.02) & (at.best_error < 0.999 * self.base_error)
-        begins = (first | second | again) & ~self.going & ~at.converged
+        renew = renew & ~second
+        begins = (first | second | again | renew) & ~self.going & ~at.converged
         way = jnp.where(begins, jnp.where(second | again, 2, 1), self.way)
 
         after = jnp.where(self.turn == at.y.size, 0, self.turn + 1)
-        kept = jnp.where(self.way == 1, _GROWTH, 1) * at.error
+        kept = jnp.where(self.way == 1, _HILL, 1) * at.error
         bound = jnp.where(self.knows & keep & ~self.going, kept, self.bound)
-        begun = jnp.where(way == 1, _GROWTH * at.first_error, at.best_error)
+        begun = jnp.where(way == 1, _HILL * at.first_error, at.best_error)
         probe = Probe(
             start=self.start,
             start_r=jnp.where(at.is_first, at.r, self.start_r),
             turn=jnp.where(begins, 1, jnp.where(self.going, after, 0)),
             way=way,
-            bound=jnp.where(begins, begun, bound),
+            bound=jnp.where(begins & ~renew, begun, bound),
             base_error=jnp.where(begins, at.best_error, self.base_error),
         )
-        return probe, begins
-
-    def origin(self, at: Point) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-        """Where looking begins, and the residual there."""
-        from_start = self.way == 1
-        pick = lambda start, best: jnp.where(from_start, start, best)
-        return pick(self.start, at.best), pick(self.start_r, at.best_r)
+        place = lambda here, start, best: jnp.where(renew, here, jnp.where(way == 1, start, best))
+        origin = place(at.y, self.start, at.best), place(at.r, self.start_r, at.best_r)
+        return probe, begins, origin
 
     def displaced(self, base: Float[Array, " n"], base_r: Float[Array, " n"]) -> Float[Array, " n"]:
         """The base, moved along the coordinate whose turn it is."""
@@ -90,9 +93,9 @@ class Probe(eqx.Module):
         return base + jnp.where(jnp.arange(1, base.size + 1) == self.turn, h, 0)
 
 
-def probe_for(y: Float[Array, " n"], stagnation: int, memory: int) -> Probe | None:
+def probe_for(y: Float[Array, " n"], memory: int) -> Probe | None:
     """Before the first step; none for a state that is too large, or too large for the memory."""
-    if y.size > min(memory, int(_LARGEST * stagnation)):
+    if y.size > min(memory, _LARGEST):
         return None
     infinity, zero = jnp.array(jnp.inf, y.dtype), jnp.array(0)
     return Probe(y, jnp.zeros_like(y), zero, zero, infinity, infinity)

@@ -259,6 +259,21 @@ def test_a_ladder_takes_solvers_that_report_no_residual():
     assert found.stats["num_evals"] == 4 + found.stats["num_steps"] - 3
 
 
+def test_a_ladder_takes_least_squares():
+    """But does not take a local minimum for a root."""
+    solver = s.Ladder(s.Picard(0.0, _T), optx.Dogleg(_T, _T), budget=(2, 50))
+
+    def solve(rise):
+        fn = lambda y, rise: y + jnp.exp(y) - 2 + rise * (1 + y**2)
+        found = _solve(fn, solver, jnp.ones(1), rise)
+        return found.result == optx.RESULTS.successful, found.value, found.stats["residual"]
+
+    success, value, residual = jax.jit(jax.vmap(solve))(jnp.array([0.0, 10.0]))
+    np.testing.assert_array_equal(success, [True, False])
+    np.testing.assert_allclose(value[0], np.log(2), atol=10 * _T)
+    assert residual[1] > 1
+
+
 def test_broydens_inverse(tol):
     """Exact for a single number after one step; and the transpose is the transpose."""
     number = _solve(lambda y, _: 0.3 * y + 1, s.Broyden(0.1 * tol, 0.1 * tol), jnp.zeros(1))

@@ -12,6 +12,8 @@ import pytest
 from eqx_qdeq import solvers as s
 from tests.solvers._standard import batch, MORE_GARBOW_HILLSTROM, NAMES, SYSTEMS
 
+pytestmark = pytest.mark.float32
+
 _X64 = jax.config.jax_enable_x64
 _DTYPE = jnp.float64 if _X64 else jnp.float32
 _T = 1e-8 if _X64 else 1e-5
@@ -25,7 +27,7 @@ _SOLVERS = {
     "Newton": _NEWTON,
     "PseudoTransient": s.PseudoTransient(_T, _T),
     "SteadyState": s.SteadyState(_T, _T),
-    "Ladder": s.Ladder(_NEWTON, s.Broyden(_T, _T), budget=300, restart=True),
+    "Ladder": s.Ladder(_NEWTON, optx.Dogleg(_T, _T), budget=300, restart=True),
 }
 
 
@@ -52,14 +54,13 @@ _FAILS = {
     "FixedPointIteration": {_EXPANDS: _EXPANDING, _FAR: {"Powell singular", "F6"}},
     "Picard": {_EXPANDS: _EXPANDING, _FAR: {"Powell singular", "F6"}},
     "Anderson": {
-        _TRAP: {"Freudenstein and Roth", "Trigonometric", "Biggs", "Chebyquad 9"},
-        _VALLEY: {"Gulf", "Powell badly scaled", "Watson 9", "F4 Powell"},
-        _ILL: set() if _X64 else {"Helical valley", "Watson 6"},
+        _TRAP: {"Freudenstein and Roth", "Biggs", "Chebyquad 7", "Chebyquad 9"},
+        _VALLEY: {"Gulf", "Watson 9", "F4 Powell"},
+        _ILL: set() if _X64 else {"Watson 6"},
     },
     "Broyden": {
-        _TRAP: {"Freudenstein and Roth", "Trigonometric", "Biggs"},
-        _VALLEY: {"Gulf", "Powell badly scaled", "Wood", "F4 Powell"},
-        _ILL: set() if _X64 else {"Brown almost-linear", "Variably dimensioned"},
+        _TRAP: {"Brown almost-linear", "Freudenstein and Roth", "Biggs"},
+        _VALLEY: {"Gulf", "Watson 9", "Chebyquad 7", "Chebyquad 9", "F4 Powell"},
     },
     "Newton": {_TRAP: {"Biggs", "Chebyquad 9"}, _VALLEY: {"Gulf"}},
     "PseudoTransient": {_UNSTABLE: _TURNING},
@@ -70,10 +71,10 @@ _FAILS = {
             *("Variably dimensioned", "Watson 6", "Watson 9", "Wood"),
         },
     },
-    "Ladder": {_TRAP: {"Biggs"}, _VALLEY: {"Gulf"}},
+    "Ladder": {_TRAP: {"Biggs"}},
 }
 # What is padded, Anderson's and Broyden's methods have to learn for nothing: less, in three groups.
-_SIZES = {"Anderson": (4, 6, 10), "Broyden": (4, 6, 10), "Ladder": (4, 6, 10)}
+_SIZES = {"Anderson": (4, 6, 10), "Broyden": (4, 6, 10)}
 
 
 @ft.cache
@@ -131,6 +132,7 @@ def _known(name):
 def test_how_many_are_solved():
     """Of the nineteen of Moré, Garbow and Hillstrom."""
     solved = {name: len(set(MORE_GARBOW_HILLSTROM) - _known(name)) for name in _FAILS}
-    assert min(solved["Ladder"], solved["Newton"]) >= 17
-    assert min(solved["Anderson"], solved["Broyden"]) >= (13 if _X64 else 11)
+    assert solved["Ladder"] >= 18
+    assert solved["Newton"] >= 17
+    assert min(solved["Anderson"], solved["Broyden"]) >= 15
     assert all(set(NAMES) >= _known(name) for name in _FAILS)
