@@ -33,7 +33,7 @@ def _classifier(**options) -> qdeq.QDEQClassifier:
 NOISE = qdeq.noise.NoiseModel.depolarizing(0.01, preparation=True)
 MODELS = {
     "ours": _classifier,
-    "paper's": lambda: _classifier(circuit="paper", head="paper", readout="z"),
+    "paper's": lambda: _classifier(circuit="paper", depth=None, head="paper", readout="z"),
     "many values": lambda: qdeq.QDEQClassifier(10, 784, 10, depth=20, readout="zzz", key=KEY),
     "noisy": lambda: _classifier().with_noise(NOISE),
     "unrolled": lambda: _classifier().unrolled(3),
