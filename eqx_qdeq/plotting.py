@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
+# Okabe and Ito's palette, which color-blind readers can tell apart.
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
 _COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#56B4E9")
 _MARKERS = "os^Dv"
@@ -84,7 +84,7 @@ def plot_residuals(
 
 
 def plot_confusion(matrix: Any, class_names: Sequence[str] | None = None) -> "Figure":
-    """A confusion matrix: counts, coloured by their share of the true class.
+    """A confusion matrix: counts, colored by their share of the true class.
 
     **Arguments:**
 

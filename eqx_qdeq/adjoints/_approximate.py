@@ -104,7 +104,7 @@ class NeumannAdjoint(AbstractLinearisedAdjoint):
     $$(I - J)^{-1} \approx \sum_{k<K} J^k$$
 
     An approximation of a relative error of about $\rho^K$ at spectral radius $\rho < 1$, and no
-    good at all above. One linearisation at the equilibrium, K - 1 products with J: less memory than
+    good at all above. One linearization at the equilibrium, K - 1 products with J: less memory than
     [`eqx_qdeq.PhantomAdjoint`][], which has the same first derivatives with `damp=0` and does
     without Jacobian-vector products.
 
@@ -146,7 +146,7 @@ NeumannAdjoint.__init__.__doc__ = """**Arguments:**
 """
 
 
-# --- The implicit derivative with the inverse that Broyden's method learnt on the way. ---
+# --- The implicit derivative with the inverse that Broyden's method learned on the way. ---
 
 
 class ShineAdjoint(optx.AbstractAdjoint):
@@ -155,7 +155,7 @@ class ShineAdjoint(optx.AbstractAdjoint):
     $$\frac{\mathrm dz}{\mathrm d\theta} \approx B\,\frac{\partial f}{\partial\theta}, \qquad
     B \approx (I - J)^{-1} \text{ as } \texttt{Broyden} \text{ left it}$$
 
-    Costs one application of the cell and no product with its Jacobian. B is learnt along the
+    Costs one application of the cell and no product with its Jacobian. B is learned along the
     directions that the solve took, so the derivative is the better the more updates it made and
     no better than one step (`B = I`) after none; an update that was forgotten is missing. Needs
     [`eqx_qdeq.Broyden`][] as the solver. Second derivatives are those of the one application.
@@ -177,7 +177,7 @@ class ShineAdjoint(optx.AbstractAdjoint):
             )
         solved = solve_first(primal_fn, rewrite_fn, inputs)
         _, _, state, *_ = solved.residual
-        # What a failed solve learnt need not be finite.
+        # What a failed solve learned need not be finite.
         state = tree_where(solved.usable, state, jtu.tree_map(jnp.zeros_like, state))
         root = solved.attach(broyden_inverse(state.memory, solved.gap(solved.point)))
         return root, without_derivative(solved.residual)

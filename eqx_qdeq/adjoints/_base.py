@@ -40,7 +40,7 @@ def run(primal_fn: Callable, inputs: PyTree) -> tuple[PyTree[Array], PyTree]:
 def finite_point(
     root: PyTree[Array], usable: Bool[Array, ""], inputs: tuple[Any, ...]
 ) -> Float[Array, " n"]:
-    """Where to linearise, whatever happened: the root or, in its stead, the initial guess."""
+    """Where to linearize, whatever happened: the root or, in its stead, the initial guess."""
     return ravel_pytree(tree_where(usable, root, constant(inputs[2])))[0]
 
 

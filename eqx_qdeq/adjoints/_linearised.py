@@ -7,7 +7,7 @@ Derivation. At a fixed point g(z, θ) = 0, with g(z, θ) = f(z, θ) - z,
 This is linear in dθ, so JAX transposes it for reverse mode. It is what
 `optimistix.ImplicitAdjoint` does. What it lacks, and what is added here: one sample without a
 usable root makes the shared parameters' gradient NaN, because 0 · NaN is NaN in the sum over the
-batch. Here such a sample is linearised at its initial guess, which is finite, and its tangent is
+batch. Here such a sample is linearized at its initial guess, which is finite, and its tangent is
 cut: it contributes exactly nothing.
 """
 
@@ -24,7 +24,7 @@ from ._base import contributes, finite_point, Gap, run, with_loop, without_deriv
 
 
 class AbstractLinearisedAdjoint(optx.AbstractAdjoint):
-    """An adjoint that linearises f at the equilibrium, for forward and reverse mode."""
+    """An adjoint that linearizes f at the equilibrium, for forward and reverse mode."""
 
     @abc.abstractmethod
     def tangent(

@@ -1,4 +1,4 @@
-"""GraphCell: one shared layer on every node of a graph, fed with what its neighbours measure."""
+"""GraphCell: one shared layer on every node of a graph, fed with what its neighbors measure."""
 
 import math
 from collections.abc import Callable
@@ -24,7 +24,7 @@ class GraphCell(AbstractCell):
     $$f(z, (x, A))_i = \mathrm{layer}\Big(W x_i + b + \sum_k V_k \sum_j A_{kij}\, z_j\Big)$$
 
     A sample is a pair: the nodes' features `x` of shape `(n, d_in)`, and `A` of shape `(k, n, n)`,
-    one matrix for each of k relations (left neighbour, right neighbour, …). Node i listens to node
+    one matrix for each of k relations (left neighbor, right neighbor, …). Node i listens to node
     j where `A[k, i, j]` is not zero. Give the identity as a relation for a node to hear itself.
     Nothing depends on n: a cell that was trained on small graphs runs on large ones.
 

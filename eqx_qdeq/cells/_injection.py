@@ -56,7 +56,7 @@ def _of_size(x: Any, size: int, dtype: Any = None) -> Float[Array, " d"]:
 
 
 def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
-    """Nearest-neighbour upsampling from m values to d: entry i is value ⌊i·m/d⌋, shape (d, m)."""
+    """Nearest-neighbor upsampling from m values to d: entry i is value ⌊i·m/d⌋, shape (d, m)."""
     # As `torch.nn.Upsample(mode="nearest")`: where m does not divide d the first values stand once
     # more.
     nearest = np.arange(size) * n_values // size

@@ -23,7 +23,7 @@ Half = tuple["Circuit", tuple[int, ...]]
 
 
 class Circuit:
-    """A parametrised quantum circuit, as an immutable value.
+    """A parametrized quantum circuit, as an immutable value.
 
     Gate g acts on `wires[g]`, wire 0 being the most significant bit of a basis state. Its s-th
     angle, in radians, is

@@ -141,7 +141,7 @@ def strongly_entangling(n_qubits: int, depth: int, ranges: Sequence[int] | None 
 
 
 def brickwork(n_qubits: int, depth: int, *, width: int = 5, layers: int = 3) -> Circuit:
-    """Layers of bricks: strongly entangling circuits on `width` neighbouring wires each.
+    """Layers of bricks: strongly entangling circuits on `width` neighboring wires each.
 
     A layer has as many bricks as there is room for. The first layer begins on wire 0, the second
     half a width further on, the third on wire 0 again, …; the wires are a ring. A brick is

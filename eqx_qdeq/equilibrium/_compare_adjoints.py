@@ -143,7 +143,7 @@ def backward_cost(adjoint: optx.AbstractAdjoint, size: int, evals: float, produc
     - `evals`: evaluations of the forward solve.
     - `products`: vector-Jacobian products that an iterative exact solve takes.
     """
-    # The linearisation at the equilibrium evaluates the cell once, and the gradient of the
+    # The linearization at the equilibrium evaluates the cell once, and the gradient of the
     # parameters is one vector-Jacobian product.
     ends = 2.0
     # In between, to solve (I - Jᵀ) u = v: n products for a dense J, as many as the iterative solve

@@ -38,7 +38,7 @@ class Diagnosis(eqx.Module):
         returns to the equilibrium if the radius is below 1.
     - `flow_rate`: [`eqx_qdeq.spectral_abscissa`][] - 1, the rate of a small error under the flow
         $\dot z = f(z) - z$. Below zero the flow returns to the equilibrium; above, it is unstable:
-        a saddle, say, of the energy that a variational problem minimises.
+        a saddle, say, of the energy that a variational problem minimizes.
     - `contraction_margin`: 1 - `spectral_norm`. Above zero, plain iteration converges nearby.
     - `gradient_norms`: Euclidean norms of the exact gradient of the loss, by the parameter's path
         in the cell, and of the input under `"x"`.

@@ -194,7 +194,7 @@ def solve_map(
         # The same derivative, but one sample's NaN stays out of the others' (see there).
         adjoint = UnrolledAdjoint(adjoint.checkpoints)
     if isinstance(solver, minimises) and not isinstance(adjoint, UnrolledAdjoint):
-        # An implicit adjoint would linearise what such a solver was made for, the gradient of
+        # An implicit adjoint would linearize what such a solver was made for, the gradient of
         # ‖f(z) - z‖², and not f(z) - z: with BFGS, LBFGS, NonlinearCG and NelderMead of Optimistix
         # 0.1.0 the derivative is zero or nonsense, and success true. So the solve is made without
         # derivatives, and its value handed over as solved.

@@ -137,7 +137,7 @@ def spreads_of_forms(
 
 
 class Box(eqx.Module):
-    """The vectors w with |w - centre| ≤ half, entry by entry."""
+    """The vectors w with |w - center| ≤ half, entry by entry."""
 
     centre: Float[Array, " m"]
     half: Float[Array, " m"]

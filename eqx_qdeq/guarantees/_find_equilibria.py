@@ -153,7 +153,7 @@ def find_equilibria(
 
     solved = jax.vmap(solve)(jnp.concatenate([first[None], others]))
     points, success, residual = lax.stop_gradient(solved)
-    # The best solved one stands for its neighbours.
+    # The best solved one stands for its neighbors.
     order = jnp.argsort(jnp.where(success, residual, jnp.inf))
     points = points[order]
     hits = _merge(points, success[order], tolerance)

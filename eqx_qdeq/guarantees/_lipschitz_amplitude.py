@@ -93,7 +93,7 @@ class Reach(eqx.Module):
         """A box that contains f(box), and is no larger than the given one."""
         least, reach = self.inputs.least_norm(box), self.inputs.reach(box.half)
         f, jacobian = self.values(box.centre)
-        # By the slopes everywhere, or by the slope at the centre and the curvature everywhere:
+        # By the slopes everywhere, or by the slope at the center and the curvature everywhere:
         # with ‖v - v_c‖ ≤ reach, |f_q(w) - f_q(c)| is at most s_q reach / min‖v‖, and at most
         # |J(c)| half + ½ (2 s_q / min‖v‖²) reach².
         spreads, ratio = self.high - self.low, reach / divisor(least)
@@ -109,7 +109,7 @@ class Reach(eqx.Module):
         """An upper bound on ‖J‖ over a box."""
         least, norm = self.inputs.least_norm(box), self.inputs.norm
         safe = divisor(least)
-        # By the slope everywhere, or by the slope at the centre and how much it can change.
+        # By the slope everywhere, or by the slope at the center and how much it can change.
         _, jacobian = self.values(box.centre)
         change = 2 * self.spread * norm * self.inputs.reach(box.half) / safe**2
         bound = jnp.minimum(self.spread * norm / safe, jnp.linalg.norm(jacobian, 2) + change)

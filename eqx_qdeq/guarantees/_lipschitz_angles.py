@@ -16,7 +16,7 @@ quantum Fisher information:
   application bounds the curvature by $\frac12 D\,(\sum_r |c_r|)^2$.)
 - on a product state without entangling gates between the rotations, variances add up over the
   wires, and on one wire $\sum_j c_j \tilde P_j = N\cdot\sigma$ with $N = \sum_j c_j n_j$ and unit
-  vectors $n_j$. Neighbouring rotations about different axes have orthogonal n, so $\|N\|^2 \leq
+  vectors $n_j$. Neighboring rotations about different axes have orthogonal n, so $\|N\|^2 \leq
   c^\top M c$ with zeros in M there and ones elsewhere, and
   $\Delta H_c^2 \leq \frac14 \sum_w \lambda_{\max}(M_w)\,\|c_w\|^2$.
 - rotations that commute keep the covariance of their generators:

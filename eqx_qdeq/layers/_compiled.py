@@ -78,7 +78,7 @@ def propagate(
 ) -> Float[Array, " twice"]:
     """The state after the circuit, for one feature vector: real parts, then imaginary parts."""
     x = encoding.accept(x, n_qubits, precision(propagator))
-    # The barrier keeps XLA from fusing the normalisation into the matrix product, where it slows
+    # The barrier keeps XLA from fusing the normalization into the matrix product, where it slows
     # the product down several times.
     return propagator.vector(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
 

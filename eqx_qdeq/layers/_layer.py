@@ -24,7 +24,7 @@ from ._plan import check_engine, choose_noisy_engine, Engine, LayerPlan, make_pr
 
 
 class QuantumLayer(eqx.Module):
-    r"""A parametrised quantum circuit as a function of a feature vector:
+    r"""A parametrized quantum circuit as a function of a feature vector:
 
     $$f_q(x) = \langle\psi(x)|\,U(\theta)^\dagger O_q\,U(\theta)\,|\psi(x)\rangle$$
 
@@ -411,7 +411,7 @@ class QuantumLayer(eqx.Module):
 
 QuantumLayer.__init__.__doc__ = """**Arguments:**
 
-- `circuit`: the parametrised circuit.
+- `circuit`: the parametrized circuit.
 - `encoding`: how a feature vector becomes a state.
 - `measurement`: what is read out.
 - `key`: for the initial angles, uniform in (-π, π) radians. They are the only trainable leaf.

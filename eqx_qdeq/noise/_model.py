@@ -65,7 +65,7 @@ class PreparationNoise(eqx.Module):
 
     - *Amplitude encodings.* An arbitrary state on n wires costs $2^n-2$ CX gates (and as many
       rotations, which are not counted): so many times do `two_wire` channels act, spread evenly
-      over the pairs of neighbouring wires in a ring. They act on the prepared state: what an early
+      over the pairs of neighboring wires in a ring. They act on the prepared state: what an early
       error does to the gates after it is left out.
     - *Angle encodings and re-uploading.* Every feature is a rotation, which `one_wire` channels
       follow.

@@ -171,7 +171,7 @@ def _embedded(start: int, wires: list[int], k: int, base: int, zero: int) -> np.
 
 
 def ordered_product(matrices: Array) -> Array:
-    """M_{f-1} ⋯ M_1 M_0 along the second axis, by pairing neighbours."""
+    """M_{f-1} ⋯ M_1 M_0 along the second axis, by pairing neighbors."""
     while matrices.shape[1] > 1:
         even = matrices.shape[1] // 2 * 2
         paired = matmul(matrices[:, 1:even:2], matrices[:, 0:even:2])

@@ -96,7 +96,7 @@ class SampledErrors(eqx.Module):
     log_weight: Float[Array, ""]
 
     def __call__(self, parts: Float[Array, "2 dim"]) -> Float[Array, "2 dim"]:
-        """The state after the circuit, not normalised."""
+        """The state after the circuit, not normalized."""
         n = parts.shape[1].bit_length() - 1
         tensor = full_tensor(parts[..., None], n)
         return evolve(self.matrices, self.blocks, tensor, n)[..., 0]
@@ -154,7 +154,7 @@ def over_trajectories(function, n_qubits: int, n_trajectories: int, drawn):
 def values_with_readout(
     measurement: AbstractMeasurement, readout: ReadoutError | None, state: Complex[Array, " dim"]
 ) -> Float[Array, " m"]:
-    """The measured values of a state that need not be normalised.
+    """The measured values of a state that need not be normalized.
 
     **Raises:** `TypeError` for a measurement of a kind not known, on many wires.
     """

@@ -1,4 +1,4 @@
-"""Blocks: neighbouring gates that are multiplied together before they touch a state, and their
+"""Blocks: neighboring gates that are multiplied together before they touch a state, and their
 unitaries, with few operations however many gates."""
 
 import dataclasses
@@ -146,7 +146,7 @@ def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Arra
 
 
 def _ordered_product(matrices: Float[Array, "n s f 2 dim dim"]) -> Float[Array, "n s 2 dim dim"]:
-    """M_{f-1} ⋯ M_1 M_0, by pairing neighbours."""
+    """M_{f-1} ⋯ M_1 M_0, by pairing neighbors."""
     while (n := matrices.shape[2]) > 1:
         # M_1 M_0, M_3 M_2, …; an odd one out waits for the next round.
         even = n - n % 2
@@ -193,7 +193,7 @@ def _hierarchy(
         k = len(block.wires)
         chain: list[_Factor] = []
         for pair in fuse([circuit.wires[g] for g in block.gates], _PAIR):
-            # A lone wire is taken with a neighbour: then nearly all pairs have one size.
+            # A lone wire is taken with a neighbor: then nearly all pairs have one size.
             spare = [w for w in block.wires if w not in pair.wires]
             wires = pair.wires + tuple(spare[: max(0, _PAIR - len(pair.wires))])
             gates = [block.gates[i] for i in pair.gates]

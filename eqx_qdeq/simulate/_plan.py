@@ -1,7 +1,7 @@
 """Plans: which gates are multiplied together before they touch a state, and what that costs.
 
 A gate-by-gate simulation moves the whole state through memory once for every gate. A *plan*
-collects neighbouring gates into blocks on at most `block_size` wires; a block's small unitary
+collects neighboring gates into blocks on at most `block_size` wires; a block's small unitary
 is built once per set of angles, and the state is moved once per block, as a matrix product.
 
 A circuit that repeats a block of gates with fresh parameters (every template does) is planned

@@ -81,7 +81,7 @@ def is_constant(gate: object) -> bool:
 
 @ft.lru_cache(maxsize=256)
 def _groups(circuit: Circuit) -> tuple[tuple[Any, tuple[int, ...]], ...]:
-    """The parametrised gates, those of one name together; functions stand alone."""
+    """The parametrized gates, those of one name together; functions stand alone."""
     by_name: dict[str, list[int]] = {}
     alone: list[tuple[Any, tuple[int, ...]]] = []
     for g, gate in enumerate(circuit.gates):
@@ -96,7 +96,7 @@ def _groups(circuit: Circuit) -> tuple[tuple[Any, tuple[int, ...]], ...]:
 
 @ft.lru_cache(maxsize=256)
 def entry_layout(circuit: Circuit) -> tuple[dict[int, int], int]:
-    """Where `gate_entries` puts each parametrised gate, and how long its result is."""
+    """Where `gate_entries` puts each parametrized gate, and how long its result is."""
     starts, position = {}, 0
     for _, members in _groups(circuit):
         for g in members:
@@ -106,7 +106,7 @@ def entry_layout(circuit: Circuit) -> tuple[dict[int, int], int]:
 
 
 def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex[Array, " entries"]:
-    """The matrices of all parametrised gates, row by row, in one vector.
+    """The matrices of all parametrized gates, row by row, in one vector.
 
     Gates of one name are evaluated together (one `vmap` of qujax's function over their angles),
     so that the number of traced operations grows with the kinds of gates, not with their number.

@@ -39,8 +39,8 @@ _FEW_ROWS = range(4, 8)
 # residuals,
 #     q = -(I - J) p.
 # Going back from y_k by Σ γ_i p_i therefore changes the residual by -Σ γ_i q_i, and the best γ
-# minimises ‖r_k - Q γ‖. With orthonormal columns q that is γ = Qᵀ r_k. What is left, r_k - Q γ,
-# lies outside of what was learnt; there the method knows nothing better than Picard's step β times
+# minimizes ‖r_k - Q γ‖. With orthonormal columns q that is γ = Qᵀ r_k. What is left, r_k - Q γ,
+# lies outside of what was learned; there the method knows nothing better than Picard's step β times
 # it:
 #     y_{k+1} = y_k - P γ + β (r_k - Q γ).
 # A new pair is made orthogonal to the old ones by Gram-Schmidt, on q with the same combination of
@@ -78,10 +78,10 @@ class Anderson(AbstractResidualSolver):
 
     All columns but the newest are forgotten where the residual more than doubles in a step, when
     twice the `memory` have been made, and where the newest difference of residuals is, up to
-    rounding, a combination of those before it: they were learnt elsewhere.
+    rounding, a combination of those before it: they were learned elsewhere.
 
     An iterate with a residual above `safeguard` times the first one, or that is not finite, is
-    dropped with all that was learnt; the solve goes on with a Picard step from the best iterate,
+    dropped with all that was learned; the solve goes on with a Picard step from the best iterate,
     half as long each time that this happens in a row.
 
     Where nothing has improved for a while, states of at most 20 numbers are helped by differences

@@ -193,7 +193,7 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         state: _State,
         tags: frozenset[object],
     ) -> tuple[PyTree[Array], _State, PyTree[Array]]:
-        # The residual is linearised where it is evaluated: value and products share the work that
+        # The residual is linearized where it is evaluated: value and products share the work that
         # depends on y.
         flat, unravel = ravel_pytree(y)
 

@@ -44,7 +44,7 @@ class _Memory(eqx.Module):
 
 
 class Broyden(AbstractResidualSolver):
-    r"""Broyden's method: Newton's with an inverse Jacobian learnt on the way.
+    r"""Broyden's method: Newton's with an inverse Jacobian learned on the way.
 
     $$y_{k+1} = y_k + B_k\, r_k, \qquad B_k \approx (I - J)^{-1}, \qquad B_0 = I$$
 
@@ -63,7 +63,7 @@ class Broyden(AbstractResidualSolver):
     so on; what the bad step taught is kept at first, and all is forgotten at the third time.
 
     Where nothing has improved for a while, states of at most 20 numbers are helped by differences
-    of f along each coordinate, one evaluation each, from which the inverse is learnt anew: at each
+    of f along each coordinate, one evaluation each, from which the inverse is learned anew: at each
     step, from the initial guess on; then at the best iterate, from which steps go downhill.
 
     ??? cite "Reference"

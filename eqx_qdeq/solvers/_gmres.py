@@ -92,7 +92,7 @@ def gmres(
 ) -> GMRESSolution:
     """Solves A x = b for a map `product`, x ↦ A x, that is only ever evaluated.
 
-    (What Lineax solves it may also linearise, which a `jax.custom_vjp` of a hardware call
+    (What Lineax solves it may also linearize, which a `jax.custom_vjp` of a hardware call
     forbids.)
 
     **Arguments:**

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from .._precise import dot, HIGHEST
 from ._gmres import EarlyExitGMRES
 
-# Up to here the Jacobian is formed and factorised; above, only products with it are used.
+# Up to here the Jacobian is formed and factorized; above, only products with it are used.
 DENSE_SIZE = 64
 
 # Up to here elimination is unrolled. In a batch of 256 on a CPU it takes a quarter of the time
@@ -116,7 +116,7 @@ Solve = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 def factorise(a: Float[Array, "n n"]) -> tuple[Solve, Solve, Float[Array, " n"]]:
     """What solves a x = b and aᵀ x = b, and the pivots of a.
 
-    Up to size 5 by the inverse, elementwise throughout: factorising a batch of tiny matrices costs
+    Up to size 5 by the inverse, elementwise throughout: factorizing a batch of tiny matrices costs
     more in calls to LAPACK than in arithmetic. Above, that takes long to compile.
     """
     n = a.shape[0]

@@ -60,7 +60,7 @@ class Newton(AbstractResidualSolver):
     roots behind hills of the residual; then steps downhill from the best iterate, however short.
 
     Up to 64 numbers in the state the Jacobian is formed, by that many Jacobian-vector products,
-    and factorised. Above, GMRES solves the system as accurately as the progress of the last step
+    and factorized. Above, GMRES solves the system as accurately as the progress of the last step
     deserves (Eisenstat and Walker's second forcing term).
 
     Needs Jacobian-vector products: f may not be a `jax.custom_vjp`.
@@ -145,7 +145,7 @@ class Newton(AbstractResidualSolver):
         base = jnp.where(accept, y, memory.base)
         base = jnp.where(turns, jnp.where(way == 1, memory.start, at.best), base)
         direction = jnp.where(accept, finite_or(newton, r), memory.direction)
-        # The flow goes on from the accepted iterate, which has to be linearised once more.
+        # The flow goes on from the accepted iterate, which has to be linearized once more.
         again = ~accept & (follows | gives_up | turns)
         new = jnp.where(again, base, base + step_size * direction)
         return Proposal(

@@ -41,7 +41,7 @@ class Probe(eqx.Module):
 
     @property
     def knows(self) -> Bool[Array, ""]:
-        """Whether a Jacobian has been learnt."""
+        """Whether a Jacobian has been learned."""
         return self.way > 0
 
     def keeps(self, at: Point, safeguard: float | Float[Array, ""]) -> Bool[Array, ""]:
@@ -62,7 +62,7 @@ class Probe(eqx.Module):
         first = (self.way == 0) & (at.stale >= _FROM_START * stagnation)
         second = (self.way < 2) & (at.stale >= _FROM_BEST * stagnation)
         second = second | ((self.way == 1) & (retreat < 0.2))
-        # Downhill the Jacobian is learnt anew where halving the step leads nowhere any more.
+        # Downhill the Jacobian is learned anew where halving the step leads nowhere any more.
         again = (self.way == 2) & (retreat < 0.02) & (at.best_error < 0.999 * self.base_error)
         renew = renew & ~second
         begins = (first | second | again | renew) & ~self.going & ~at.converged

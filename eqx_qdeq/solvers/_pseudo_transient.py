@@ -78,7 +78,7 @@ class PseudoTransient(AbstractResidualSolver):
         )
 
     def propose(self, at: Point, memory: _Memory) -> Proposal:
-        # Implicit Euler for ẏ = r(y), linearised once: (y_{k+1} - y_k)/δ = r(y_k) - (I - J)(y_{k+1}
+        # Implicit Euler for ẏ = r(y), linearized once: (y_{k+1} - y_k)/δ = r(y_k) - (I - J)(y_{k+1}
         # - y_k). The flow's steady states are the equilibria; those that attract it have all
         # eigenvalues of J left of 1, and small δ cannot leave their basins. As ‖r‖ falls δ grows in
         # proportion, and with δ → ∞ the step is Newton's: the end is quadratic.

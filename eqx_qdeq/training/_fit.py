@@ -100,7 +100,7 @@ def _with_the_options_of(
 
 @_with_the_options_of(Options)
 def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named: Any) -> FitResult:
-    r"""Trains a classifier: minimises the mean cross-entropy, plus `jacobian_penalty` times the
+    r"""Trains a classifier: minimizes the mean cross-entropy, plus `jacobian_penalty` times the
     mean of $\|\partial f/\partial z\|_F^2 / m$, by any Optax optimizer.
 
     A run with a `checkpoint_dir` that is killed, at any moment, and started again with the same
