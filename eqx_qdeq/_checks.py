@@ -30,6 +30,18 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float)
 
 
+def can_check(name: str, value: Any) -> bool:
+    """Whether a field that must be a number can be checked now: an array may be traced.
+
+    **Raises:** `TypeError` for what is no number.
+    """
+    if is_number(value) and not isinstance(value, bool):
+        return True
+    if hasattr(value, "dtype"):
+        return False
+    raise TypeError(f"`{name}` must be a number; got {describe(value)}.")
+
+
 def check_at_least(name: str, value: int, least: int) -> None:
     if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):
         return
@@ -52,22 +64,25 @@ def check_within(name: str, value: Any, low: float, high: float, what: str) -> N
 
 
 def check_positive(name: str, value: Any) -> None:
-    if is_number(value) and not value > 0:
+    if can_check(name, value) and not value > 0:
         raise ValueError(f"`{name}` must be positive; got {value}.")
 
 
 def check_step_length(name: str, value: Any) -> None:
-    if is_number(value) and not 0 < value <= 1:
+    if can_check(name, value) and not 0 < value <= 1:
         raise ValueError(
             f"`{name}` must be above 0 and at most 1, which is an undamped step; got {value}."
         )
 
 
 def check_damp(name: str, value: Any) -> None:
-    if is_number(value) and not 0 <= value < 1:
-        raise ValueError(
-            f"`{name}` must be at least 0, which is no damping, and below 1; got {value}."
-        )
+    check_share(name, value, "which is no damping")
+
+
+def check_share(name: str, value: Any, none: str) -> None:
+    """A number in [0, 1); `none` says what 0 is."""
+    if can_check(name, value) and not 0 <= value < 1:
+        raise ValueError(f"`{name}` must be at least 0, {none}, and below 1; got {value}.")
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:

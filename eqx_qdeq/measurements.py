@@ -11,7 +11,7 @@ import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from ._checks import integers, optional_wires
+from ._checks import describe, integers, optional_wires
 from ._inputs import numbers
 from ._precise import dot, tensordot
 
@@ -221,6 +221,10 @@ PauliStrings.__init__.__doc__ = """**Arguments:**
 
 
 def _parse_pauli_string(position: int, string: str) -> tuple[tuple[int, str], ...]:
+    if not isinstance(string, str):
+        raise TypeError(
+            f"Pauli string {position} must be text such as 'X0 Z3'; got {describe(string)}."
+        )
     factors = []
     for factor in string.split():
         if factor == "I":

@@ -7,7 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import check_at_least, is_number
+from .._checks import can_check, check_at_least
 from ..cells import (
     AbstractCell,
     AbstractCompiledCell,
@@ -186,7 +186,7 @@ class ContractiveCell(AbstractCell):
                 f"got {type(self.cell).__name__}. Use `jacobian_penalty` or `spectral_norm` as a "
                 "penalty for other cells."
             )
-        if is_number(self.factor) and not 0 < self.factor < 1:
+        if can_check("contractive(factor=...)", self.factor) and not 0 < self.factor < 1:
             raise ValueError(
                 "`contractive(factor=...)` must be above 0 and below 1, the factor by which an "
                 f"error shrinks in each step; got {self.factor}."

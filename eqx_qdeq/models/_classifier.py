@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, check_share
 from .._inputs import precision
 from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
@@ -80,6 +80,7 @@ class PaperHead(eqx.Module):
         self, n_values: int, size: int, n_classes: int, dropout: float, *, key: PRNGKeyArray
     ):
         self.linear = eqx.nn.Linear(size, n_classes, key=key)
+        check_share("dropout", dropout, "which drops nothing")
         self.dropout = eqx.nn.Dropout(dropout)
         # Value ⌊i m / d⌋ for the feature i, as the authors' `nn.Upsample` repeats them.
         self.index = tuple((np.arange(size) * n_values // size).tolist())
@@ -99,6 +100,7 @@ class LinearHead(eqx.Module):
 
     def __init__(self, n_values: int, n_classes: int, dropout: float, *, key: PRNGKeyArray):
         self.linear = eqx.nn.Linear(n_values, n_classes, key=key)
+        check_share("dropout", dropout, "which drops nothing")
         self.dropout = eqx.nn.Dropout(dropout)
 
     def __call__(self, values: Values, *, key: Key = None) -> Logits:

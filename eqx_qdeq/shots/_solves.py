@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from .._checks import check_at_least, check_damp, check_positive, is_number
+from .._checks import check_at_least, check_damp, check_positive, check_share
 from .._deprecated import renamed_arguments
 from .._trees import tree_where
 from ..adjoints import answer, solve_dense_safely
@@ -87,12 +87,10 @@ class AveragedPicard(eqx.Module):
     patience: int = eqx.field(static=True, default=10)
 
     def __check_init__(self) -> None:
-        check_positive("AveragedPicard(atol=...)", self.atol)
+        if self.atol is not None:
+            check_positive("AveragedPicard(atol=...)", self.atol)
         check_damp("AveragedPicard(damp=...)", self.damp)
-        if is_number(self.decay) and not 0 <= self.decay < 1:
-            raise ValueError(
-                f"`AveragedPicard(decay=...)` must be at least 0 and below 1; got {self.decay}."
-            )
+        check_share("AveragedPicard(decay=...)", self.decay, "which are steps that stay")
         check_at_least("AveragedPicard(patience=...)", self.patience, 1)
 
     def solve(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._checks import check_at_least, check_step_length, is_number
+from .._checks import can_check, check_at_least, check_step_length
 from .._deprecated import renamed_arguments
 from .._precise import dot
 from ._base import (
@@ -110,7 +110,7 @@ class Anderson(AbstractResidualSolver):
         check_tolerances(self)
         check_at_least("Anderson(memory=...)", self.memory, 1)
         check_step_length("Anderson(mixing=...)", self.mixing)
-        if is_number(self.safeguard) and not self.safeguard >= 1:
+        if can_check("Anderson(safeguard=...)", self.safeguard) and not self.safeguard >= 1:
             raise ValueError(
                 "`Anderson(safeguard=...)` must be at least 1, as it multiplies the first "
                 f"residual; got {self.safeguard}. Use `float('inf')` for no safeguard."

@@ -20,7 +20,7 @@ from equinox import AbstractVar
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._checks import check_at_least, is_number
+from .._checks import can_check, check_at_least
 from ._earned import is_earned
 
 # Progress is a best residual that fell by more than this fraction. Rounding alone also finds
@@ -44,7 +44,7 @@ class SolverLimits(eqx.Module):
 
     def __check_init__(self) -> None:
         check_at_least("SolverLimits(stagnation=...)", self.stagnation, 1)
-        if is_number(self.divergence) and not self.divergence > 1:
+        if can_check("SolverLimits(divergence=...)", self.divergence) and not self.divergence > 1:
             raise ValueError(
                 "`SolverLimits(divergence=...)` must be above 1, as it multiplies the first "
                 f"residual; got {self.divergence}. Use `float('inf')` to allow any growth."
@@ -377,7 +377,7 @@ def finite_or(new: Float[Array, " n"], fallback: Float[Array, " n"]) -> Float[Ar
 def check_tolerances(solver: AbstractResidualSolver) -> None:
     name = type(solver).__name__
     for field, value in (("rtol", solver.rtol), ("atol", solver.atol)):
-        if is_number(value) and not value >= 0:
+        if can_check(f"{name}({field}=...)", value) and not value >= 0:
             raise ValueError(
                 f"`{name}({field}=...)` must not be negative; got {value}. Use 0.0 to leave that "
                 "part of the test out."

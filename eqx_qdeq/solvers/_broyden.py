@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._checks import check_at_least, is_number
+from .._checks import can_check, check_at_least
 from .._precise import dot
 from ._base import (
     AbstractResidualSolver,
@@ -89,7 +89,7 @@ class Broyden(AbstractResidualSolver):
                 f'`Broyden(method=...)` must be "good" or "bad"; got {self.method!r}. "good" is '
                 "the method usually meant."
             )
-        if is_number(self.safeguard) and not self.safeguard >= 1:
+        if can_check("Broyden(safeguard=...)", self.safeguard) and not self.safeguard >= 1:
             raise ValueError(
                 "`Broyden(safeguard=...)` must be at least 1, as it multiplies the first "
                 f"residual; got {self.safeguard}. Use `float('inf')` for no safeguard."

@@ -10,7 +10,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
-from .._checks import check_at_least, is_number
+from .._checks import can_check, check_at_least
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
@@ -87,7 +87,7 @@ class Newton(AbstractResidualSolver):
     def __check_init__(self) -> None:
         check_tolerances(self)
         check_at_least("Newton(backtracks=...)", self.backtracks, 0)
-        if is_number(self.armijo) and not 0 <= self.armijo < 1:
+        if can_check("Newton(armijo=...)", self.armijo) and not 0 <= self.armijo < 1:
             raise ValueError(
                 "`Newton(armijo=...)` must be at least 0 and below 1, the decrease that a full "
                 f"step promises; got {self.armijo}. 1e-4 is usual."

@@ -10,7 +10,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from .._checks import is_number
+from .._checks import can_check
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
@@ -118,12 +118,12 @@ def grown(
 
 
 def check_flow(name: str, time_step: float, growth: float) -> None:
-    if is_number(time_step) and not 0 < time_step <= _LARGEST_TIME_STEP:
+    if can_check(f"{name}(time_step=...)", time_step) and not 0 < time_step <= _LARGEST_TIME_STEP:
         raise ValueError(
             f"`{name}(time_step=...)` must be above 0 and at most {_LARGEST_TIME_STEP:g}; got "
             f"{time_step}. The flow's natural scale is 1."
         )
-    if is_number(growth) and not growth >= 1:
+    if can_check(f"{name}(growth=...)", growth) and not growth >= 1:
         raise ValueError(
             f"`{name}(growth=...)` must be at least 1, as it multiplies the last residual; got "
             f"{growth}."

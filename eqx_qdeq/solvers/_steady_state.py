@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._checks import check_at_least, is_number
+from .._checks import can_check, check_at_least, is_number
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
@@ -76,7 +76,7 @@ class SteadyState(AbstractResidualSolver):
     def __check_init__(self) -> None:
         check_tolerances(self)
         check_at_least("SteadyState(max_ode_steps=...)", self.max_ode_steps, 1)
-        if is_number(self.dt0) and not self.dt0 > 0:
+        if can_check("SteadyState(dt0=...)", self.dt0) and not self.dt0 > 0:
             raise ValueError(
                 f"`SteadyState(dt0=...)` must be above 0; got {self.dt0}. The flow's natural "
                 "scale is 1."

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 
-from .._checks import check_instance
+from .._checks import check_instance, describe
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._files import fingerprint, to_json
 from ._loop import Session, train
@@ -317,6 +317,11 @@ def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
     check_instance(
         "dataset", dataset, Dataset, "a Dataset, e.g. `load_dataset('digits')` or of three Splits"
     )
+    if isinstance(model, type) or not callable(model):
+        raise TypeError(
+            "`model` must be an Equinox module of one sample, e.g. a QDEQClassifier; got "
+            f"{describe(model)}."
+        )
     needs_solve = options.jacobian_penalty > 0 or options.warmup_steps > 0
     if needs_solve and not hasattr(model, "solve"):
         raise ValueError(

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from .._checks import check_instance
-from ..equilibrium import Solution
+from ..equilibrium import DEQ, QDEQ, Solution, Unrolled
 from ._by_content import gains_as_arrays
 from ._convergence import warn_unconverged
 from .data import DataError, Split
@@ -25,6 +25,9 @@ def forward(
 ) -> tuple[Float[Array, " classes"], Solution | None]:
     """The logits of one sample, and the solution of a model that has one."""
     # By what it can do, not by its class: models from elsewhere are trained too.
+    if isinstance(model, DEQ | QDEQ | Unrolled):
+        solution = model.solve(x)
+        return solution.value, solution
     if hasattr(model, "solve"):
         return model.solve(x, key=key)
     return model(x, key=key), None

@@ -468,6 +468,28 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
             TypeError,
             "`optimizer` must be an Optax optimizer.*got 'adam'",
         ),
+        (lambda: qdeq.Newton("1e-5", 1e-5), TypeError, r"`Newton\(rtol=...\)` must.*'1e-5'"),
+        (lambda: qdeq.Newton(1e-5, None), TypeError, r"`Newton\(atol=...\)` must.*None"),
+        (lambda: qdeq.Picard(1e-5, 1e-5, damp=True), TypeError, "must be a number; got True"),
+        (lambda: qdeq.AveragedPicard(atol="a"), TypeError, "must be a number; got 'a'"),
+        (lambda: qdeq.PauliStrings([0]), TypeError, "string 0 must be text.*got 0"),
+        (
+            lambda: qdeq.QDEQClassifier(2, 4, 2, dropout=-0.5, key=KEY),
+            ValueError,
+            "`dropout` must be at least 0, which drops nothing, and below 1; got -0.5",
+        ),
+        (
+            lambda: qdeq.ClassicalDEQClassifier(4, 3, 2, dropout=1.0, key=KEY),
+            ValueError,
+            "`dropout` must.*got 1.0",
+        ),
+        (
+            lambda: training.fit(
+                qdeq.QDEQClassifier, training.load_dataset("digits"), optimizer=optax.sgd(1)
+            ),
+            TypeError,
+            "`model` must be an Equinox module.*class QDEQClassifier",
+        ),
     ],
 )
 def test_mistakes_are_named(make, error: type[Exception], message: str) -> None:

@@ -238,7 +238,7 @@ def _choose(raw: _Raw, classes: Sequence[int | str] | None, name: str) -> list[i
     if classes is None:
         return list(range(len(raw.labels)))
     # A single name is one class, not one per letter.
-    wanted = [classes] if isinstance(classes, str) else list(classes)
+    wanted = [classes] if isinstance(classes, str | int) else list(classes)
     if len(wanted) < 2:  # one logit alone has no loss
         raise DataError(f"`classes` must choose at least two classes; got {wanted}.")
     # By name or by number: in CIFAR-10 both "cat" and 3 are the same class.
