@@ -485,7 +485,10 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
         ),
         (
             lambda: training.fit(
-                qdeq.QDEQClassifier, training.load_dataset("digits"), optimizer=optax.sgd(1)
+                qdeq.QDEQClassifier,
+                training.load_dataset("digits"),
+                epochs=1,
+                optimizer=optax.sgd(1),
             ),
             TypeError,
             "`model` must be an Equinox module.*class QDEQClassifier",
