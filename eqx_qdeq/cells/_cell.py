@@ -133,8 +133,8 @@ def _guess(cell: AbstractCell, x: PyTree[Array], z0: Any) -> PyTree[Array]:
     own, z0 = jax.eval_shape(lambda x: cell.init(x), x), arrays(z0)
     same = jtu.tree_structure(own) == jtu.tree_structure(z0)
     pairs = list(zip(jtu.tree_leaves(own), jtu.tree_leaves(z0), strict=False))
-    if not same or any(a.shape != b.shape for a, b in pairs):
-        show = lambda tree: jtu.tree_map(lambda a: a.shape, tree)
+    if not same or any(a.shape != getattr(b, "shape", None) for a, b in pairs):
+        show = lambda tree: jtu.tree_map(lambda a: getattr(a, "shape", a), tree)
         raise ValueError(
             f"`z0` must be like the cell's own initial guess, of shape {show(own)}; got "
             f"{show(z0)}. Batch with `jax.vmap(lambda x, z0: deq(x, z0=z0))`."

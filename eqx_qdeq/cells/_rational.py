@@ -67,7 +67,10 @@ def scaled_offset(
     # features finite; t is constant for differentiation because f does not depend on it. The
     # largest entry becomes 4 and not 1, since the inverse of float32's largest numbers is below its
     # smallest normal one, which processors flush to zero.
-    scale = 1 / jnp.maximum(lax.stop_gradient(jnp.max(jnp.abs(v))) / 4, 1)
+    # Tiny features are enlarged, up to where R, of which they are a part in v, would be.
+    largest = lambda a: lax.stop_gradient(jnp.max(jnp.abs(a)))
+    least = jnp.clip(largest(matrix), 64 * jnp.finfo(v.dtype).tiny, 1)
+    scale = 1 / jnp.maximum(largest(v) / 4, least)
     return lax.optimization_barrier(v * scale), t * scale  # not to be fused into products
 
 

@@ -10,7 +10,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._checks import check_at_least
+from .._checks import check_at_least, check_instance
 from .._trees import nan_on_purpose
 from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ..cells import AbstractCell, accepting, flow
@@ -73,6 +73,8 @@ class DEQ(eqx.Module):
     def __check_init__(self) -> None:
         check_cell(self.cell)
         check_method(self.solver, self.adjoint)
+        for name in ("throw", "drop_unsolved"):
+            check_instance(name, getattr(self, name), bool, "True or False")
         if self.max_steps is not None:
             check_at_least("max_steps", self.max_steps, 1)
 

@@ -224,7 +224,9 @@ def spectral_abscissa(
     how = _Search(method, krylov_size, restarts, rtol, key)
     fn, z = constant(_flatten(fn, z))
     if how.is_dense(z.size):
-        return jnp.max(jnp.linalg.eigvals(jacobian(fn, z)).real)
+        matrix = jacobian(fn, z)
+        size = _size(matrix)
+        return size * jnp.max(jnp.linalg.eigvals(matrix / size).real)
     product = lambda v: jax.jvp(fn, (z,), (v,))[1]
     value, _ = how.krylov(product, None, z, symmetric=False, rightmost=True)
     return value.real
@@ -326,9 +328,10 @@ def _singular_pair(fn: Callable, z: Array, how: _Search) -> _Pair:
 def _eigenpair(fn: Callable, z: Array, how: _Search) -> _Pair:
     if how.is_dense(z.size):
         matrix = jacobian(fn, z)
-        values, vectors = jnp.linalg.eig(matrix)
+        size = _size(matrix)
+        values, vectors = jnp.linalg.eig(matrix / size)
         best = jnp.argmax(jnp.abs(values))
-        value, x = values[best], vectors[:, best]
+        value, x = size.astype(values.dtype) * values[best], vectors[:, best]
         find_y = lambda: _left_of_matrix(matrix, value, x)
     else:
         product = lambda v: jax.jvp(fn, (z,), (v,))[1]
@@ -358,6 +361,13 @@ def _eigenpair(fn: Callable, z: Array, how: _Search) -> _Pair:
         return jnp.stack([y.real, y.imag]), weight
 
     return modulus, jnp.stack([x.real, x.imag]), find_left
+
+
+def _size(matrix: Array) -> Array:
+    """The largest entry. In float32 what LAPACK's eigensolvers, as JAX calls them, say of numbers
+    beyond 2^±40 is cut off there."""
+    size = jnp.max(jnp.abs(matrix))
+    return jnp.where(size > 0, size, 1)
 
 
 def _left_of_matrix(matrix: Array, value: Array, x: Array) -> Complex[Array, " n"]:

@@ -1,8 +1,10 @@
 """What all classifiers share: their interface, heads, and the unrolled counterpart."""
 
 import abc
+import functools as ft
 import itertools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -21,6 +23,19 @@ Key = PRNGKeyArray | None
 Logits = Float[Array, " classes"]
 Values = Float[Array, " m"]
 WithPenalty = tuple[Logits, Solution, Float[Array, ""]]
+
+
+_F = TypeVar("_F", bound=Callable)
+
+
+def _accepting(method: _F) -> _F:
+    """A method that is given `x` as the cell takes it: what is compiled would round it first."""
+
+    @ft.wraps(method)
+    def checked(self: Any, x: Any, *args: Any, **named: Any) -> Any:
+        return method(self, getattr(self, "base", self).deq.cell.accept(x), *args, **named)
+
+    return checked  # pyright: ignore[reportReturnType]
 
 
 class AbstractClassifier(eqx.Module):
@@ -144,6 +159,7 @@ class UnrolledClassifier(AbstractClassifier):
         # `Unrolled` asks as well, but is made anew in each call: too late for who made this one.
         check_at_least("n_layers", self.n_layers, 1)
 
+    @_accepting
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
@@ -186,11 +202,13 @@ class EquilibriumClassifier(AbstractClassifier):
         """Reads the logits out of what a solve ended with: the bound cell, the state to which it
         was applied last, and `value`, what that application gave."""
 
+    @_accepting
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
         fn, last, solution = self.deq.bind_and_solve(x)
         return fn.only(self.logits(fn, last, solution.value, key=key)), solution
 
+    @_accepting
     @eqx.filter_jit
     def solve_with_penalty(
         self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
@@ -201,6 +219,7 @@ class EquilibriumClassifier(AbstractClassifier):
         logits = fn.only(self.logits(fn, last, solution.value, key=key))
         return logits, solution, jacobian_penalty(fn, solution.value, key=penalty_key)
 
+    @_accepting
     @eqx.filter_jit
     def jacobian_penalty(
         self, x: Float[Array, " d"], state: Values, *, key: Key = None

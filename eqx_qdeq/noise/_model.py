@@ -4,8 +4,9 @@ from typing import Any
 
 import equinox as eqx
 
-from .._checks import check_instance
+from .._checks import check_at_least, check_choice, check_instance, optional_wires
 from .._deprecated import warn_renamed
+from ..circuits import GATES
 from ._channel import AbstractChannel, as_rate, Rate
 from ._channels import AmplitudeDamping, Depolarizing
 from ._readout import ReadoutError
@@ -38,11 +39,16 @@ class GateNoise(eqx.Module):
 
     channels: Channels
     gate: str | None = eqx.field(static=True, default=None)
-    wires: tuple[int, ...] | None = eqx.field(static=True, default=None)
+    wires: tuple[int, ...] | None = eqx.field(static=True, converter=optional_wires, default=None)
 
     def __check_init__(self) -> None:
         if self.gate is None and self.wires is None:
             raise ValueError("`GateNoise` names neither a `gate` nor `wires`; name at least one.")
+        # A name that no gate has would match nothing, and the noise be missing.
+        if isinstance(self.gate, str):
+            check_choice("GateNoise(gate=...)", self.gate, tuple(GATES))
+        for wire in self.wires or ():
+            check_at_least("GateNoise(wires=...)", wire, 0)
         _check_channels(self.channels, "GateNoise(channels=...)")
 
     def matches(self, gate: object, wires: tuple[int, ...]) -> bool:
@@ -136,6 +142,11 @@ class NoiseModel(eqx.Module):
             ("readout", "e.g. `ReadoutError(0.01, 0.02)`"),
         ):
             check_instance(name, getattr(self, name), eqx.Module | None, wanted)
+        check_instance(
+            "overrides", self.overrides, tuple, "a tuple, e.g. `(GateNoise(channels, 'CX'),)`"
+        )
+        for each in self.overrides:
+            check_instance("overrides", each, GateNoise, "a tuple of GateNoise")
 
     def after(self, gate: object, wires: tuple[int, ...]) -> Channels:
         """The channels that follow a gate.

@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import optax
 
-from .._checks import check_instance
+from .._checks import check_at_least, check_instance
 
 Callback = Callable[[dict[str, Any], Any], Any]
 
@@ -84,8 +84,8 @@ class Options:
         least = {"epochs": 1, "batch_size": 1, "warmup_layers": 1, "checkpoint_every": 1}
         for name, at_least in (least | {"seed": 0, "warmup_steps": 0}).items():
             value = getattr(self, name)
-            if value is not None and value < at_least:
-                raise ValueError(f"`{name}` must be at least {at_least}; got {value}.")
+            if value is not None:
+                check_at_least(name, value, at_least)
         # Written so that NaN is refused too.
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"`clip` must be positive; got {self.clip}.")

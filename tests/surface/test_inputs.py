@@ -483,6 +483,28 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
             ValueError,
             "`dropout` must.*got 1.0",
         ),
+        (lambda: qdeq.DEQ(cell())(X, z0="a"), ValueError, "`z0` must be like.*got a"),
+        (lambda: qdeq.DEQ(cell(), throw="no"), TypeError, "`throw` must be True or False"),
+        (
+            lambda: training.Options(epochs=1.5, optimizer=optax.sgd(1)),
+            TypeError,
+            "`epochs` must be an integer; got 1.5",
+        ),
+        (
+            lambda: noise.GateNoise((noise.Depolarizing(0.1),), gate="ry"),
+            ValueError,
+            r"`GateNoise\(gate=...\)` must be one of.*got 'ry'",
+        ),
+        (
+            lambda: noise.GateNoise((noise.Depolarizing(0.1),), wires=(-1,)),
+            ValueError,
+            "wires.*at least 0; got -1",
+        ),
+        (
+            lambda: noise.NoiseModel(overrides=noise.GateNoise((), gate="CX")),
+            TypeError,
+            "`overrides` must be a tuple",
+        ),
         (
             lambda: training.fit(
                 qdeq.QDEQClassifier,
@@ -520,3 +542,45 @@ def test_what_may_be_given_is_taken() -> None:
     model = qdeq.QDEQClassifier(2, 4, 2, depth=3, key=KEY)
     again = qdeq.classifier_from_config(model.config | {"depth": 4}, key=KEY)
     assert again.config == model.config
+
+
+def test_gate_noise_takes_a_list_of_wires() -> None:
+    with_wires = lambda wires: qdeq.QuantumLayer(
+        qdeq.Circuit(["Ry"], [[0]], [[0]]),
+        qdeq.AngleEncoding(),
+        qdeq.PauliZ(),
+        angles=jnp.array([0.4]),
+        noise=noise.NoiseModel(
+            overrides=(noise.GateNoise((noise.Depolarizing(0.5),), wires=wires),)
+        ),
+    )
+    # Depolarizing with p = 1/2 leaves 1 - 4p/3 = 1/3 of every Pauli's value.
+    expected = np.cos(0.7) / 3
+    np.testing.assert_allclose(with_wires([0])([0.3]), [expected], rtol=1e-5)
+    np.testing.assert_allclose(with_wires((0,))([0.3]), [expected], rtol=1e-5)
+
+
+def test_tiny_features_without_feedback() -> None:
+    x = jnp.arange(1, 5.0) - 2.5
+    layer = qdeq.QuantumLayer(CIRCUIT, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), key=KEY)
+    for gain in (0.0, 1e-20):
+        deq = qdeq.DEQ(qdeq.QuantumCell(layer, qdeq.AddInjection(4, gain=gain)))
+        found = deq.solve(x * 1e-15)
+        assert found.success
+        np.testing.assert_allclose(found.value, layer(x), atol=1e-4)
+
+
+def test_spectra_of_any_size() -> None:
+    for size in (1e13, 1e-13):
+        matrix = size * jnp.array([[1.0, 0.0], [1.0, -2.0]])
+        fn, z = lambda z: matrix @ z, jnp.zeros(2)  # noqa: B023
+        np.testing.assert_allclose(qdeq.spectral_radius(fn, z), 2 * size, rtol=1e-5)
+        np.testing.assert_allclose(qdeq.spectral_abscissa(fn, z), size, rtol=1e-5)
+
+
+@pytest.mark.skipif(jax.config.jax_enable_x64, reason="what overflows is single precision")
+def test_classifiers_refuse_what_would_overflow() -> None:
+    model = qdeq.QDEQClassifier(2, 4, 2, key=KEY)
+    for call in (model, model.solve, model.unrolled(2)):
+        with pytest.raises(ValueError, match="beyond the range of float32"):
+            call(np.full(4, 1e200))
