@@ -99,7 +99,7 @@ def _row(name: str, values: np.ndarray) -> str:
 
 def _number(x: float) -> str:
     # Counts and medians of counts without digits that say nothing.
-    return f"{x:.0f}" if x == round(x) and abs(x) < 1e6 else f"{x:.3g}"
+    return f"{x:.0f}" if abs(x) < 1e6 and x == round(x) else f"{x:.3g}"
 
 
 def gradient_norms(for_cell: AbstractCell, for_x: PyTree[Array]) -> dict[str, Float[Array, ""]]:

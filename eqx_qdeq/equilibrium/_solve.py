@@ -103,10 +103,12 @@ def mask(
             "The sample or the cell is not finite at the initial guess. Check the input for "
             "NaN, or use throw=False to have such samples marked as failed.",
         )
-    # On the stand-in the solve may well have succeeded; that is no success of the sample.
+    # On the stand-in the solve may well have succeeded; that is no success of the sample, and the
+    # residual is not the sample's.
     result = optx.RESULTS.where(usable, solution.result, optx.RESULTS.nonfinite)
     value = only_where(counts(result, drop_unsolved), value)
-    return Solution(value, result, solution.stats)
+    residual = jnp.where(usable, solution.stats["residual"], jnp.inf)
+    return Solution(value, result, solution.stats | {"residual": residual})
 
 
 def counts(result: optx.RESULTS, drop_unsolved: bool = False) -> Bool[Array, ""]:

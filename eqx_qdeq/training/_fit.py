@@ -317,7 +317,7 @@ def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
     check_instance(
         "dataset", dataset, Dataset, "a Dataset, e.g. `load_dataset('digits')` or of three Splits"
     )
-    if isinstance(model, type) or not callable(model):
+    if isinstance(model, type) or not (callable(model) or hasattr(model, "solve")):
         raise TypeError(
             "`model` must be an Equinox module of one sample, e.g. a QDEQClassifier; got "
             f"{describe(model)}."

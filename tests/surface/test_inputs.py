@@ -584,3 +584,9 @@ def test_classifiers_refuse_what_would_overflow() -> None:
     for call in (model, model.solve, model.unrolled(2)):
         with pytest.raises(ValueError, match="beyond the range of float32"):
             call(np.full(4, 1e200))
+
+
+def test_a_sample_that_is_nan_has_no_residual() -> None:
+    found = qdeq.QDEQ(2, 4, key=KEY).deq.solve(jnp.full(4, jnp.nan))
+    assert not found.success and found.stats["residual"] == np.inf
+    assert np.all(np.isfinite(found.value))
