@@ -364,10 +364,10 @@ def _eigenpair(fn: Callable, z: Array, how: _Search) -> _Pair:
 
 
 def _size(matrix: Array) -> Array:
-    """The largest entry. In float32 what LAPACK's eigensolvers, as JAX calls them, say of numbers
-    beyond 2^±40 is cut off there."""
+    """The largest entry, as a power of two, by which division is exact. In float32 what LAPACK's
+    eigensolvers, as JAX calls them, say of numbers beyond 2^±40 is cut off there."""
     size = jnp.max(jnp.abs(matrix))
-    return jnp.where(size > 0, size, 1)
+    return jnp.ldexp(jnp.ones_like(size), jnp.frexp(jnp.where(size > 0, size, 1))[1])
 
 
 def _left_of_matrix(matrix: Array, value: Array, x: Array) -> Complex[Array, " n"]:
