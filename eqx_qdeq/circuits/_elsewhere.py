@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._circuit import Circuit
-from ._gates import Gate, Operation, Unitary
+from ._gates import Gate, NUMBER, numbers_as_parameters, Operation, Unitary
 
 
 class Angle(NamedTuple):
@@ -41,20 +41,11 @@ class Place(NamedTuple):
 def assembled(
     places: Sequence[Place], n_qubits: int, n_inputs: int = 0
 ) -> tuple[Circuit, np.ndarray]:
-    """The circuit and its angles: NaN for each input, and then the numbers, each a parameter of
-    its own. (As `Circuit.from_openqasm` does.)"""
-    values = [math.nan] * n_inputs
-    operations = []
-    for gate, wires, angles in places:
-        slots = []
-        for index, scale, offset in angles:
-            if index is None:
-                slots.append((len(values), 1.0, 0.0))
-                values.append(offset)
-            else:
-                slots.append((index, scale, offset))
-        operations.append(Operation(gate, wires, tuple(slots)))
-    return Circuit._of(operations, n_qubits), np.array(values, dtype=float)
+    """The circuit and its angles, as `numbers_as_parameters`."""
+    slot = lambda angle: angle._replace(index=NUMBER) if angle.index is None else angle
+    read = (Operation(g, wires, tuple(map(slot, angles))) for g, wires, angles in places)
+    operations, values = numbers_as_parameters(read, n_inputs)
+    return Circuit._of(operations, n_qubits), values
 
 
 def values_of(circuit: Circuit, g: int, angles: Any) -> list[Any]:

@@ -4,7 +4,7 @@ data and in qujax."""
 import dataclasses
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -116,6 +116,28 @@ class Operation(NamedTuple):
     gate: Gate
     wires: tuple[int, ...]
     slots: tuple[Slot, ...]
+
+
+# In a slot of what was read: the index of a number, which is no parameter yet.
+NUMBER = -1
+
+
+def numbers_as_parameters(
+    read: Iterable[Operation], n_inputs: int
+) -> tuple[list[Operation], np.ndarray]:
+    """What was read, as a circuit's operations and angles: NaN for each input, and then the
+    numbers, each a parameter of its own."""
+    values = [math.nan] * n_inputs
+    operations = []
+    for gate, wires, slots in read:
+        own = []
+        for slot in slots:
+            if slot[0] == NUMBER:
+                values.append(slot[2])
+                slot = (len(values) - 1, 1.0, 0.0)
+            own.append(slot)
+        operations.append(Operation(gate, wires, tuple(own)))
+    return operations, np.array(values, dtype=float)
 
 
 def gate_name(gate: Any) -> str:

@@ -5,7 +5,7 @@ import functools as ft
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from ._gates import Gate, GATES, invert, Operation, Unitary, ZZMAX_INVERSE
+from ._gates import Gate, GATES, invert, NUMBER, Operation, Unitary, ZZMAX_INVERSE
 from ._openqasm_formulas import Affine, Formulas, Number
 from ._openqasm_modifiers import control, PHASE, power
 from ._openqasm_text import (
@@ -55,8 +55,6 @@ gate cp(theta) a, b { p(theta/2) a; cx a, b; p(-theta/2) b; cx a, b; p(theta/2) 
 gate cu2(r, s) a, b { p(r/2) a; p(s/2) a; crz(s) a, b; cz a, b; ch a, b; crz(r) a, b; }
 gate cu3(r, s, t) a, b { p(s/2) a; p(t/2) a; crz(t) a, b; cry(r) a, b; crz(s) a, b; }
 """
-# The index of what is no input.
-NUMBER = -1
 _MODIFIERS = ("ctrl", "negctrl", "inv", "pow")
 _UNSUPPORTED = (
     "array bool box break cal complex continue def defcal defcalgrammar delay duration else "

@@ -1,14 +1,13 @@
 """Circuits read from OpenQASM 2 and 3."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ._gates import Operation
+from ._gates import numbers_as_parameters, Operation
 from ._openqasm_formulas import Affine, Formulas
-from ._openqasm_gates import Gates, Limits, NUMBER
+from ._openqasm_gates import Gates, Limits
 from ._openqasm_modifiers import PHASE
 from ._openqasm_text import QasmError, Reader, Token, tokens_of
 
@@ -98,18 +97,8 @@ class _Program:
         for name, (index, line) in self.inputs.items():
             if index not in used:
                 raise QasmError(line, f"no gate uses the input {name!r}; remove it.")
-        # The inputs are the first parameters; every number of the text becomes one of its own.
-        values = [math.nan] * len(self.inputs)
-        operations = []
-        for gate, wires, slots in self.operations:
-            own = []
-            for slot in slots:
-                if slot[0] == NUMBER:
-                    values.append(slot[2])
-                    slot = (len(values) - 1, 1.0, 0.0)
-                own.append(slot)
-            operations.append(Operation(gate, wires, tuple(own)))
-        return operations, self.n_qubits, np.array(values, dtype=float)
+        operations, values = numbers_as_parameters(self.operations, len(self.inputs))
+        return operations, self.n_qubits, values
 
     # --- Declarations -------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from ..adjoints import AdjointProbe, contributes, UnrolledAdjoint
 from ..cells import AbstractCell
 from ..layers import AbstractPrepared
 from ..measurements import AbstractMeasurement
-from ..solvers import default_solver, is_earned
+from ..solvers import default_solver, is_believable, is_earned
 
 Map = Callable[[PyTree[Array]], PyTree[Array]]
 Solver = (
@@ -253,8 +253,7 @@ def _check(
     peak = solver.norm(jtu.tree_map(jnp.subtract, first, start))
     error, scale = solver.norm(gap), solver.norm(f)
     _, _, earned = is_earned(error, scale, peak, solver.norm(start) + peak, solver.atol)
-    small = error <= 10 * (solver.atol + solver.rtol * scale)
-    return jnp.linalg.norm(ravel_pytree(gap)[0]), small & earned
+    return jnp.linalg.norm(ravel_pytree(gap)[0]), is_believable(error, scale, solver) & earned
 
 
 def check_map(fn: Map, z0: PyTree[Array]) -> PyTree[Array]:

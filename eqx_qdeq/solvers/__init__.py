@@ -7,7 +7,7 @@ from ._base import (
 )
 from ._broyden import Broyden as Broyden, broyden_inverse
 from ._drive import Drive, Progress
-from ._earned import is_earned
+from ._earned import is_believable, is_earned
 from ._gmres import EarlyExitGMRES as EarlyExitGMRES, gmres
 from ._ladder import default_solver as default_solver, Ladder as Ladder
 from ._linear import DENSE_SIZE, factorise, solve_dense

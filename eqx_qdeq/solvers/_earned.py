@@ -1,11 +1,19 @@
 """When a small residual is a success: if it is small for another reason than a large state."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 # An iterate this many times as large as the initial guess, or its value, has left the guess's
 # scale: there, rounding of the state may hide the residual.
 FAR = 10.0
+
+
+def is_believable(error: Float[Array, ""], scale: Float[Array, ""], solver: Any) -> Bool[Array, ""]:
+    """Whether a claim of success by a solver that looks at something else, such as its increments,
+    is believed: not where the residual is ten times the tolerance and more."""
+    return error <= 10 * (solver.atol + solver.rtol * scale)
 
 
 def is_earned(

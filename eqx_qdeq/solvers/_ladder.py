@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 from .._checks import check_at_least
 from ._anderson import Anderson
 from ._drive import Drive
+from ._earned import is_believable
 from ._linear import DENSE_SIZE
 from ._newton import Newton
 
@@ -236,7 +237,7 @@ def _climb(drive: Drive, budget: int, best: _Best, start: PyTree[Array]) -> _Bes
         residual, num_evals = optx.two_norm(r), num_evals + 1
         norm, solver = drive.solver.norm, drive.solver
         scale = norm(jtu.tree_map(jnp.add, y, r))
-        success = success & (norm(r) <= 10 * (solver.atol + solver.rtol * scale))
+        success = success & is_believable(norm(r), scale, solver)
     residual = jnp.asarray(residual, best.residual.dtype)
     success = success & jnp.isfinite(residual)
     claimed = (result == _RESULTS.successful) & ~success

@@ -10,19 +10,12 @@ import optimistix as optx
 import pytest
 
 from eqx_qdeq import solvers as s
+from tests.solvers._solvers import solvers_at
 
 pytestmark = pytest.mark.portable
 
 _T = 1e-5
-_SOLVERS = {
-    "Picard": s.Picard(_T, _T),
-    "Anderson": s.Anderson(_T, _T),
-    "Broyden": s.Broyden(_T, _T),
-    "Newton": s.Newton(_T, _T),
-    "PseudoTransient": s.PseudoTransient(_T, _T),
-    "SteadyState": s.SteadyState(_T, _T),
-    "Ladder": s.Ladder(s.Newton(_T, _T), s.Anderson(_T, _T), s.PseudoTransient(_T, _T)),
-}
+_SOLVERS = solvers_at(_T, s.Ladder(s.Newton(_T, _T), s.Anderson(_T, _T), s.PseudoTransient(_T, _T)))
 # Residuals f(z) - z that are never small. The first ones invite Newton's method and the secant
 # methods to leap to 10⁶ and beyond, where 10⁻⁵ ‖f‖ is more than the residual of 1. In float32 there
 # is an exact fixed point of `z + 1`, by rounding, from 1.7 · 10⁷ on.

@@ -12,19 +12,12 @@ import scipy.optimize
 
 from eqx_qdeq import solvers as s
 from tests.solvers._problems import PROBLEMS, with_spectrum
+from tests.solvers._solvers import solvers_at
 
 pytestmark = pytest.mark.portable
 
 _T = 1e-4
-_SOLVERS = {
-    "Picard": s.Picard(_T, _T),
-    "Anderson": s.Anderson(_T, _T),
-    "Broyden": s.Broyden(_T, _T),
-    "Newton": s.Newton(_T, _T),
-    "PseudoTransient": s.PseudoTransient(_T, _T),
-    "SteadyState": s.SteadyState(_T, _T),
-    "Ladder": s.Ladder(s.Picard(_T, _T), s.Newton(_T, _T), budget=20),
-}
+_SOLVERS = solvers_at(_T, s.Ladder(s.Picard(_T, _T), s.Newton(_T, _T), budget=20))
 
 
 def _solve(fn, solver, y0, args=None, *, throw=False, **kwargs):

@@ -6,19 +6,12 @@ import optimistix as optx
 import pytest
 
 from eqx_qdeq import solvers as s
+from tests.solvers._solvers import solvers_at
 
 _T = 1e-4
 
 
-_SOLVERS = {
-    "Picard": s.Picard(_T, _T),
-    "Anderson": s.Anderson(_T, _T),
-    "Broyden": s.Broyden(_T, _T),
-    "Newton": s.Newton(_T, _T),
-    "PseudoTransient": s.PseudoTransient(_T, _T),
-    "SteadyState": s.SteadyState(_T, _T),
-    "Ladder": s.Ladder(s.Picard(_T, _T), s.Newton(_T, _T)),
-}
+_SOLVERS = solvers_at(_T, s.Ladder(s.Picard(_T, _T), s.Newton(_T, _T)))
 
 
 def _solve(fn, solver, y0, args=None, *, throw=False, **kwargs):
