@@ -42,6 +42,7 @@ from .data import (
     PixelPool as PixelPool,
     Resize as Resize,
     Split as Split,
+    Standardize as Standardize,
     stratified_split as stratified_split,
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
