@@ -8,6 +8,7 @@ except ImportError as error:
 
 from .._deprecated import deprecated_names
 from ._convergence import ConvergenceWarning as ConvergenceWarning
+from ._evaluate import evaluate as evaluate
 from ._files import (
     CheckpointError as CheckpointError,
     load as load,
@@ -18,7 +19,7 @@ from ._files import (
 )
 from ._fit import fit as fit, FitResult as FitResult
 from ._loop import TrainingError as TrainingError
-from ._metrics import count_parameters as count_parameters, evaluate as evaluate, Metrics as Metrics
+from ._metrics import count_parameters as count_parameters, Metrics as Metrics
 from ._options import Options as Options
 from ._residuals import (
     plain_iteration_history as plain_iteration_history,

@@ -52,11 +52,18 @@ def to_host(tree: PyTree) -> PyTree:
 
 
 def digest(split: Split) -> str:
-    """A fingerprint of samples and labels."""
-    # Of samples rounded to float32: the same in both precisions.
-    sha = hashlib.sha256(str(split.x.shape).encode())
-    sha.update(np.ascontiguousarray(np.asarray(split.x, np.float32)).tobytes())
-    sha.update(np.ascontiguousarray(np.asarray(split.y, np.int32)).tobytes())
+    """A fingerprint of samples, labels or targets, and weights."""
+    leaves, structure = jax.tree.flatten(split.x)
+    # Of one array, as nearly all data are, the structure says nothing.
+    sha = hashlib.sha256(("" if len(leaves) == 1 else str(structure)).encode())
+    more = [] if split.sample_weight is None else [split.sample_weight]
+    for leaf in leaves:
+        sha.update(str(leaf.shape).encode())
+    for leaf in [*leaves, split.y, *more]:
+        # Of numbers rounded to 32 bits: the same in both precisions.
+        is_real = jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+        host = np.asarray(leaf, np.float32 if is_real else np.int32)
+        sha.update(np.ascontiguousarray(host).tobytes())
     return sha.hexdigest()[:16]
 
 

@@ -11,16 +11,19 @@ from typing import Any, overload, ParamSpec, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
+import optax
 
-from .._checks import check_instance, describe
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
+from ._convergence import warn_unseen
+from ._evaluate import check_metrics, chunks, spread
 from ._files import fingerprint, to_json
+from ._look import Look, look
 from ._loop import Session, train
-from ._metrics import chunks, count_parameters, logits_shape, Metrics
+from ._losses import class_weights, resolve, sample_weights
+from ._metrics import count_parameters, in_words
 from ._options import gather, Options
 from ._step import make_state, make_update, run_steps
-from .data import Dataset
+from .data import as_dataset, Dataset
 
 _P = ParamSpec("_P")
 
@@ -36,6 +39,7 @@ class FitResult:
     - `history`: one dictionary of numbers per epoch, as in the metrics file.
     - `best_epoch`: that of `model`, counted from 1.
     - `steps`: the number of training steps.
+    - `state`, `last_state`: those of the two models; `None` for models without.
     - `seconds`: time spent on steps and validation, in all sessions of a resumed run, compilation
         included.
     """
@@ -46,6 +50,8 @@ class FitResult:
     best_epoch: int
     steps: int
     seconds: float
+    state: Any = None
+    last_state: Any = None
 
     def __repr__(self) -> str:
         return f"<FitResult: {type(self.model).__name__}, {self._extent()}>"
@@ -55,11 +61,9 @@ class FitResult:
         # Of the epoch from which `model` is.
         record = self.history[self.best_epoch - 1]
         for name in ("train", "validation"):
-            fields = [field.name for field in dataclasses.fields(Metrics)]
-            found: dict[str, Any] = {field: record.get(f"{name}_{field}") for field in fields}
-            found["confusion"] = np.zeros((0, 0), int)  # which no record has
-            text = str(Metrics(**found))
-            parts.append(f"{name:<12}" + text.replace(", solver steps", f"\n{'':<12}solver steps"))
+            found = {k.removeprefix(f"{name}_"): v for k, v in record.items() if k.startswith(name)}
+            text = in_words(found).replace(", solver steps", f"\n{'':<12}solver steps")
+            parts.append(f"{name:<12}{text}")
         return "\n".join(parts)
 
     def _extent(self) -> str:
@@ -146,7 +150,8 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
 
     Warns once ([`eqx_qdeq.training.ConvergenceWarning`][]) of equilibria that were not found.
     """
-    session = start(model, dataset, gather(options, named))
+    chosen = gather(options, named)
+    session = start(model, as_dataset(dataset, chosen.seed), chosen)
     run, epoch = session.run, session.step // session.n_batches
     fixed = session.fixed(epoch)
 
@@ -164,9 +169,19 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
 
 def start(model: Any, dataset: Dataset, options: Options) -> Session:
     """Takes up the checkpoint of a run, or writes its first."""
-    _check_model(model, dataset, options)
+    known = _checked(model, dataset, options)
     # A batch larger than the data would be mostly filling.
-    options = dataclasses.replace(options, batch_size=min(options.batch_size, len(dataset.train)))
+    options = dataclasses.replace(
+        options,
+        batch_size=min(options.batch_size, len(dataset.train)),
+        # As the paper's models do.
+        shared_dropout=hasattr(model, "solve_with_penalty")
+        if options.shared_dropout is None
+        else options.shared_dropout,
+    )
+    train, validation = dataset.train, dataset.validation
+    by_class = class_weights(options.class_weight, train.y, known.n_logits)
+    weight = sample_weights(train.sample_weight, by_class, train.y)
     params, static = eqx.partition(model, options.trainable)
     # All that decides the numbers of a run, but for the initial weights, which the checkpoint
     # replaces, and the number of epochs, which may grow.
@@ -174,8 +189,11 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
         "config": options.config,
         "model": getattr(model, "config", None),
         "untrained part": fingerprint(static),
-        "training data": [dataset.name, digest(dataset.train)],
-        "validation data": digest(dataset.validation),
+        "training data": [dataset.name, digest(train)],
+        "validation data": digest(validation),
+        "loss": _name(options.loss),
+        "class_weight": None if by_class is None else by_class.tolist(),
+        "accumulate_steps": options.accumulate_steps if options.accumulate_steps > 1 else None,
         "batch_size": options.batch_size,
         "seed": options.seed,
         "clip": options.clip,
@@ -183,12 +201,14 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
         "warm-up": [options.warmup_steps, options.warmup_layers] if options.warmup_steps else None,
         "shared_dropout": options.shared_dropout,
         "drop_last": options.drop_last,
-        "precision": str(dataset.train.x.dtype),
+        "precision": str(jnp.result_type(float)),
     }
     # Compared with what comes back from a file, where tuples are lists.
     checkpoints = Checkpoints(_path(options.checkpoint_dir), json.loads(to_json(identity)))
     metrics = MetricsFile(_path(options.metrics_path))
-    run = Run(make_state(params, options.optimizer, hasattr(model, "solve")), to_host(params))
+    optimizer = _accumulating(options)
+    state = make_state(params, optimizer, known.in_training, options.state)
+    run = Run(state, to_host((params, options.state)))
     resumed = checkpoints.read(run, options.resume)
     metrics.start(None if resumed is None else resumed.history)
     # The first checkpoint comes before the first step: from then on a folder belongs to a run.
@@ -196,9 +216,36 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
         checkpoints.write(run)
     else:
         run = resumed
-    validation = chunks(dataset.validation)
-    update = make_update(options.optimizer, run.state)
-    return Session(options, static, dataset.train, validation, run, checkpoints, metrics, update)
+    return Session(
+        options,
+        static,
+        known,
+        train,
+        None if weight is None else jnp.asarray(weight, jnp.result_type(float)),
+        spread(known.in_training, train.y),
+        chunks(validation, by_class=by_class),
+        run,
+        checkpoints,
+        metrics,
+        make_update(optimizer, run.state),
+    )
+
+
+def _name(loss: Any) -> str | None:
+    """What identifies a loss, in every process."""
+    named = loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__name__)
+    return None if loss is None else named
+
+
+def _accumulating(options: Options) -> optax.GradientTransformation:
+    """The optimizer that changes the parameters once in so many steps."""
+    optimizer, every = options.optimizer, options.accumulate_steps
+    if every == 1:
+        return optimizer
+    # What is clipped is the gradient that counts, the mean.
+    if options.clip is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(options.clip), optimizer)
+    return optax.MultiSteps(optimizer, every).gradient_transformation()
 
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:
@@ -207,35 +254,42 @@ def _path(given: str | os.PathLike[str] | None) -> Path | None:
 
 def result_of(session: Session) -> FitResult:
     run = session.run
+    params, state = jax.tree.map(jnp.asarray, run.best)
     return FitResult(
-        model=eqx.combine(jax.tree.map(jnp.asarray, run.best), session.static),
+        model=eqx.combine(params, session.static),
         last_model=session.model,
         history=run.history,
         best_epoch=run.best_epoch,
         steps=session.step,
         seconds=run.seconds,
+        state=state,
+        last_state=run.state.model_state,
     )
 
 
-def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
-    check_instance(
-        "dataset", dataset, Dataset, "a Dataset, e.g. `load_dataset('digits')` or of three Splits"
+def _checked(model: Any, dataset: Dataset, options: Options) -> Look:
+    """Refuses what cannot be trained, before anything is compiled or written."""
+    train, loss = dataset.train, resolve(options.loss, dataset.train.y)
+    known = look(
+        model,
+        train.x,
+        train.y,
+        loss,
+        options.state,
+        n_classes=dataset.n_classes,
+        name=dataset.name,
     )
-    if isinstance(model, type) or not (callable(model) or hasattr(model, "solve")):
-        raise TypeError(
-            "`model` must be an Equinox module of one sample, e.g. a QDEQClassifier; got "
-            f"{describe(model)}."
-        )
-    needs_solve = options.jacobian_penalty > 0 or options.warmup_steps > 0
-    if needs_solve and not hasattr(model, "solve"):
-        raise ValueError(
-            "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model with "
-            f"`solve_with_penalty` and `unrolled`; got {type(model).__name__}."
-        )
-    # Before anything is compiled or written.
-    shape = logits_shape(model, dataset.train)
-    if shape != (dataset.n_classes,):
-        raise ValueError(
-            f"the model gives logits of shape {shape} for one sample, where "
-            f"{dataset.name} has {dataset.n_classes} classes."
-        )
+    check_metrics(options.metrics, known)
+    warn_unseen(known.report)
+    if options.jacobian_penalty > 0 or options.warmup_steps > 0:
+        if not hasattr(model, "solve"):
+            raise ValueError(
+                "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model "
+                f"with `solve_with_penalty` and `unrolled`; got {type(model).__name__}."
+            )
+        if options.jacobian_penalty > 0 and (callable(loss) or options.state is not None):
+            raise ValueError(
+                "`jacobian_penalty` is added to losses by name of models without state; add "
+                "eqx_qdeq.jacobian_penalty to your own loss instead."
+            )
+    return known

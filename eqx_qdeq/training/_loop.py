@@ -17,7 +17,8 @@ from jaxtyping import Array, PyTree
 from ._by_content import ByContent, gains_as_arrays
 from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
 from ._convergence import warn_unconverged
-from ._metrics import evaluate_chunks
+from ._evaluate import Chunk, evaluate_chunks
+from ._look import Look
 from ._options import Options
 from ._step import epoch_batches, finite_rows, Fixed, Settings
 from .data import Split
@@ -37,8 +38,11 @@ class Session:
 
     options: Options  # with a batch no larger than the data
     static: PyTree  # the part of the model that is not trained
+    look: Look
     train: Split
-    validation: list[tuple[Array, Array, Array]]
+    weight: Array | None  # of the training samples in the loss
+    spread: np.ndarray | None  # the variances of the training targets
+    validation: list[Chunk]
     run: Run
     checkpoints: Checkpoints
     metrics: MetricsFile
@@ -72,6 +76,7 @@ class Session:
             gains_as_arrays(self.static),
             self.train.x,
             self.train.y,
+            self.weight,
             self.batches(epoch),
             jnp.asarray(epoch * self.n_batches, jnp.int32),
             jax.random.key(self.options.seed),
@@ -80,9 +85,18 @@ class Session:
 
     def batches(self, epoch: int) -> Array:
         """The rows of an epoch's batches."""
-        size, seed = self.options.batch_size, self.options.seed
+        options = self.options
+        # A model with state may look at the whole batch, so that copies of one sample in it would
+        # weigh in its statistics.
         return jnp.asarray(
-            epoch_batches(len(self.train), size, seed, epoch, self.options.drop_last)
+            epoch_batches(
+                len(self.train),
+                options.batch_size,
+                options.seed,
+                epoch,
+                options.drop_last,
+                others=options.state is not None,
+            )
         )
 
     def settings_at(self, step: int) -> Settings:
@@ -91,7 +105,11 @@ class Session:
         number = lambda value: jnp.asarray(value, jnp.result_type(float)) if value else None
         clip, penalty = number(options.clip), number(options.jacobian_penalty)
         layers = options.warmup_layers if step < options.warmup_steps else 0
-        return Settings(self.update, clip, penalty, layers, options.shared_dropout)
+        return Settings(self.look, self.update, clip, penalty, layers, bool(options.shared_dropout))
+
+    def means(self) -> dict[str, float]:
+        """Named means over the epoch so far."""
+        return self.run.state.sums.means(self.look.in_training, self.spread)
 
     def next_stop(self, pace: int) -> int:
         """The step at which to look up: at most `pace` steps on."""
@@ -123,9 +141,10 @@ class Session:
         started = time.perf_counter()
         run, model, epoch = self.run, self.model, self.step // self.n_batches
         # Without dropout and after the epoch, where the training numbers are means during it.
-        found = evaluate_chunks(model, self.validation)
+        state, metrics = run.state.model_state, self.options.metrics
+        found = evaluate_chunks(model, self.validation, self.look, state, metrics)
         record: dict[str, Any] = {"epoch": epoch, "step": self.step}
-        record |= {f"train_{name}": value for name, value in run.state.means().items()}
+        record |= {f"train_{name}": value for name, value in self.means().items()}
         record |= {f"validation_{name}": value for name, value in found.to_dict().items()}
         # Means over steps, where losses are means over samples.
         record["gradient_norm"] = float(run.state.gradient_norm) / self.n_batches
@@ -142,7 +161,7 @@ class Session:
         # A validation loss that is not a number is never the best, but some model has to be. It is
         # copied to the host, as the next step overwrites the parameters.
         if found.loss < run.best_loss or run.best_epoch == 0:
-            run.best, run.best_epoch = to_host(run.state.params), epoch
+            run.best, run.best_epoch = to_host((run.state.params, state)), epoch
             run.best_loss = found.loss if math.isfinite(found.loss) else math.inf
         run.state = run.state.fresh_sums()
         # All are called, also after one that asks to stop: one may log, another may stop early.
@@ -160,7 +179,7 @@ class Session:
         for part in parts:
             where = f"{part} samples of epoch {record['epoch']}".replace("train ", "training ")
             found = (record[f"{part}_{name}"] for name in ("fraction_converged", "residual_max"))
-            if warn_unconverged(self.model, where, *found):
+            if warn_unconverged(self.model, self.look.report, where, *found):
                 return
 
     def _unconverged(self, record: dict[str, Any], few: float = _FEW) -> list[str]:
@@ -176,7 +195,7 @@ class Session:
         # An optimizer does not tell its schedule; one with injected hyperparameters keeps the rate
         # in its state.
         if callable(rate):
-            return float(rate(self.step))
+            return float(rate(self.step // self.options.accumulate_steps))
         if rate is None:
             found = optax.tree.get_all_with_path(self.run.state.opt_state, "learning_rate")
             rate = float(found[0][1]) if len(found) == 1 else None
@@ -234,7 +253,7 @@ def train(
             seconds = time.perf_counter() - started
             if bar is not None:
                 bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)
-                bar.set_postfix_str(_describe(first.run.state.means()), refresh=False)
+                bar.set_postfix_str(_describe(first.means()), refresh=False)
                 bar.update(stop - step)
             for session in sessions:
                 session.look_up(seconds)
@@ -257,7 +276,7 @@ def _progress_bar(session: Session) -> Any:
         return contextlib.nullcontext()
     # Here, so that training without a bar needs no tqdm.
     try:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
     except ImportError:
         raise TrainingError(
             'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
@@ -268,7 +287,11 @@ def _progress_bar(session: Session) -> Any:
 
 def _describe(means: dict[str, float]) -> str:
     """The means over the epoch so far, as short text."""
-    text = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.1%}"
+    text = f"loss {means['loss']:.4f}"
+    if "accuracy" in means:
+        text += f", accuracy {means['accuracy']:.1%}"
+    if "r2" in means:
+        text += f", R² {means['r2']:.3f}"
     if "solver_steps" in means:
         text += (
             f", steps {means['solver_steps']:.1f}, residual {means['residual']:.0e}, "
