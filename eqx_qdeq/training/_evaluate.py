@@ -149,7 +149,7 @@ def _own(metrics: OwnMetrics, truth: np.ndarray, guesses: PyTree) -> dict[str, f
     return found
 
 
-def check_metrics(metrics: OwnMetrics | None, how: Look) -> None:
+def check_metrics(metrics: OwnMetrics | None) -> None:
     """Raises for what are no metrics."""
     if metrics is None:
         return
@@ -161,6 +161,10 @@ def check_metrics(metrics: OwnMetrics | None, how: Look) -> None:
     taken = sorted(set(metrics) & {*vars(Metrics(0.0)), "gradient_norm"})
     if taken:
         raise ValueError(f"`metrics` has the name {taken[0]!r}, which is one of ours; rename it.")
+
+
+def check_outputs_known(metrics: OwnMetrics | None, how: Look) -> None:
+    """Raises if metrics would have nothing to look at."""
     if metrics and not how.has_outputs:
         raise ValueError(
             "`metrics` look at outputs, and `model(x)` gives none. Report what the loss knows in "
@@ -212,8 +216,9 @@ def evaluate(
     Warns ([`eqx_qdeq.training.ConvergenceWarning`][]) of samples whose equilibrium was not found.
     """
     check_instance("split", split, Split, "a Split, e.g. `dataset.test` or `Split(x, y)`")
+    check_metrics(metrics)
     how = look(model, split.x, split.y, resolve(loss, split.y), state, name="the split")
-    check_metrics(metrics, how)
+    check_outputs_known(metrics, how)
     largest = int(split.y.max()) if how.report.task == "classification" else -1
     if largest >= how.n_logits > 0:
         raise DataError(

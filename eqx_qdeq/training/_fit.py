@@ -15,7 +15,7 @@ import optax
 
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._convergence import warn_unseen
-from ._evaluate import check_metrics, chunks, spread
+from ._evaluate import check_outputs_known, chunks, spread
 from ._files import fingerprint, to_json
 from ._look import Look, look
 from ._loop import Session, train
@@ -26,6 +26,7 @@ from ._step import make_state, make_update, run_steps
 from .data import as_dataset, Dataset
 
 _P = ParamSpec("_P")
+Data = Dataset | tuple
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -76,12 +77,12 @@ class _Fit(Protocol[_P]):
 
     @overload
     def __call__(
-        self, model: Any, dataset: Dataset, *args: _P.args, **named: _P.kwargs
+        self, model: Any, dataset: Data, *args: _P.args, **named: _P.kwargs
     ) -> FitResult: ...
 
     @overload
     def __call__(
-        self, model: Any, dataset: Dataset, *, options: Options, **changes: Any
+        self, model: Any, dataset: Data, *, options: Options, **changes: Any
     ) -> FitResult: ...
 
 
@@ -102,9 +103,9 @@ def _with_the_options_of(
 
 
 @_with_the_options_of(Options)
-def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named: Any) -> FitResult:
-    r"""Trains a classifier: minimizes the mean cross-entropy, plus `jacobian_penalty` times the
-    mean of $\|\partial f/\partial z\|_F^2 / m$, by any Optax optimizer.
+def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: Any) -> FitResult:
+    r"""Trains a model: minimizes the mean of a loss over the samples, plus `jacobian_penalty` times
+    the mean of $\|\partial f/\partial z\|_F^2 / m$, by any Optax optimizer.
 
     A run with a `checkpoint_dir` that is killed, at any moment, and started again with the same
     arguments ends with the same weights, bit by bit, as one left alone. (On GPUs this needs
@@ -130,9 +131,13 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
 
     **Arguments:**
 
-    - `model`: a classifier of [`eqx_qdeq`][], or any Equinox module called as `model(x, key=key)`
-        that takes one sample to logits. One with `solve` is also asked how its solves went.
-    - `dataset`: the data.
+    - `model`: any Equinox module of one sample, called as `model(x)` or, if it takes a key,
+        `model(x, key=key)`; with `state`, as `model(x, state)` or `model(x, state, key=key)`, which
+        return the new state as well. How the solves inside went is reported (see
+        [`eqx_qdeq.solves`][]). In evaluation it is in Equinox's inference mode, and its key is
+        `None` if it does without.
+    - `dataset`: a [`eqx_qdeq.training.Dataset`][]; or `(x, y)` or `(x, y, sample_weight)`, of which
+        a fifth is set aside for validation.
     - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
         name. Only the first two have no defaults.
     - `options`: all of them as one object; those that are also given by name replace its own.
@@ -279,7 +284,7 @@ def _checked(model: Any, dataset: Dataset, options: Options) -> Look:
         n_classes=dataset.n_classes,
         name=dataset.name,
     )
-    check_metrics(options.metrics, known)
+    check_outputs_known(options.metrics, known)
     warn_unseen(known.report)
     if options.jacobian_penalty > 0 or options.warmup_steps > 0:
         if not hasattr(model, "solve"):

@@ -58,7 +58,7 @@ def losing(
     y: Array,
     key: PRNGKeyArray,
     state: PyTree,
-) -> tuple[Float[Array, ""], PyTree, Solves | None]:
+) -> tuple[Any, PyTree, Solves | None]:
     """A loss of the user's own, the state after it, and the solves in it."""
     if state is None:
         value, found = with_solves(loss, model, x, y, key)

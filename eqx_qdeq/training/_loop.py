@@ -103,7 +103,9 @@ class Session:
         """Those of the steps from this one on, until the next stop."""
         options = self.options
         number = lambda value: jnp.asarray(value, jnp.result_type(float)) if value else None
-        clip, penalty = number(options.clip), number(options.jacobian_penalty)
+        # Of gradients that are accumulated the mean is clipped, by the optimizer.
+        clip = number(options.clip) if options.accumulate_steps == 1 else None
+        penalty = number(options.jacobian_penalty)
         layers = options.warmup_layers if step < options.warmup_steps else 0
         return Settings(self.look, self.update, clip, penalty, layers, bool(options.shared_dropout))
 

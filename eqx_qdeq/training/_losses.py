@@ -53,7 +53,7 @@ def fitted(outputs: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
     return () if (outputs, y) == ((1,), ()) else outputs
 
 
-ClassWeight = str | Mapping[int, float] | Sequence[float]
+ClassWeight = str | Mapping[int, float] | Sequence[float] | np.ndarray | Array
 
 
 def class_weights(given: ClassWeight | None, y: Any, n_classes: int) -> np.ndarray | None:

@@ -9,7 +9,7 @@ import equinox as eqx
 import optax
 
 from .._checks import check_at_least, check_instance
-from ._evaluate import OwnMetrics
+from ._evaluate import check_metrics, OwnMetrics
 from ._losses import ClassWeight, Loss
 
 Callback = Callable[[dict[str, Any], Any], Any]
@@ -104,6 +104,7 @@ class Options:
             optax.GradientTransformation,
             "an Optax optimizer, e.g. `optax.adam(1e-3)`",
         )
+        check_metrics(self.metrics)
         least = {"epochs": 1, "batch_size": 1, "warmup_layers": 1, "checkpoint_every": 1}
         least |= {"accumulate_steps": 1}
         for name, at_least in (least | {"seed": 0, "warmup_steps": 0}).items():

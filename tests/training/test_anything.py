@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r
 from sklearn.utils.class_weight import compute_class_weight
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.training import ConvergenceWarning, Dataset, evaluate, fit, Split
+from eqx_qdeq.training import CheckpointError, ConvergenceWarning, Dataset, evaluate, fit, Split
 from tests.training._stand_in import make_data
 
 pytestmark = pytest.mark.float32
@@ -86,6 +86,14 @@ class _Normalized(eqx.Module):
         return self.last(jax.nn.relu(x)), state
 
 
+@pytest.fixture
+def promoting():
+    """Equinox's batch normalization mixes counts and floats."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.usefixtures("promoting")
 def test_state_as_of_batch_normalization(tol, tmp_path):
     model, state = eqx.nn.make_with_state(_Normalized)(KEY)
     options = {"state": state, "epochs": 4, "batch_size": 60}
@@ -162,12 +170,10 @@ def test_samples_of_any_structure_with_tokens(needs_key):
 def test_labels_of_tokens():
     x = np.random.default_rng(0).integers(0, 4, (40, 6))
     data = Dataset(*[Split(x, (x + 1) % 4)] * 3, class_names="abcd")
-    embedding = eqx.nn.Embedding(4, 4, key=KEY)
-    model = lambda table: eqx.nn.Lambda(jax.vmap(table))
-    result = _fit(_PerToken(embedding), data, optimizer=optax.adam(0.3), epochs=30)
+    model = _PerToken(eqx.nn.Embedding(4, 4, key=KEY))
+    result = _fit(model, data, optimizer=optax.adam(0.3), epochs=30)
     found = evaluate(result.model, data.test)
     assert found.accuracy == 1 and found.confusion.sum() == x.size
-    assert model(embedding)(x[0]).shape == (6, 4)
 
 
 class _PerToken(eqx.Module):
@@ -245,6 +251,7 @@ class _Scale(eqx.Module):
         return self.weight * x
 
 
+@pytest.mark.usefixtures("promoting")
 def test_a_loss_of_ones_own_with_state():
     model, state = eqx.nn.make_with_state(_Normalized)(KEY)
 
@@ -331,7 +338,7 @@ def test_another_loss_or_weight_is_another_run(tmp_path):
         ("class_weight", {"class_weight": "balanced"}),
         ("accumulate_steps", {"accumulate_steps": 2}),
     ):
-        with pytest.raises(ValueError, match=f"of another run: {name} was None there"):
+        with pytest.raises(CheckpointError, match=f"of another run: {name} was None there"):
             _fit(_mlp(), **options, **other)
 
 
@@ -354,7 +361,6 @@ def _no_number(model, x, y, key):
         ({"class_weight": "equal"}, "`class_weight` must be one of balanced; got 'equal'"),
         ({"accumulate_steps": 0}, "`accumulate_steps` must be at least 1; got 0"),
         ({"metrics": {"loss": f1_score}}, "`metrics` has the name 'loss', which is one of ours"),
-        ({"metrics": [f1_score]}, "`metrics` must be functions"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
