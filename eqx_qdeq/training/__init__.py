@@ -9,7 +9,6 @@ except ImportError as error:
 from .._deprecated import deprecated_names
 from ._convergence import ConvergenceWarning as ConvergenceWarning
 from ._files import (
-    CheckpointError as CheckpointError,
     load as load,
     load_metadata as load_metadata,
     save as save,
@@ -24,7 +23,11 @@ from ._residuals import (
 )
 from ._step import epoch_batches
 from ._together import fit_together as fit_together
-from ._writing import to_json, write_atomic as write_atomic
+from ._writing import (
+    CheckpointError as CheckpointError,
+    to_json,
+    write_atomic as write_atomic,
+)
 from .data import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,

@@ -21,14 +21,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from ..models import classifier_from_config
-from ._writing import to_json, write_atomic
+from ._writing import CheckpointError, to_json, write_atomic
 
 _VERSION = 1
 _START = b'{"format": "eqx-qdeq '
-
-
-class CheckpointError(RuntimeError):
-    """A file of weights, or of a run, that cannot be used here. It is left as it was."""
 
 
 # --- Models -----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """fit: the training loop."""
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -20,7 +21,7 @@ from ._loop import Session, train
 from ._metrics import chunks, count_parameters, logits_shape, Metrics
 from ._options import gather, Options
 from ._step import make_state, make_update, run_steps
-from ._writing import to_json
+from ._writing import CheckpointError, to_json
 from .data import Dataset
 
 _P = ParamSpec("_P")
@@ -147,24 +148,25 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
 
     Warns once ([`eqx_qdeq.training.ConvergenceWarning`][]) of equilibria that were not found.
     """
-    session = start(model, dataset, gather(options, named))
-    run, epoch = session.run, session.step // session.n_batches
-    fixed = session.fixed(epoch)
+    with contextlib.ExitStack() as locks:
+        session = start(model, dataset, gather(options, named), locks)
+        run, epoch = session.run, session.step // session.n_batches
+        fixed = session.fixed(epoch)
 
-    def advance(now: int, stop: int) -> None:
-        nonlocal epoch, fixed
-        # Kept for an epoch: a permutation of all samples may take as long as a step.
-        if now != epoch:
-            epoch, fixed = now, session.fixed(now)
-        here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
-        run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
+        def advance(now: int, stop: int) -> None:
+            nonlocal epoch, fixed
+            # Kept for an epoch: a permutation of all samples may take as long as a step.
+            if now != epoch:
+                epoch, fixed = now, session.fixed(now)
+            here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
+            run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
 
-    train([session], advance)
-    return result_of(session)
+        train([session], advance)
+        return result_of(session)
 
 
-def start(model: Any, dataset: Dataset, options: Options) -> Session:
-    """Takes up the checkpoint of a run, or writes its first."""
+def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.ExitStack) -> Session:
+    """Takes up the checkpoint of a run, or writes its first. Its files are held by `locks`."""
     _check_model(model, dataset, options)
     # A batch larger than the data would be mostly filling.
     options = dataclasses.replace(options, batch_size=min(options.batch_size, len(dataset.train)))
@@ -190,6 +192,10 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
     checkpoints = Checkpoints(_path(options.checkpoint_dir), json.loads(to_json(identity)))
     metrics = MetricsFile(_path(options.metrics_path))
     run = Run(make_state(params, options.optimizer, hasattr(model, "solve")), to_host(params))
+    if checkpoints.path is not None and checkpoints.path == metrics.path:
+        raise CheckpointError(f"'{metrics.path}' cannot be both the checkpoint and the metrics.")
+    locks.enter_context(checkpoints.held())
+    locks.enter_context(metrics.held())
     resumed = checkpoints.read(run, options.resume)
     metrics.start(None if resumed is None else resumed.history)
     # The first checkpoint comes before the first step: from then on a folder belongs to a run.
