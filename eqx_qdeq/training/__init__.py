@@ -10,12 +10,9 @@ from .._deprecated import deprecated_names
 from ._convergence import ConvergenceWarning as ConvergenceWarning
 from ._evaluate import evaluate as evaluate
 from ._files import (
-    CheckpointError as CheckpointError,
     load as load,
     load_metadata as load_metadata,
     save as save,
-    to_json,
-    write_atomic as write_atomic,
 )
 from ._fit import fit as fit, FitResult as FitResult
 from ._loop import TrainingError as TrainingError
@@ -27,6 +24,11 @@ from ._residuals import (
 )
 from ._step import epoch_batches
 from ._together import fit_together as fit_together
+from ._writing import (
+    CheckpointError as CheckpointError,
+    to_json,
+    write_atomic as write_atomic,
+)
 from .data import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,

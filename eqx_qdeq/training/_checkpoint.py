@@ -7,6 +7,7 @@ takes 35; and the checksum that tells a damaged file from a good one would be ou
 
 import dataclasses
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._files import (
+from ._files import read_header, read_leaves, write_tree
+from ._step import State
+from ._writing import (
+    append,
     CheckpointError,
-    read_header,
-    read_leaves,
+    held,
+    one_line,
     remove_leftovers,
     to_json,
     write_atomic,
-    write_tree,
 )
-from ._step import State
 from .data import Split
 
 _NAME = "checkpoint.eqx"
@@ -74,6 +76,10 @@ class Checkpoints:
         self.path = None if folder is None else folder / _NAME
         self.identity = identity
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the folder for this process."""
+        return nullcontext() if self.path is None else held(self.path)
+
     def write(self, run: Run) -> None:
         """Replaces the file."""
         if self.path is None:
@@ -81,14 +87,13 @@ class Checkpoints:
         header = {"identity": self.identity, "step": int(run.state.step)}
         header |= {name: getattr(run, name) for name in _KNOWN}
         # The step is in the state as well; here it can be read without a model.
-        write_tree(self.path, "checkpoint", header, (run.state, run.best))
+        with one_line(self.path):
+            write_tree(self.path, "checkpoint", header, (run.state, run.best))
 
     def read(self, run: Run, resume: bool) -> Run | None:
         """The run in the file, if there is one; `run` gives the structure."""
         if self.path is None:
             return None
-        if self.path.parent.exists() and not self.path.parent.is_dir():
-            raise CheckpointError(f"'{self.path.parent}' is not a folder.")
         # Of a run that was killed while it saved.
         remove_leftovers(self.path)
         if not self.path.exists():
@@ -132,6 +137,10 @@ class MetricsFile:
     def __init__(self, path: Path | None):
         self.path = path
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the file for this process."""
+        return nullcontext() if self.path is None else held(self.path)
+
     def start(self, history: list[dict[str, Any]] | None) -> None:
         """Makes the file that of a run with this history; `None` for a new run.
 
@@ -139,11 +148,13 @@ class MetricsFile:
         """
         if self.path is None:
             return
-        if self.path.exists():
-            text = self.path.read_text(encoding="utf-8")
+        remove_leftovers(self.path)
+        with one_line(self.path, "read"):
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else None
+        known = [to_json(record) for record in history or []]
+        if text is not None:
             # What follows the last line break was cut off in the middle.
             logged = text.split("\n")[:-1]
-            known = [to_json(record) for record in history or []]
             n = min(len(logged), len(known))
             # As far as both go they must agree. Either may be ahead, by what was not saved when the
             # other was.
@@ -153,13 +164,15 @@ class MetricsFile:
                     "that run from its checkpoint."
                 )
         # Rewritten from the checkpoint's history, which drops half a line and later epochs alike.
-        text = "".join(to_json(record) + "\n" for record in history or [])
-        write_atomic(self.path, text)
+        rewritten = "".join(record + "\n" for record in known)
+        if rewritten != text:
+            with one_line(self.path):
+                write_atomic(self.path, rewritten)
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds an epoch."""
         if self.path is not None:
             # Appended, not replaced: a run of many epochs would write the file again for each. A
             # line cut off in the middle is mended by `start`.
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(to_json(record) + "\n")
+            with one_line(self.path):
+                append(self.path, to_json(record) + "\n")

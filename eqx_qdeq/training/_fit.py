@@ -1,5 +1,6 @@
 """fit: the training loop."""
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -16,13 +17,14 @@ import optax
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._convergence import warn_unseen
 from ._evaluate import check_outputs_known, chunks, spread
-from ._files import fingerprint, to_json
+from ._files import fingerprint
 from ._look import Look, look
 from ._loop import Session, train
 from ._losses import class_weights, resolve, sample_weights
 from ._metrics import count_parameters, in_words
 from ._options import gather, Options
 from ._step import make_state, make_update, run_steps
+from ._writing import CheckpointError, to_json
 from .data import as_dataset, Dataset
 
 _P = ParamSpec("_P")
@@ -156,24 +158,26 @@ def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: A
     Warns once ([`eqx_qdeq.training.ConvergenceWarning`][]) of equilibria that were not found.
     """
     chosen = gather(options, named)
-    session = start(model, as_dataset(dataset, chosen.seed), chosen)
-    run, epoch = session.run, session.step // session.n_batches
-    fixed = session.fixed(epoch)
+    data = as_dataset(dataset, chosen.seed)
+    with contextlib.ExitStack() as locks:
+        session = start(model, data, chosen, locks)
+        run, epoch = session.run, session.step // session.n_batches
+        fixed = session.fixed(epoch)
 
-    def advance(now: int, stop: int) -> None:
-        nonlocal epoch, fixed
-        # Kept for an epoch: a permutation of all samples may take as long as a step.
-        if now != epoch:
-            epoch, fixed = now, session.fixed(now)
-        here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
-        run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
+        def advance(now: int, stop: int) -> None:
+            nonlocal epoch, fixed
+            # Kept for an epoch: a permutation of all samples may take as long as a step.
+            if now != epoch:
+                epoch, fixed = now, session.fixed(now)
+            here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
+            run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
 
-    train([session], advance)
-    return result_of(session)
+        train([session], advance)
+        return result_of(session)
 
 
-def start(model: Any, dataset: Dataset, options: Options) -> Session:
-    """Takes up the checkpoint of a run, or writes its first."""
+def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.ExitStack) -> Session:
+    """Takes up the checkpoint of a run, or writes its first. Its files are held by `locks`."""
     known = _checked(model, dataset, options)
     # A batch larger than the data would be mostly filling.
     options = dataclasses.replace(
@@ -214,6 +218,10 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
     optimizer = _accumulating(options)
     state = make_state(params, optimizer, known.in_training, options.state)
     run = Run(state, to_host((params, options.state)))
+    if checkpoints.path is not None and checkpoints.path == metrics.path:
+        raise CheckpointError(f"'{metrics.path}' cannot be both the checkpoint and the metrics.")
+    locks.enter_context(checkpoints.held())
+    locks.enter_context(metrics.held())
     resumed = checkpoints.read(run, options.resume)
     metrics.start(None if resumed is None else resumed.history)
     # The first checkpoint comes before the first step: from then on a folder belongs to a run.

@@ -17,7 +17,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
-from .._trees import all_finite
 from ._by_content import by_content, ByContent, call
 from ._evaluate import named_losses
 from ._forward import forward, losing, over_batch, with_penalty
@@ -194,6 +193,10 @@ def _step(fixed: Fixed, state: State) -> State:
         value = lambda params: objective(params)[0]
         updates, opt_state = _update(settings.update, *arguments, loss, value)
     params = eqx.apply_updates(state.params, updates)
+    # A finite gradient can make infinite parameters, which would be saved. What was infinite at
+    # first, such as the best loss so far, may stay.
+    before = (state.params, state.opt_state, state.model_state)
+    finite &= _as_finite((params, opt_state, model_state), before)
     done = State(
         params,
         model_state,
@@ -232,24 +235,41 @@ def _batch(fixed: Fixed, state: State) -> _Batch:
     return _Batch(x, y, mask, weight, jax.random.fold_in(fixed.key, state.step))
 
 
+def _as_finite(new: PyTree, old: PyTree) -> Bool[Array, ""]:
+    """Whether every number is finite that was finite before."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    kept = [
+        jnp.all(jnp.isfinite(after) | ~jnp.isfinite(before))
+        for after, before in pairs
+        if eqx.is_inexact_array(after)
+    ]
+    return ft.reduce(jnp.logical_and, kept, jnp.asarray(True))
+
+
 @eqx.filter_jit
-def finite_rows(fixed: Fixed, state: State) -> tuple[Int[Array, " batch"], Bool[Array, " batch"]]:
-    """The rows of the batch that comes next, and whether the loss and the gradient of each of them
-    alone are finite: what to look at after a step that was undone."""
-    rows, batch = fixed.batches[state.step - fixed.first], _batch(fixed, state)
+def finite_rows(
+    fixed: Fixed, state: State
+) -> tuple[Int[Array, " batch"], Bool[Array, " batch"], Bool[Array, ""]]:
+    """The rows of the batch that comes next, whether the loss and the gradient of each of them
+    alone are finite, and whether those of the batch are: what to look at after a step that was
+    undone."""
+    rows, whole = fixed.batches[state.step - fixed.first], _batch(fixed, state)
 
-    def is_finite(sample: PyTree) -> Bool[Array, ""]:
-        # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights.
-        x, y = jax.tree.map(lambda a: a[None], sample)
-        one = _Batch(x, y, jnp.ones(1), jnp.ones(1), batch.key)
+    def is_finite(batch: _Batch) -> Bool[Array, ""]:
         of = lambda params: _objective(
-            eqx.combine(params, fixed.static), state.model_state, *one, fixed.settings
+            eqx.combine(params, fixed.static), state.model_state, *batch, fixed.settings
         )
-        both = eqx.filter_value_and_grad(of, has_aux=True)(state.params)
-        return all_finite((both[0][0], both[1]))
+        (loss, _), gradient = eqx.filter_value_and_grad(of, has_aux=True)(state.params)
+        return jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
 
-    # One after the other: a gradient for each sample at once is the whole model that many times.
-    return rows, jax.lax.map(is_finite, (batch.x, batch.y)) | (rows < 0)
+    def alone(sample: PyTree) -> Bool[Array, ""]:
+        x, y = jax.tree.map(lambda a: a[None], sample)
+        return is_finite(_Batch(x, y, jnp.ones(1), jnp.ones(1), whole.key))
+
+    # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights. One after the
+    # other: a gradient for each sample at once is the whole model that many times.
+    each = jax.lax.map(alone, (whole.x, whole.y))
+    return rows, each | (rows < 0), is_finite(whole)
 
 
 def _objective(
