@@ -107,9 +107,16 @@ def solves(model: Callable[..., PyTree], *args: PyTree, **named: PyTree) -> tupl
     derivatives. A solve inside a loop, or of a batch inside the model, is counted as often as it is
     made.
     """
-    out, found = with_solves(model, *args, **named)
+    out, found = _compiled(model, args, named)
     zero = jnp.zeros((), jnp.result_type(float))
     return out, Solves(zero, zero, zero, zero, zero) if found is None else found
+
+
+@eqx.filter_jit
+def _compiled(
+    model: Callable[..., PyTree], args: tuple[PyTree, ...], named: dict[str, PyTree]
+) -> tuple[PyTree, Solves | None]:
+    return with_solves(model, *args, **named)
 
 
 def with_solves(

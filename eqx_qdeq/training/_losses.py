@@ -73,18 +73,20 @@ def class_weights(given: ClassWeight | None, y: Any, n_classes: int) -> np.ndarr
         present = np.maximum(counts, 1)
         return np.where(counts > 0, len(labels) / (np.sum(counts > 0) * present), 0.0)
     weights = np.ones(n_classes)
-    items = given.items() if isinstance(given, Mapping) else enumerate(given)
-    if not isinstance(given, Mapping) and len(given) != n_classes:
+    if isinstance(given, Mapping):
+        for label, weight in given.items():
+            if label not in range(n_classes):
+                raise ValueError(
+                    f"`class_weight` has the class {label!r}; the classes are 0 to {n_classes - 1}."
+                )
+            weights[label] = weight
+    elif np.shape(given) == (n_classes,):
+        weights = np.asarray(given, float)
+    else:
         raise ValueError(
-            f"`class_weight` must have one number for each of {n_classes} classes; has "
-            f"{len(given)}."
+            f'`class_weight` must be "balanced", or one number for each of {n_classes} classes, as '
+            f"a list or a dictionary; got {describe(given)}."
         )
-    for label, weight in items:
-        if label not in range(n_classes):
-            raise ValueError(
-                f"`class_weight` has the class {label!r}; the classes are 0 to {n_classes - 1}."
-            )
-        weights[label] = weight
     # Written so that NaN is refused too.
     if not (np.all(weights >= 0) and np.all(np.isfinite(weights)) and np.any(weights > 0)):
         raise ValueError(

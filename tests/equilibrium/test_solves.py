@@ -175,6 +175,17 @@ def test_the_numbers_are_those_of_the_solves(tol):
     assert "num_converged=1" in repr(found)
 
 
+def test_an_equilibrium_inside_a_cell(tol):
+    inside = qdeq.FunctionCell(lambda z, x: 0.3 * DEQ(x + z), jnp.zeros_like)
+    model = qdeq.DEQ(inside, qdeq.Picard(1e-5, 1e-5))
+    loss = lambda x: jnp.sum(model(x) ** 2)
+    seen = lambda x: (lambda out, found: (jnp.sum(out**2), found))(*qdeq.solves(model, x))
+    gradient, found = jax.jit(jax.grad(seen, has_aux=True))(X)
+    np.testing.assert_allclose(gradient, jax.jit(jax.grad(loss))(X), rtol=100 * tol)
+    # Those of each step of the outer one.
+    assert found.count > 3 and found.success
+
+
 def test_unrolled_modules_count_only_where_nothing_is_solved():
     unrolled = qdeq.Unrolled(DEQ.cell, 2)
     _, alone = qdeq.solves(unrolled, X)

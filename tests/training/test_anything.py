@@ -355,7 +355,7 @@ def _no_number(model, x, y, key):
         ({"loss": "crossentropy"}, "`loss` must be one of cross_entropy, mean_square, huber"),
         ({"loss": _no_number}, r"one real number for one sample; it gives .* of shape \(3,\)"),
         ({"loss": "mean_square"}, r"outputs of shape \(3,\) .* targets of blobs have shape \(\)"),
-        ({"class_weight": [1.0]}, "one number for each of 3 classes; has 1"),
+        ({"class_weight": [1.0]}, r"one number for each of 3 classes, .* got \[1\.0\]"),
         ({"class_weight": {7: 1.0}}, "has the class 7; the classes are 0 to 2"),
         ({"class_weight": [1.0, -1.0, 1.0]}, "`class_weight` must be finite, at least 0"),
         ({"class_weight": "equal"}, "`class_weight` must be one of balanced; got 'equal'"),
