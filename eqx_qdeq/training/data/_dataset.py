@@ -412,10 +412,8 @@ def _set_aside(
     if len(rows) < 2:
         raise DataError(f"{name}: {len(rows)} samples cannot be split; give more.")
     if names is None:
-        generator = np.random.Generator(np.random.Philox(seed))
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
-        chosen = np.sort(generator.permutation(len(rows))[:count])
-        return rows[np.setdiff1d(np.arange(len(rows)), chosen)], rows[chosen]
+        stay, aside = random_split(len(rows), fraction, seed)
+        return rows[stay], rows[aside]
     found, counts = np.unique(labels[rows], return_counts=True)
     if counts.min() < 2:
         raise DataError(
@@ -425,6 +423,13 @@ def _set_aside(
         )
     stay, aside = stratified_split(labels[rows], fraction, seed)
     return rows[stay], rows[aside]
+
+
+def random_split(
+    n: int, fraction: float, seed: int
+) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
+    """As `stratified_split`, where there are no classes."""
+    return stratified_split(np.zeros(n, int), fraction, seed)
 
 
 def stratified_split(
