@@ -66,6 +66,8 @@ from .equilibrium import (
     Solution as Solution,
     solve_sequence as solve_sequence,
     SolverTrajectory as SolverTrajectory,
+    Solves as Solves,
+    solves as solves,
     Unrolled as Unrolled,
 )
 from .guarantees import (

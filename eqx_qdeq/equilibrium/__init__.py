@@ -18,6 +18,7 @@ from ._solve import (
     Solver,
     solver_for,
 )
+from ._solves import noted, Solves as Solves, solves as solves, with_solves
 from ._trajectory import (
     fixed_point_correction as fixed_point_correction,
     record_trajectory as record_trajectory,

@@ -29,6 +29,7 @@ from ._solve import (
     Solver,
     solver_for,
 )
+from ._solves import noted
 from ._trajectory import record_trajectory, SolverTrajectory
 
 
@@ -274,6 +275,7 @@ def solve_by(
     limits = {"max_steps": deq.max_steps, "throw": deq.throw}
     solution = solve_map(fn, start, solver, adjoint, **limits, probe=probe)
     solution = mask(solution, usable, throw=deq.throw, drop_unsolved=deq.drop_unsolved)
+    solution = noted(solution)
     return BoundMap(fn, counts(solution.result, deq.drop_unsolved)), solution.value, solution
 
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._dataset import check_finite, check_shapes, DataError, Dataset, Split, stratified_split
+from ._arrays import as_samples, check_finite, DataError
+from ._dataset import check_shapes, Dataset, Split, stratified_split
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
 
 # --- Where images come from. ---
@@ -137,6 +138,12 @@ def _read_npz(path: Path) -> _Raw:
         # A column of labels, as MATLAB and some tools write it, is a vector.
         y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
         # Before classes are selected, by masks of the labels that go on the samples.
+        x = as_samples(x, f"'{path}' ({part})")
+        if not np.issubdtype(y.dtype, np.integer):
+            raise DataError(
+                f"'{path}' ({part}): labels must be integers; got {y.dtype}. Real targets are read "
+                "by Dataset.from_arrays."
+            )
         check_shapes(x, y, f"'{path}' ({part})")
         parts[part] = x, y
     labels, in_test = (tuple(np.unique(y).tolist()) for _, y in parts.values())
