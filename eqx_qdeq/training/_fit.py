@@ -189,7 +189,7 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         else options.shared_dropout,
     )
     train, validation = dataset.train, dataset.validation
-    by_class = class_weights(options.class_weight, train.y, known.n_logits)
+    by_class = class_weights(options.class_weight, train.y, dataset.n_classes)
     weight = sample_weights(train.sample_weight, by_class, train.y)
     params, static = eqx.partition(model, options.trainable)
     # All that decides the numbers of a run, but for the initial weights, which the checkpoint
