@@ -83,8 +83,8 @@ def _takes_key(model: Callable[..., Any]) -> bool:
 def over_batch(function: Callable[..., Any], in_axes: Any, state: PyTree) -> Callable[..., Any]:
     """`function`, which returns (results, state), for a batch. A model with state may look at the
     other samples, as batch normalization does."""
-    axis = {} if state is None else {"axis_name": BATCH}
-    return jax.vmap(function, in_axes, out_axes=(0, None), **axis)
+    axis_name = None if state is None else BATCH
+    return jax.vmap(function, in_axes, out_axes=(0, None), axis_name=axis_name)
 
 
 def in_inference(model: Any) -> Any:
