@@ -13,8 +13,6 @@ from ._files import (
     load as load,
     load_metadata as load_metadata,
     save as save,
-    to_json,
-    write_atomic as write_atomic,
 )
 from ._fit import fit as fit, fit_together as fit_together, FitResult as FitResult
 from ._loop import TrainingError as TrainingError
@@ -25,6 +23,7 @@ from ._residuals import (
     residual_history as residual_history,
 )
 from ._step import epoch_batches
+from ._writing import to_json, write_atomic as write_atomic
 from .data import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,

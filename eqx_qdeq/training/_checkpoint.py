@@ -14,16 +14,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._files import (
-    CheckpointError,
-    read_header,
-    read_leaves,
-    remove_leftovers,
-    to_json,
-    write_atomic,
-    write_tree,
-)
+from ._files import CheckpointError, read_header, read_leaves, write_tree
 from ._step import State
+from ._writing import remove_leftovers, to_json, write_atomic
 from .data import Split
 
 _NAME = "checkpoint.eqx"

@@ -16,11 +16,12 @@ from jaxtyping import Array, Int, PyTree
 
 from .._checks import check_instance, describe
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
-from ._files import fingerprint, to_json
+from ._files import fingerprint
 from ._loop import Session, train
 from ._metrics import chunks, count_parameters, logits_shape, Metrics
 from ._options import DEFAULTS, gather, Options
 from ._step import make_state, make_update, run_steps, run_steps_together
+from ._writing import to_json
 from .data import Dataset
 
 _P = ParamSpec("_P")
