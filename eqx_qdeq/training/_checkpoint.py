@@ -14,7 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._files import CheckpointError, read_header, read_leaves, write_tree
+from ._files import CheckpointError, read_header, read_tree, write_tree
+from ._leaves import not_finite
 from ._step import State
 from ._writing import remove_leftovers, to_json, write_atomic
 from .data import Split
@@ -35,7 +36,17 @@ class Run:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-# What the header keeps of a run; the rest are arrays.
+# What the header keeps of a run; the rest are arrays. JSON has no infinity, which `best_loss` is at
+# first.
+_FIELDS = {
+    "identity": dict,
+    "step": int,
+    "best_epoch": int,
+    "best_loss": int | float | None,
+    "seconds": int | float,
+    "stopped": bool,
+    "history": list,
+}
 _KNOWN = [field.name for field in dataclasses.fields(Run) if field.name not in ("state", "best")]
 
 
@@ -84,12 +95,18 @@ class Checkpoints:
                 f"'{self.path}' is the checkpoint of an earlier run; go on with resume=True, or "
                 "choose another folder."
             )
-        header, payload = read_header(self.path, "checkpoint")
+        header, payload = read_header(self.path, "checkpoint", **_FIELDS)
         # Whose it is, before the leaves: another batch size is a better answer than another shape.
         self._check(header["identity"])
-        state, best = read_leaves(self.path, header, payload, (run.state, run.best))
+        state, best = read_tree(self.path, header, payload, (run.state, run.best))
+        where = not_finite({"params": state.params, "best": best})
+        if where is not None:
+            raise CheckpointError(
+                f"'{self.path}' has weights that are NaN or infinite, the first at {where}: no run "
+                "can go on from them. Use another copy, or remove it and start again."
+            )
         known = {name: header[name] for name in _KNOWN}
-        if known["best_loss"] is None:  # JSON has no infinity
+        if known["best_loss"] is None:
             known["best_loss"] = float("inf")
         return Run(state, best, **known)
 

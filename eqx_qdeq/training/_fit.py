@@ -16,7 +16,7 @@ from jaxtyping import Array, Int, PyTree
 
 from .._checks import check_instance, describe
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
-from ._files import fingerprint
+from ._leaves import fingerprint
 from ._loop import Session, train
 from ._metrics import chunks, count_parameters, logits_shape, Metrics
 from ._options import DEFAULTS, gather, Options

@@ -1,7 +1,7 @@
 """The commands of this folder, each a module with a `main`.
 
-    python -m experiments.survival                    what there is
-    python -m experiments.survival fuzz --minutes 60  one of them
+python -m experiments.survival                    what there is
+python -m experiments.survival fuzz --minutes 60  one of them
 """
 
 import importlib
