@@ -10,4 +10,5 @@ from ._models import (
     ClassicalDEQClassifier as ClassicalDEQClassifier,
     classifier_from_config as classifier_from_config,
     QDEQClassifier as QDEQClassifier,
+    shapes_from_config,
 )

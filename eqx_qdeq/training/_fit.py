@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import inspect
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +15,12 @@ import numpy as np
 
 from .._checks import check_instance, describe
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
-from ._files import fingerprint
+from ._identity import model_identity, optimizer_identity
 from ._loop import Session, train
 from ._metrics import chunks, count_parameters, logits_shape, Metrics
 from ._options import gather, Options
 from ._step import make_state, make_update, run_steps
-from ._writing import CheckpointError, to_json
+from ._writing import CheckpointError
 from .data import Dataset
 
 _P = ParamSpec("_P")
@@ -171,12 +170,12 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
     # A batch larger than the data would be mostly filling.
     options = dataclasses.replace(options, batch_size=min(options.batch_size, len(dataset.train)))
     params, static = eqx.partition(model, options.trainable)
-    # All that decides the numbers of a run, but for the initial weights, which the checkpoint
-    # replaces, and the number of epochs, which may grow.
-    identity = {
+    run = Run(make_state(params, options.optimizer, hasattr(model, "solve")), to_host(params))
+    update = make_update(options.optimizer, run.state)
+    # All that decides the numbers of a run, but for the number of epochs, which may grow.
+    identity = lambda: {
         "config": options.config,
         "model": getattr(model, "config", None),
-        "untrained part": fingerprint(static),
         "training data": [dataset.name, digest(dataset.train)],
         "validation data": digest(dataset.validation),
         "batch_size": options.batch_size,
@@ -187,11 +186,11 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         "shared_dropout": options.shared_dropout,
         "drop_last": options.drop_last,
         "precision": str(dataset.train.x.dtype),
+        **model_identity(model, params),
+        **optimizer_identity(update, run.state),
     }
-    # Compared with what comes back from a file, where tuples are lists.
-    checkpoints = Checkpoints(_path(options.checkpoint_dir), json.loads(to_json(identity)))
+    checkpoints = Checkpoints(_path(options.checkpoint_dir), identity)
     metrics = MetricsFile(_path(options.metrics_path))
-    run = Run(make_state(params, options.optimizer, hasattr(model, "solve")), to_host(params))
     if checkpoints.path is not None and checkpoints.path == metrics.path:
         raise CheckpointError(f"'{metrics.path}' cannot be both the checkpoint and the metrics.")
     locks.enter_context(checkpoints.held())
@@ -204,7 +203,6 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
     else:
         run = resumed
     validation = chunks(dataset.validation)
-    update = make_update(options.optimizer, run.state)
     return Session(options, static, dataset.train, validation, run, checkpoints, metrics, update)
 
 

@@ -99,7 +99,7 @@ def make_update(
 
     try:
         loss = jnp.zeros_like(state.penalty)
-        update = ft.partial(_update, full, objective=refuse)
+        update = ft.partial(update_by, full, objective=refuse)
         return by_content(update, state.params, state.opt_state, state.params, loss)
     # A line search evaluates the objective, so that its program has the model in it: such an
     # optimizer is known as the object that it is.
@@ -107,7 +107,7 @@ def make_update(
         return full
 
 
-def _update(
+def update_by(
     optimizer: optax.GradientTransformationExtraArgs,
     gradient: PyTree,
     opt_state: PyTree,
@@ -190,7 +190,7 @@ def _step(fixed: Fixed, state: State) -> State:
         updates, opt_state = settings.update(*arguments, loss.astype(state.penalty.dtype))
     else:
         value = lambda params: objective(params)[0]
-        updates, opt_state = _update(settings.update, *arguments, loss, value)
+        updates, opt_state = update_by(settings.update, *arguments, loss, value)
     params = eqx.apply_updates(state.params, updates)
     # A finite gradient can make infinite parameters, which would be saved. What was infinite at
     # first, such as the best loss so far, may stay.

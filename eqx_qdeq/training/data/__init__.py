@@ -1,6 +1,7 @@
 """From a file of images to splits of features, ready for training."""
 
 from ..._deprecated import deprecated_names
+from ._arrays import read_array
 from ._dataset import (
     DataError as DataError,
     Dataset as Dataset,
