@@ -25,5 +25,6 @@ from ._preprocess import (
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
 )
+from ._stored import read_array
 
 __getattr__ = deprecated_names(__name__, {"Normalise": "Normalize"})
