@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..equilibrium import Solution, Solves, Unrolled, with_solves
-from ..models import UnrolledClassifier
+from ..models import UnrolledClassifier, UnrolledRegressor
 
 BATCH = "batch"
 """The name of the axis over samples, for models with state: as in Equinox's examples."""
@@ -69,7 +69,7 @@ def losing(
 
 def _seeks(model: Any) -> bool:
     # Nothing is solved in an unrolled model: its residual is a result, not a failure.
-    return not isinstance(model, Unrolled | UnrolledClassifier)
+    return not isinstance(model, Unrolled | UnrolledClassifier | UnrolledRegressor)
 
 
 def _takes_key(model: Callable[..., Any]) -> bool:
