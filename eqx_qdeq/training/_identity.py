@@ -71,7 +71,7 @@ def _names(state: PyTree) -> list[str]:
     return own + [name for part in parts for name in _names(part)]
 
 
-_Sketch = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
+_Sketch = tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]
 
 
 @eqx.filter_jit
