@@ -35,6 +35,7 @@ ROOMS = (
     "hardware",
     "models",
     "training",
+    "sklearn",
     "__init__",
 )
 
