@@ -127,7 +127,7 @@ class PaperHead(eqx.Module):
     def __call__(self, values: Values, *, key: Key = None) -> Logits:
         repeated = values[np.array(self.index)]
         # Dropout acts on the copies, so that of a value that is dropped in one others remain.
-        dropped = self.dropout(repeated, key=key, inference=key is None)
+        dropped = self.dropout(repeated, key=key, inference=True if key is None else None)
         return self.linear(jax.nn.relu(dropped))
 
 
@@ -143,7 +143,7 @@ class LinearHead(eqx.Module):
         self.dropout = eqx.nn.Dropout(dropout)
 
     def __call__(self, values: Values, *, key: Key = None) -> Logits:
-        return self.linear(self.dropout(values, key=key, inference=key is None))
+        return self.linear(self.dropout(values, key=key, inference=True if key is None else None))
 
 
 def z_products(n_qubits: int, order: int) -> PauliStrings:
@@ -182,7 +182,7 @@ class UnrolledModel(AbstractEquilibriumModel):
     @_accepting
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
-        fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
+        fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x, key=key)
         return fn.only(self.base.logits(fn, last, solution.value, key=key)), solution
 
     def solve_with_penalty(
@@ -215,7 +215,7 @@ class EquilibriumModel(AbstractEquilibriumModel):
     @_accepting
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
-        fn, last, solution = self.deq.bind_and_solve(x)
+        fn, last, solution = self.deq.bind_and_solve(x, key=key)
         return fn.only(self.logits(fn, last, solution.value, key=key)), solution
 
     @_accepting
@@ -223,7 +223,7 @@ class EquilibriumModel(AbstractEquilibriumModel):
     def solve_with_penalty(
         self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
     ) -> WithPenalty:
-        fn, last, solution = self.deq.bind_and_solve(x)
+        fn, last, solution = self.deq.bind_and_solve(x, key=key)
         # The penalty is a function of the equilibrium, too: its gradient goes through the solve and
         # moves equilibria to where the map contracts. `fn` is bound once for all three.
         logits = fn.only(self.logits(fn, last, solution.value, key=key))

@@ -7,6 +7,9 @@ takes 35; and the checksum that tells a damaged file from a good one would be ou
 
 import dataclasses
 import hashlib
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,19 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._files import (
+from ._files import read_header, read_tree, write_tree
+from ._identity import difference
+from ._leaves import not_finite
+from ._step import State
+from ._writing import (
+    append,
     CheckpointError,
-    read_header,
-    read_leaves,
+    held,
+    one_line,
     remove_leftovers,
     to_json,
     write_atomic,
-    write_tree,
 )
-from ._step import State
 from .data import Split
 
 _NAME = "checkpoint.eqx"
@@ -42,7 +48,17 @@ class Run:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-# What the header keeps of a run; the rest are arrays.
+# What the header keeps of a run; the rest are arrays. JSON has no infinity, which `best_loss` is at
+# first.
+_FIELDS = {
+    "identity": dict,
+    "step": int,
+    "best_epoch": int,
+    "best_loss": int | float | None,
+    "seconds": int | float,
+    "stopped": bool,
+    "history": list,
+}
 _KNOWN = [field.name for field in dataclasses.fields(Run) if field.name not in ("state", "best")]
 
 
@@ -52,20 +68,32 @@ def to_host(tree: PyTree) -> PyTree:
 
 
 def digest(split: Split) -> str:
-    """A fingerprint of samples and labels."""
-    # Of samples rounded to float32: the same in both precisions.
-    sha = hashlib.sha256(str(split.x.shape).encode())
-    sha.update(np.ascontiguousarray(np.asarray(split.x, np.float32)).tobytes())
-    sha.update(np.ascontiguousarray(np.asarray(split.y, np.int32)).tobytes())
+    """A fingerprint of samples, labels or targets, and weights."""
+    leaves, structure = jax.tree.flatten(split.x)
+    # Of one array, as nearly all data are, the structure says nothing.
+    sha = hashlib.sha256(("" if len(leaves) == 1 else str(structure)).encode())
+    more = [] if split.sample_weight is None else [split.sample_weight]
+    for leaf in leaves:
+        sha.update(str(leaf.shape).encode())
+    for leaf in [*leaves, split.y, *more]:
+        # Of numbers rounded to 32 bits: the same in both precisions.
+        is_real = jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+        host = np.asarray(leaf, np.float32 if is_real else np.int32)
+        sha.update(np.ascontiguousarray(host).tobytes())
     return sha.hexdigest()[:16]
 
 
 class Checkpoints:
     """The checkpoint file of a run, in a folder of its own. Without a folder it does nothing."""
 
-    def __init__(self, folder: Path | None, identity: dict[str, Any]):
+    def __init__(self, folder: Path | None, identity: Callable[[], dict[str, Any]]):
         self.path = None if folder is None else folder / _NAME
-        self.identity = identity
+        # Compared with what comes back from a file, where tuples are lists.
+        self.identity = {} if folder is None else json.loads(to_json(identity()))
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the folder for this process."""
+        return nullcontext() if self.path is None else held(self.path)
 
     def write(self, run: Run) -> None:
         """Replaces the file."""
@@ -74,14 +102,13 @@ class Checkpoints:
         header = {"identity": self.identity, "step": int(run.state.step)}
         header |= {name: getattr(run, name) for name in _KNOWN}
         # The step is in the state as well; here it can be read without a model.
-        write_tree(self.path, "checkpoint", header, (run.state, run.best))
+        with one_line(self.path):
+            write_tree(self.path, "checkpoint", header, (run.state, run.best))
 
     def read(self, run: Run, resume: bool) -> Run | None:
         """The run in the file, if there is one; `run` gives the structure."""
         if self.path is None:
             return None
-        if self.path.parent.exists() and not self.path.parent.is_dir():
-            raise CheckpointError(f"'{self.path.parent}' is not a folder.")
         # Of a run that was killed while it saved.
         remove_leftovers(self.path)
         if not self.path.exists():
@@ -91,32 +118,34 @@ class Checkpoints:
                 f"'{self.path}' is the checkpoint of an earlier run; go on with resume=True, or "
                 "choose another folder."
             )
-        header, payload = read_header(self.path, "checkpoint")
+        header, payload = read_header(self.path, "checkpoint", **_FIELDS)
         # Whose it is, before the leaves: another batch size is a better answer than another shape.
         self._check(header["identity"])
-        state, best = read_leaves(self.path, header, payload, (run.state, run.best))
+        state, best = read_tree(self.path, header, payload, (run.state, run.best))
+        where = not_finite({"params": state.params, "best": best})
+        if where is not None:
+            raise CheckpointError(
+                f"'{self.path}' has weights that are NaN or infinite, the first at {where}: no run "
+                "can go on from them. Use another copy, or remove it and start again."
+            )
         known = {name: header[name] for name in _KNOWN}
-        if known["best_loss"] is None:  # JSON has no infinity
+        if known["best_loss"] is None:
             known["best_loss"] = float("inf")
         return Run(state, best, **known)
 
     def _check(self, stored: dict[str, Any]) -> None:
-        for name, here in self.identity.items():
-            there = stored.get(name)
-            if there != here:
-                # Of a dictionary, the entry that differs: the whole may be pages.
-                if isinstance(there, dict) and isinstance(here, dict):
-                    key = min(k for k in there | here if there.get(k) != here.get(k))
-                    name, there, here = f"{name}[{key!r}]", there.get(key), here.get(key)
-                raise CheckpointError(
-                    f"'{self.path}' is of another run: {name} was {_short(there)} there and is "
-                    f"{_short(here)} here. Use another folder, or the same settings."
-                )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        try:
+            text = difference(stored, self.identity)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise CheckpointError(
+                f"'{self.path}' has an identity that this release does not write: it is forged or "
+                "of another release."
+            ) from error
+        if text is not None:
+            raise CheckpointError(
+                f"'{self.path}' is of another run: {text}. Use another folder, or the "
+                "same settings."
+            )
 
 
 class MetricsFile:
@@ -125,6 +154,10 @@ class MetricsFile:
     def __init__(self, path: Path | None):
         self.path = path
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the file for this process."""
+        return nullcontext() if self.path is None else held(self.path)
+
     def start(self, history: list[dict[str, Any]] | None) -> None:
         """Makes the file that of a run with this history; `None` for a new run.
 
@@ -132,11 +165,13 @@ class MetricsFile:
         """
         if self.path is None:
             return
-        if self.path.exists():
-            text = self.path.read_text(encoding="utf-8")
+        remove_leftovers(self.path)
+        with one_line(self.path, "read"):
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else None
+        known = [to_json(record) for record in history or []]
+        if text is not None:
             # What follows the last line break was cut off in the middle.
             logged = text.split("\n")[:-1]
-            known = [to_json(record) for record in history or []]
             n = min(len(logged), len(known))
             # As far as both go they must agree. Either may be ahead, by what was not saved when the
             # other was.
@@ -146,13 +181,15 @@ class MetricsFile:
                     "that run from its checkpoint."
                 )
         # Rewritten from the checkpoint's history, which drops half a line and later epochs alike.
-        text = "".join(to_json(record) + "\n" for record in history or [])
-        write_atomic(self.path, text)
+        rewritten = "".join(record + "\n" for record in known)
+        if rewritten != text:
+            with one_line(self.path):
+                write_atomic(self.path, rewritten)
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds an epoch."""
         if self.path is not None:
             # Appended, not replaced: a run of many epochs would write the file again for each. A
             # line cut off in the middle is mended by `start`.
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(to_json(record) + "\n")
+            with one_line(self.path):
+                append(self.path, to_json(record) + "\n")
