@@ -365,10 +365,10 @@ class Circuit:
         """
         check_instance("data", data, Mapping, "a dictionary, as `circuit.to_dict()` gives it")
         check_names("data", data, needed=_COLUMNS, known=(*_COLUMNS, *_OPTIONAL))
-        lists = {name: data.get(name) for name in (*_COLUMNS, "scales", "offsets")}
-        gates = check_lists(lists)["gates"]
-        lists["gates"] = [from_plain(position, gate) for position, gate in enumerate(gates)]
-        return Circuit(**lists, n_qubits=data.get("n_qubits"))
+        gates, wires, params = (data[name] for name in _COLUMNS)
+        if isinstance(gates, list | tuple):
+            gates = [from_plain(position, gate) for position, gate in enumerate(gates)]
+        return Circuit(gates, wires, params, **{name: data.get(name) for name in _OPTIONAL})
 
     @staticmethod
     def from_qujax(

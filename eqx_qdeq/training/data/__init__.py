@@ -1,13 +1,13 @@
 """From a file of images to splits of features, ready for training."""
 
 from ..._deprecated import deprecated_names
-from ._arrays import read_array
 from ._dataset import (
     DataError as DataError,
     Dataset as Dataset,
     Split as Split,
     stratified_split as stratified_split,
 )
+from ._files import read_array
 from ._load import load_dataset as load_dataset
 from ._preprocess import (
     AdaptivePool as AdaptivePool,
