@@ -129,7 +129,8 @@ def _openqasm_seeds() -> list[bytes]:
         b'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ngate f(a) x,y{rx(a/2) x;cx x,y;}\n'
         b"f(pi) q[0],q[1];\nmeasure q[0] -> c[0];",
         b"OPENQASM 3.0;\ninput float t;\nconst int n=2;\nqubit[3] q;\nlet a=q[0:1]++q[2];\n"
-        b"ctrl(2) @ pow(-2) @ rz(2*t+sin(0.5)**2) a;\nnegctrl @ inv @ s q[{0,1}],q[2];",
+        b"ctrl(2) @ pow(-2) @ rz(2*t+sin(0.5)**2) a[0],a[1],a[2];\n"
+        b"negctrl @ inv @ s q[{0,1}],q[2];\nmeasure q;",
     ]
 
 

@@ -117,7 +117,7 @@ class Watched:
         self.faults: dict[tuple[str, str], dict[str, str]] = {}
         self.slowest, self.slowest_input = 0.0, b""
         self.started = self.written = time.perf_counter()
-        self.memory = _peak()
+        self.memory = peak_memory()
 
     def __call__(self, data: bytes) -> None:
         start = time.perf_counter()
@@ -150,12 +150,13 @@ class Watched:
             "seconds": round(time.perf_counter() - self.started),
             "slowest": round(self.slowest, 3),
             "slowest_input": repr(self.slowest_input[:300]),
-            "memory": round((_peak() - self.memory) / 1024),
+            "memory": round((peak_memory() - self.memory) / 1024),
         }
 
 
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes
+def peak_memory() -> int:
+    """The most memory that the process has had so far, in kilobytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _work(name: str, path: Path, options: list[str]) -> None:
@@ -164,7 +165,8 @@ def _work(name: str, path: Path, options: list[str]) -> None:
     # What is imported from here on tells where it has been.
     with atheris.instrument_imports(include=["eqx_qdeq"], enable_loader_override=False):
         found = readers()[name]
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore", UserWarning)  # of what is rounded or not finite
+    warnings.simplefilter("error", RuntimeWarning)
     for seed in found.seeds():  # imports, and what is compiled once
         found.read(seed)
     atheris.Setup([sys.argv[0], *options], Watched(found, path))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..._checks import short
 from ._dataset import DataError
 
 # What packing gains at most on real data, by far; and what may be packed tighter, being small.
@@ -85,7 +86,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
             if missing:
                 there = ", ".join(present)
                 raise DataError(
-                    f"'{path}' lacks {missing}; it has {there[:200]}. It must have all of "
+                    f"'{path}' lacks {missing}; it has {short(there, 200)}. It must have all of "
                     f"{tuple(names)}."
                 )
             # All sizes before the first array.
@@ -99,7 +100,7 @@ def read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     # A damaged or odd archive makes zipfile raise what it likes: BadZipFile, zlib.error, EOFError,
     # NotImplementedError, RuntimeError, struct.error, …
     except Exception as error:
-        text = (str(error) or type(error).__name__)[:200]
+        text = short(str(error) or type(error).__name__, 200)
         raise DataError(f"'{path}' is not a readable .npz file: {text}") from error
 
 
@@ -138,10 +139,10 @@ def read_idx(path: Path, n_axes: int) -> np.ndarray:
         length = path.stat().st_size
         with gzip.open(path) if packed else path.open("rb") as file:
             header = file.read(start)
-            shape = tuple(int(n) for n in np.frombuffer(header[4:], ">u4"))
             # Two zeros, 8 for bytes, and the number of axes.
-            if len(shape) != n_axes or header[:4] != bytes([0, 0, 8, n_axes]):
+            if len(header) < start or header[:4] != bytes([0, 0, 8, n_axes]):
                 raise DataError(f"'{path}' is no IDX file of bytes with {n_axes} axes.")
+            shape = tuple(int(n) for n in np.frombuffer(header[4:], ">u4"))
             size = math.prod(shape)
             if packed:
                 _check_packed(size, length, f"'{path}'")
@@ -154,7 +155,7 @@ def read_idx(path: Path, n_axes: int) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # OSError, EOFError, zlib.error, and of odd lengths ValueError
-        raise DataError(f"'{path}' cannot be read: {error}; use another copy.") from error
+        raise DataError(f"'{path}' cannot be read: {short(error)}; use another copy.") from error
     if len(content) != size:
         what = "is cut off" if len(content) < size else "has bytes behind its end"
         raise DataError(f"'{path}' {what}: its shape is {shape}; use another copy.")

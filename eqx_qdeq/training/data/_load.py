@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._checks import short
 from ._dataset import check_finite, check_shapes, DataError, Dataset, Split, stratified_split
 from ._files import read_idx, read_npz
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
@@ -171,12 +172,11 @@ def _read_npz(path: Path) -> _Raw:
         parts[part] = x, y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
     _check_parts(parts, f"'{path}'")
     labels, in_test = (tuple(np.unique(y).tolist()) for _, y in parts.values())
-    if len(labels) < 2:
-        raise DataError(f"'{path}': y_train has the label {labels[0]} alone; two are needed.")
     unseen = sorted(set(in_test) - set(labels))
     if unseen:
         raise DataError(
-            f"'{path}': labels {unseen} of y_test are out of range, y_train has {list(labels)}."
+            f"'{path}': labels {short(unseen)} of y_test are out of range, y_train has "
+            f"{short(list(labels))}."
         )
     return _Raw(parts, labels, tuple(map(str, labels)))
 
@@ -189,6 +189,9 @@ def _check_parts(parts: dict[str, tuple[np.ndarray, np.ndarray]], name: str) -> 
         if 0 in x.shape:
             what = "samples" if len(x) == 0 else "features"
             raise DataError(f"{name} ({part}): no {what}; the shape is {x.shape}.")
+    y = parts["train"][1]
+    if (y == y[0]).all():
+        raise DataError(f"{name} (train): all labels are {y[0]}; at least two classes are needed.")
     here, there = (x.shape[1:] for x, _ in parts.values())
     if here != there:
         raise DataError(f"{name}: samples of train have shape {here}, those of test {there}.")
