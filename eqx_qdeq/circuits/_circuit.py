@@ -327,9 +327,9 @@ class Circuit:
 
         - `text`: the text.
         - `max_text`, `max_qubits`, `max_gates`, `max_depth`: the most characters, qubits, gates
-            (with all definitions carried out; calls, measured qubits and the rows of large arrays
-            count too) and levels of parentheses and definitions. Raise them for a text that you
-            trust.
+            (with all definitions carried out; calls, other statements, measured qubits and the rows
+            of large arrays count too) and levels of parentheses, definitions, modifiers and
+            indices. Raise them for a text that you trust.
 
         **Returns:**
 
