@@ -9,12 +9,11 @@ except ImportError as error:
 from .._deprecated import deprecated_names
 from ._convergence import ConvergenceWarning as ConvergenceWarning
 from ._files import (
-    CheckpointError as CheckpointError,
     load as load,
     load_metadata as load_metadata,
     save as save,
 )
-from ._fit import fit as fit, fit_together as fit_together, FitResult as FitResult
+from ._fit import fit as fit, FitResult as FitResult
 from ._loop import TrainingError as TrainingError
 from ._metrics import count_parameters as count_parameters, evaluate as evaluate, Metrics as Metrics
 from ._options import Options as Options
@@ -23,7 +22,12 @@ from ._residuals import (
     residual_history as residual_history,
 )
 from ._step import epoch_batches
-from ._writing import to_json, write_atomic as write_atomic
+from ._together import fit_together as fit_together
+from ._writing import (
+    CheckpointError as CheckpointError,
+    to_json,
+    write_atomic as write_atomic,
+)
 from .data import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,

@@ -7,6 +7,9 @@ takes 35; and the checksum that tells a damaged file from a good one would be ou
 
 import dataclasses
 import hashlib
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,19 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._files import CheckpointError, read_header, read_tree, write_tree
+from ._files import read_header, read_tree, write_tree
+from ._identity import difference
 from ._leaves import not_finite
 from ._step import State
-from ._writing import remove_leftovers, to_json, write_atomic
+from ._writing import (
+    append,
+    CheckpointError,
+    held,
+    one_line,
+    remove_leftovers,
+    to_json,
+    write_atomic,
+)
 from .data import Split
 
 _NAME = "checkpoint.eqx"
@@ -67,9 +79,14 @@ def digest(split: Split) -> str:
 class Checkpoints:
     """The checkpoint file of a run, in a folder of its own. Without a folder it does nothing."""
 
-    def __init__(self, folder: Path | None, identity: dict[str, Any]):
+    def __init__(self, folder: Path | None, identity: Callable[[], dict[str, Any]]):
         self.path = None if folder is None else folder / _NAME
-        self.identity = identity
+        # Compared with what comes back from a file, where tuples are lists.
+        self.identity = {} if folder is None else json.loads(to_json(identity()))
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the folder for this process."""
+        return nullcontext() if self.path is None else held(self.path)
 
     def write(self, run: Run) -> None:
         """Replaces the file."""
@@ -78,14 +95,13 @@ class Checkpoints:
         header = {"identity": self.identity, "step": int(run.state.step)}
         header |= {name: getattr(run, name) for name in _KNOWN}
         # The step is in the state as well; here it can be read without a model.
-        write_tree(self.path, "checkpoint", header, (run.state, run.best))
+        with one_line(self.path):
+            write_tree(self.path, "checkpoint", header, (run.state, run.best))
 
     def read(self, run: Run, resume: bool) -> Run | None:
         """The run in the file, if there is one; `run` gives the structure."""
         if self.path is None:
             return None
-        if self.path.parent.exists() and not self.path.parent.is_dir():
-            raise CheckpointError(f"'{self.path.parent}' is not a folder.")
         # Of a run that was killed while it saved.
         remove_leftovers(self.path)
         if not self.path.exists():
@@ -111,22 +127,18 @@ class Checkpoints:
         return Run(state, best, **known)
 
     def _check(self, stored: dict[str, Any]) -> None:
-        for name, here in self.identity.items():
-            there = stored.get(name)
-            if there != here:
-                # Of a dictionary, the entry that differs: the whole may be pages.
-                if isinstance(there, dict) and isinstance(here, dict):
-                    key = min(k for k in there | here if there.get(k) != here.get(k))
-                    name, there, here = f"{name}[{key!r}]", there.get(key), here.get(key)
-                raise CheckpointError(
-                    f"'{self.path}' is of another run: {name} was {_short(there)} there and is "
-                    f"{_short(here)} here. Use another folder, or the same settings."
-                )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        try:
+            text = difference(stored, self.identity)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise CheckpointError(
+                f"'{self.path}' has an identity that this release does not write: it is forged or "
+                "of another release."
+            ) from error
+        if text is not None:
+            raise CheckpointError(
+                f"'{self.path}' is of another run: {text}. Use another folder, or the "
+                "same settings."
+            )
 
 
 class MetricsFile:
@@ -135,6 +147,10 @@ class MetricsFile:
     def __init__(self, path: Path | None):
         self.path = path
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the file for this process."""
+        return nullcontext() if self.path is None else held(self.path)
+
     def start(self, history: list[dict[str, Any]] | None) -> None:
         """Makes the file that of a run with this history; `None` for a new run.
 
@@ -142,11 +158,13 @@ class MetricsFile:
         """
         if self.path is None:
             return
-        if self.path.exists():
-            text = self.path.read_text(encoding="utf-8")
+        remove_leftovers(self.path)
+        with one_line(self.path, "read"):
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else None
+        known = [to_json(record) for record in history or []]
+        if text is not None:
             # What follows the last line break was cut off in the middle.
             logged = text.split("\n")[:-1]
-            known = [to_json(record) for record in history or []]
             n = min(len(logged), len(known))
             # As far as both go they must agree. Either may be ahead, by what was not saved when the
             # other was.
@@ -156,13 +174,15 @@ class MetricsFile:
                     "that run from its checkpoint."
                 )
         # Rewritten from the checkpoint's history, which drops half a line and later epochs alike.
-        text = "".join(to_json(record) + "\n" for record in history or [])
-        write_atomic(self.path, text)
+        rewritten = "".join(record + "\n" for record in known)
+        if rewritten != text:
+            with one_line(self.path):
+                write_atomic(self.path, rewritten)
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds an epoch."""
         if self.path is not None:
             # Appended, not replaced: a run of many epochs would write the file again for each. A
             # line cut off in the middle is mended by `start`.
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(to_json(record) + "\n")
+            with one_line(self.path):
+                append(self.path, to_json(record) + "\n")

@@ -18,16 +18,13 @@ from jaxtyping import PyTree
 from .._checks import short
 from ..models import shapes_from_config
 from ._leaves import describe_leaves, LeafError, not_finite, read_leaves, serialise
-from ._writing import to_json, write_atomic
+from ._writing import CheckpointError, to_json, write_atomic
 
-_VERSION = 1
+# A checkpoint of version 1 does not know its initial weights and its optimizer.
+_VERSIONS = {"model": 1, "checkpoint": 2}
 _START = b'{"format": "eqx-qdeq '
 _FIELDS = {"format": str, "version": int, "sha256": str, "leaves": list}
 _MODEL = {"config": dict | None, "metadata": object}
-
-
-class CheckpointError(RuntimeError):
-    """A file of weights, or of a run, that cannot be used here. It is left as it was."""
 
 
 # --- Models -----------------------------------------------------------------------------------
@@ -124,7 +121,7 @@ def write_tree(path: Path, kind: str, header: dict[str, Any], tree: PyTree) -> N
     text = to_json(
         {
             "format": f"eqx-qdeq {kind}",
-            "version": _VERSION,
+            "version": _VERSIONS[kind],
             "sha256": hashlib.sha256(payload).hexdigest(),
             **header,
             "leaves": describe_leaves(tree),
@@ -166,10 +163,11 @@ def read_header(path: Path, kind: str, **fields: Any) -> tuple[dict[str, Any], b
     if header["format"] != f"eqx-qdeq {kind}":
         found = short(header["format"].removeprefix("eqx-qdeq "))
         raise CheckpointError(f"'{path}' is a {found} file, not a {kind} file.")
-    if header["version"] != _VERSION:
+    if header["version"] != _VERSIONS[kind]:
+        anew = ", or start anew in another folder" if kind == "checkpoint" else ""
         raise CheckpointError(
             f"'{path}' has version {short(header['version'])} of the format and this release reads "
-            f"version {_VERSION}; use the release that wrote it."
+            f"version {_VERSIONS[kind]}; use the release that wrote it{anew}."
         )
     if hashlib.sha256(payload).hexdigest() != header["sha256"]:
         raise damaged

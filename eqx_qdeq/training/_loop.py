@@ -93,6 +93,16 @@ class Session:
         layers = options.warmup_layers if step < options.warmup_steps else 0
         return Settings(self.update, clip, penalty, layers, options.shared_dropout)
 
+    def standing(self) -> str:
+        """Where a run stands that was there before, in one line."""
+        path, epoch = self.checkpoints.path, self.step // self.n_batches
+        so_far = f"{epoch} of {self.options.epochs} epochs ({self.step} steps)"
+        if self.run.stopped:
+            return f"'{path}': ended by a callback after {so_far}; nothing is left to do."
+        if self.step >= self.total:
+            return f"'{path}': finished, {so_far}; more `epochs` would go on from here."
+        return f"'{path}': resumed after {so_far}."
+
     def next_stop(self, pace: int) -> int:
         """The step at which to look up: at most `pace` steps on."""
         step, every = self.step, self.options.checkpoint_every
@@ -106,7 +116,7 @@ class Session:
 
     def look_up(self, seconds: float) -> None:
         """Reports and saves what is due after steps that took so long."""
-        self.run.seconds += seconds
+        self.run.seconds += max(seconds, 0.0)  # whatever the clock does
         at_end = self.step % self.n_batches == 0
         if at_end:
             self._close_epoch()
@@ -136,7 +146,7 @@ class Session:
             record["learning_rate"] = rate
         if not any(map(self._unconverged, run.history)):
             self._warn(record, self._unconverged(record))
-        run.seconds += time.perf_counter() - started
+        run.seconds += max(time.perf_counter() - started, 0.0)
         record["seconds"] = round(run.seconds, 3)
         run.history.append(record)
         # A validation loss that is not a number is never the best, but some model has to be. It is
@@ -189,23 +199,30 @@ class Session:
         rate = self._rate()
         known = "" if rate is None else f", learning rate {rate:.3g}"
         epoch = self.step // self.n_batches
+        where = f"in step {self.step + 1} (epoch {epoch + 1}{known})"
+        fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
+        rows, finite, all_are = map(np.asarray, finite_rows(fixed, self.run.state))
+        if all_are:
+            raise TrainingError(
+                f"the parameters or the optimizer's state became NaN or infinite {where}, though "
+                "its loss and gradient are finite. Lower the learning rate; the last checkpoint "
+                "is from before."
+            )
         raise TrainingError(
-            f"the loss or its gradient became NaN or infinite in step {self.step + 1} (epoch "
-            f"{epoch + 1}{known}), {self._blame(epoch)}. Lower the learning rate or set `clip`; "
-            "the last checkpoint is from before."
+            f"the loss or its gradient became NaN or infinite {where}, {_blame(rows, finite)}. "
+            "Lower the learning rate or set `clip`; the last checkpoint is from before."
         )
 
-    def _blame(self, epoch: int) -> str:
-        """Which samples of the step that was undone make it so by themselves."""
-        fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
-        rows, finite = map(np.asarray, finite_rows(fixed, self.run.state))
-        bad, n = rows[~finite], int(np.sum(rows >= 0))
-        if len(bad) == 0:
-            return f"though for none of its {n} samples alone"
-        if len(bad) == n:
-            return f"for each of its {n} samples"
-        shown = ", ".join(map(str, sorted(bad)[:10])) + (", …" if len(bad) > 10 else "")
-        return f"for {len(bad)} of its {n} samples: rows {shown} of the training data"
+
+def _blame(rows: np.ndarray, finite: np.ndarray) -> str:
+    """Which samples of the step that was undone make it so by themselves."""
+    bad, n = rows[~finite], int(np.sum(rows >= 0))
+    if len(bad) == 0:
+        return f"though for none of its {n} samples alone"
+    if len(bad) == n:
+        return f"for each of its {n} samples"
+    shown = ", ".join(map(str, sorted(bad)[:10])) + (", …" if len(bad) > 10 else "")
+    return f"for {len(bad)} of its {n} samples: rows {shown} of the training data"
 
 
 def train(
@@ -223,6 +240,9 @@ def train(
     with _progress_bar(first) as bar:
         if bar is not None:
             bar.set_description("compiling")
+            for session in sessions:
+                if session.step > 0:
+                    bar.write(session.standing())
         while first.step < first.total and not first.run.stopped:
             started = time.perf_counter()
             step, stop = first.step, first.next_stop(pace)

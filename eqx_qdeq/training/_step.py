@@ -17,7 +17,6 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._trees import all_finite
 from ._by_content import by_content, ByContent, call
 from ._metrics import forward, Sums
 
@@ -100,7 +99,7 @@ def make_update(
 
     try:
         loss = jnp.zeros_like(state.penalty)
-        update = ft.partial(_update, full, objective=refuse)
+        update = ft.partial(update_by, full, objective=refuse)
         return by_content(update, state.params, state.opt_state, state.params, loss)
     # A line search evaluates the objective, so that its program has the model in it: such an
     # optimizer is known as the object that it is.
@@ -108,7 +107,7 @@ def make_update(
         return full
 
 
-def _update(
+def update_by(
     optimizer: optax.GradientTransformationExtraArgs,
     gradient: PyTree,
     opt_state: PyTree,
@@ -191,8 +190,11 @@ def _step(fixed: Fixed, state: State) -> State:
         updates, opt_state = settings.update(*arguments, loss.astype(state.penalty.dtype))
     else:
         value = lambda params: objective(params)[0]
-        updates, opt_state = _update(settings.update, *arguments, loss, value)
+        updates, opt_state = update_by(settings.update, *arguments, loss, value)
     params = eqx.apply_updates(state.params, updates)
+    # A finite gradient can make infinite parameters, which would be saved. What was infinite at
+    # first, such as the best loss so far, may stay.
+    finite &= _as_finite((params, opt_state), (state.params, state.opt_state))
     done = State(
         params,
         opt_state,
@@ -209,24 +211,46 @@ def _step(fixed: Fixed, state: State) -> State:
     return _where(finite, done, undone)
 
 
+def _as_finite(new: PyTree, old: PyTree) -> Bool[Array, ""]:
+    """Whether every number is finite that was finite before."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    kept = [
+        jnp.all(jnp.isfinite(after) | ~jnp.isfinite(before))
+        for after, before in pairs
+        if eqx.is_inexact_array(after)
+    ]
+    return ft.reduce(jnp.logical_and, kept, jnp.asarray(True))
+
+
 @eqx.filter_jit
-def finite_rows(fixed: Fixed, state: State) -> tuple[Int[Array, " batch"], Bool[Array, " batch"]]:
-    """The rows of the batch that comes next, and whether the loss and the gradient of each of them
-    alone are finite: what to look at after a step that was undone."""
+def finite_rows(
+    fixed: Fixed, state: State
+) -> tuple[Int[Array, " batch"], Bool[Array, " batch"], Bool[Array, ""]]:
+    """The rows of the batch that comes next, whether the loss and the gradient of each of them
+    alone are finite, and whether those of the batch are: what to look at after a step that was
+    undone."""
     rows = fixed.batches[state.step - fixed.first]
     key = jax.random.fold_in(fixed.key, state.step)
 
-    def is_finite(row: Int[Array, ""]) -> Bool[Array, ""]:
-        # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights.
-        x, y = fixed.x[row][None], fixed.y[row][None]
+    def is_finite(rows: Int[Array, " n"], weight: Float[Array, " n"]) -> Bool[Array, ""]:
         of = lambda params: _objective(
-            eqx.combine(params, fixed.static), x, y, jnp.ones(1, x.dtype), key, fixed.settings
+            eqx.combine(params, fixed.static),
+            fixed.x[rows],
+            fixed.y[rows],
+            weight,
+            key,
+            fixed.settings,
         )
-        both = eqx.filter_value_and_grad(of, has_aux=True)(state.params)
-        return all_finite((both[0][0], both[1]))
+        (loss, _), gradient = eqx.filter_value_and_grad(of, has_aux=True)(state.params)
+        return jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
 
-    # One after the other: a gradient for each sample at once is the whole model that many times.
-    return rows, jax.lax.map(is_finite, jnp.maximum(rows, 0)) | (rows < 0)
+    real = jnp.maximum(rows, 0)
+    batch = is_finite(real, (rows >= 0).astype(fixed.x.dtype))
+    # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights. One after the
+    # other: a gradient for each sample at once is the whole model that many times.
+    one = jnp.ones(1, fixed.x.dtype)
+    alone = jax.lax.map(lambda row: is_finite(row[None], one), real)
+    return rows, alone | (rows < 0), batch
 
 
 def _objective(
