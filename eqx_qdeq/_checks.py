@@ -137,3 +137,10 @@ def describe(value: object) -> str:
     if isinstance(value, tuple | list) and len(repr(value)) <= 60:
         return repr(value)
     return type(value).__name__
+
+
+def short(said: object, most: int = 80) -> str:
+    """A file's own words in a message of one line: they may be long, or move the cursor."""
+    text = str(said)
+    text = text if len(text) <= most else text[: most - 3] + "..."
+    return text if text.isprintable() else repr(text)

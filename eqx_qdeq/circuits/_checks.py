@@ -40,7 +40,7 @@ def check_lists(lists: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     """The lists of gates, wires, … as tuples of one length; absent ones are left out."""
     out = {}
     for name, values in lists.items():
-        if values is None:
+        if values is None and name in ("scales", "offsets"):
             continue
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise TypeError(f"`{name}` must be a list with an entry for each gate; got {values!r}.")

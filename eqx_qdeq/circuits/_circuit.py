@@ -327,9 +327,9 @@ class Circuit:
 
         - `text`: the text.
         - `max_text`, `max_qubits`, `max_gates`, `max_depth`: the most characters, qubits, gates
-            (with all definitions carried out; calls, measured qubits and the rows of large arrays
-            count too) and levels of parentheses and definitions. Raise them for a text that you
-            trust.
+            (with all definitions carried out; calls, other statements, measured qubits and the rows
+            of large arrays count too) and levels of parentheses, definitions, modifiers and
+            indices. Raise them for a text that you trust.
 
         **Returns:**
 
@@ -365,10 +365,10 @@ class Circuit:
         """
         check_instance("data", data, Mapping, "a dictionary, as `circuit.to_dict()` gives it")
         check_names("data", data, needed=_COLUMNS, known=(*_COLUMNS, *_OPTIONAL))
-        lists = {name: data.get(name) for name in (*_COLUMNS, "scales", "offsets")}
-        gates = check_lists(lists)["gates"]
-        lists["gates"] = [from_plain(position, gate) for position, gate in enumerate(gates)]
-        return Circuit(**lists, n_qubits=data.get("n_qubits"))
+        gates, wires, params = (data[name] for name in _COLUMNS)
+        if isinstance(gates, list | tuple):
+            gates = [from_plain(position, gate) for position, gate in enumerate(gates)]
+        return Circuit(gates, wires, params, **{name: data.get(name) for name in _OPTIONAL})
 
     @staticmethod
     def from_qujax(

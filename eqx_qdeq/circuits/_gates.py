@@ -56,7 +56,8 @@ class Unitary:
         if dim * dim != array.size:
             raise ValueError(f"a gate's array has an even number of axes; got {array.shape}.")
         array = array.reshape(dim, dim)
-        gap = np.abs(array @ array.conj().T - np.eye(dim)).max()
+        with np.errstate(over="ignore", invalid="ignore"):  # the gap is then infinite, or NaN
+            gap = np.abs(array @ array.conj().T - np.eye(dim)).max()
         if not gap < 1e-5:  # what rounding a unitary to float32 leaves, and some
             raise ValueError(f"the array is not unitary: U U† differs from 1 by {gap:.2g}.")
         array.setflags(write=False)

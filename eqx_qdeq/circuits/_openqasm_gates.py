@@ -125,6 +125,7 @@ class Gates:
             modifier = reader.take()
             inside = self.parenthesis(reader) if reader.peek.text == "(" else []
             modifiers.append((modifier, inside))
+            check_depth(modifier.line, len(modifiers), self.limits.max_depth)
             reader.expect("@")
         name = reader.take()
         if name.text == "OPENQASM":

@@ -9,7 +9,7 @@ from ._gates import numbers_as_parameters, Operation
 from ._openqasm_formulas import Affine, Formulas
 from ._openqasm_gates import Gates, Limits
 from ._openqasm_modifiers import PHASE
-from ._openqasm_text import QasmError, Reader, Token, tokens_of
+from ._openqasm_text import check_depth, QasmError, Reader, Token, tokens_of
 
 # Nothing is looked up in files: what these two define is known above, or is not ours.
 _INCLUDES = ('"qelib1.inc"', '"stdgates.inc"')
@@ -77,8 +77,9 @@ class _Program:
             # A statement begins with its word, with a bit that is measured into, or is a call.
             first, self.line = reader.peek.text, reader.peek.line
             if reader.take_if(";"):
-                continue
-            if first in statements:
+                self.gates.spend(self.line, 1)
+            elif first in statements:
+                self.gates.spend(self.line, 1)
                 reader.take()
                 statements[first](reader)
             elif first in self.bits:
@@ -86,7 +87,7 @@ class _Program:
                 reader.expect("measure")
                 self.measure(reader)
             elif first == "barrier":
-                reader.until(";")
+                self.gates.spend(self.line, 1 + len(reader.until(";")) // 4)
             else:
                 self.call(reader)
 
@@ -256,8 +257,10 @@ class _Program:
         name = reader.name()
         if name.text not in self.qubits:
             raise QasmError(name.line, f"{name.text!r} is not a declared qubit.")
-        wires = self.qubits[name.text]
+        wires, depth = self.qubits[name.text], 0
         while reader.take_if("["):
+            depth += 1
+            check_depth(name.line, depth, self.limits.max_depth)
             if reader.take_if("{"):
                 chosen = [self.formulas.integer(reader)]
                 while reader.take_if(","):

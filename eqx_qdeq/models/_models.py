@@ -296,15 +296,12 @@ def shapes_from_config(config: Mapping[str, Any], *, most: int) -> AbstractEquil
     arguments = _arguments(inner)
     # Before the constructors, which make lists as long as these numbers say. Each wire and class is
     # a row or column of some weight; each product that is read out is one, too.
-    counts = ("n_qubits", "n_classes", "n_targets", "hidden_size")
-    sizes = {name: arguments.get(name) for name in counts}
-    if arguments.get("head") == "paper":
-        sizes["in_size"] = arguments.get("in_size")
-    for name, size in sizes.items():
-        if size is not None:
-            check_at_least(name, size, 1)
-            if size > most:
-                raise ValueError(f"`{name}` is {size}, and the file has no {most} numbers.")
+    bounded = ["n_qubits", "n_classes", "n_targets", "hidden_size"]
+    bounded += ["in_size"] if arguments.get("head") == "paper" else []
+    for name in (name for name in bounded if name in arguments):
+        check_at_least(name, arguments[name], 1)
+        if arguments[name] > most:
+            raise ValueError(f"`{name}` is {arguments[name]}, and the file has no {most} numbers.")
     order, n = len(str(arguments.get("readout", "z"))), arguments.get("n_qubits", 1)
     if order in (2, 3) and sum(math.comb(n, k) for k in range(1, order + 1)) > most:
         raise ValueError(f"`readout` of {n} wires has more values than the file has numbers.")

@@ -129,6 +129,18 @@ class Checkpoints:
                 "can go on from them. Use another copy, or remove it and start again."
             )
         known = {name: header[name] for name in _KNOWN}
+        history = known["history"]
+        agrees = (
+            header["step"] == int(state.step) >= 0
+            and 0 <= known["best_epoch"] <= len(history)
+            and all(isinstance(record, dict) for record in history)
+            and [record.get("epoch") for record in history] == list(range(1, len(history) + 1))
+        )
+        if not agrees:
+            raise CheckpointError(
+                f"'{self.path}' does not agree with itself: its steps, epochs and history are not "
+                "of one run. Use another copy, or remove it and start again."
+            )
         if known["best_loss"] is None:
             known["best_loss"] = float("inf")
         return Run(state, best, **known)

@@ -15,8 +15,9 @@ from typing import Any
 
 from jaxtyping import PyTree
 
+from .._checks import short
 from ..models import shapes_from_config
-from ._leaves import describe_leaves, LeafError, not_finite, read_leaves, serialise, short
+from ._leaves import describe_leaves, LeafError, not_finite, read_leaves, serialise
 from ._writing import CheckpointError, to_json, write_atomic
 
 # A checkpoint of version 1 does not know its initial weights and its optimizer.
@@ -146,7 +147,9 @@ def read_header(path: Path, kind: str, **fields: Any) -> tuple[dict[str, Any], b
     if hashlib.sha256(text).hexdigest().encode() != digest:
         raise damaged
     try:
-        header = json.loads(text, object_pairs_hook=_without_doubles, parse_float=_finite)
+        header = json.loads(
+            text, object_pairs_hook=_without_doubles, parse_float=_finite, parse_constant=_finite
+        )
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"'{path}' has a header that is no JSON: {short(error)}") from error
     for name, wanted in (_FIELDS | fields).items():

@@ -18,6 +18,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import PyTree
 
+from .._checks import short
 from .data import read_array
 
 _NUMBERS = bool | int | float | complex
@@ -106,13 +107,6 @@ def _kind(description: str) -> str:
     return re.sub(r"^(b?float|u?int|complex)\d+", r"\1", description).replace("bfloat", "float")
 
 
-def short(said: object, most: int = 80) -> str:
-    """A file's own words in a message of one line: they may be long, or move the cursor."""
-    text = str(said)
-    text = text if len(text) <= most else text[: most - 3] + "..."
-    return text if text.isprintable() else repr(text)
-
-
 def read_leaves(stored: Sequence[Any], payload: bytes, like: PyTree, where: str) -> PyTree:
     """The tree whose leaves these are; `like` gives the structure, as arrays or as their shapes.
 
@@ -161,8 +155,9 @@ def _as_described(array: np.ndarray, have: str, leaf: Any) -> np.ndarray:
         dtype = jnp.dtype(name)
     except TypeError:
         raise ValueError(f"{name!r} is not a type of numbers") from None
-    if array.dtype == np.dtype((np.void, dtype.itemsize)):
-        array = array.view(dtype)  # NumPy's format has no name for bfloat16 and its like
+    # NumPy's format has no name for bfloat16 and its like.
+    if dtype.isbuiltin == 2 and array.dtype == np.dtype((np.void, dtype.itemsize)):
+        array = array.view(dtype)
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"there is an array of {array.dtype} of shape {array.shape}")
     return array

@@ -60,6 +60,10 @@ HOSTILE = {
         "more than 100000 gates",
     ),
     "measurements": ("qubit[9999] q;\n" + "measure q;" * 99, 2, "more than 100000 gates"),
+    "modifiers": ("qubit q;\n" + "pow(0.5) @ " * 10_000 + "x q;", 2, "nested more than 100 deep"),
+    "indices": ("qubit[9] q;\nx q" + "[0:8]" * 10_000 + ";", 2, "nested more than 100 deep"),
+    "nothing": (";" * 10**6, 1, "more than 100000 gates"),
+    "barriers": ("qubit q;\n" + "barrier q;" * 99_999, 2, "more than 100000 gates"),
     "parts": (
         "qubit[9999] q; let a = q[0] ++ q[1:];\n" + "".join(f"let a{i} = a[:];" for i in range(99)),
         2,

@@ -1,5 +1,6 @@
 """Data sets: what is read, selected and split, and what is refused."""
 
+import gzip
 import sys
 
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from eqx_qdeq.training import (
     Split,
     stratified_split,
 )
+from experiments.survival._readers import idx_files
 
 
 @pytest.fixture
@@ -192,7 +194,20 @@ _NAN[7, 2, 2] = np.nan
         ({"x_test": np.float32(1)}, {}, r"\(test\): samples must have shape \(n, ...\); got"),
         ({"y_test": None}, {}, "lacks y_test; it has x_train, y_train, x_test"),
         ({"x_train": np.array([object()] * 40)}, {}, "is not a readable .npz file"),
-        ({"x_train": np.zeros((40, 8, 8), bool)}, {}, "integers or floats; got bool"),
+        ({"x_train": np.zeros((40, 8, 8), bool)}, {}, r"some \(train\): .* or floats; got bool"),
+        ({"x_train": np.full((40, 8, 8), -1)}, {}, r"some \(train\): .* 0 to 255; got -1 to -1"),
+        (
+            {"x_test": np.zeros((12, 9, 8))},
+            {},
+            r"train have shape \(8, 8\), those of test \(9, 8\)",
+        ),
+        (
+            {"x_train": np.zeros((40, 8, 0))},
+            {},
+            r"\(train\): no features; the shape is \(40, 8, 0\)",
+        ),
+        ({"x_test": np.zeros((0, 8, 8)), "y_test": np.zeros(0, int)}, {}, r"\(test\): no samples"),
+        ({"y_train": np.full(40, 3)}, {}, r"some.npz' \(train\): all labels are 3; at least two"),
         ({}, {"limit": 0}, "`limit` must be at least 1; got 0"),
         ({}, {"limit": 4}, "one sample|at least two"),
         ({}, {"seed": -1}, "`seed` must not be negative; got -1"),
@@ -225,10 +240,11 @@ def test_unknown_dataset():
         load_dataset("minst")
 
 
-def test_missing_extras_say_what_to_install(monkeypatch):
+def test_missing_extras_say_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(DataError, match=r'pip install "eqx-qdeq\[vision\]"'):
-        load_dataset("mnist")
+    for name, download in (("mnist", True), ("cifar10", False)):
+        with pytest.raises(DataError, match=r'pip install "eqx-qdeq\[vision\]"'):
+            load_dataset(name, root=tmp_path, download=download)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(DataError, match=r'pip install "eqx-qdeq\[train\]"'):
         load_dataset("digits")
@@ -242,7 +258,8 @@ def _torchvision():
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
 def test_missing_images_say_how_to_get_them(name, tmp_path, monkeypatch):
-    _torchvision()
+    if name == "cifar10":
+        _torchvision()
     monkeypatch.setenv("EQX_QDEQ_DATA", str(tmp_path))
     with pytest.raises(DataError, match=rf"load_dataset\('{name}', root='.*', download=True\)"):
         load_dataset(name)
@@ -253,7 +270,6 @@ def test_missing_images_say_how_to_get_them(name, tmp_path, monkeypatch):
 
 
 def test_mnist4(data_root):
-    _torchvision()
     data = load_dataset(
         "mnist", classes=(0, 3, 6, 9), preprocess=paper_preprocess(4), root=data_root
     )
@@ -267,11 +283,71 @@ def test_mnist4(data_root):
 
 
 def test_fashion_classes_have_names(data_root):
-    _torchvision()
     data = load_dataset("fashion_mnist", classes=("Bag", "Coat"), root=data_root, limit=100)
     assert data.class_names == ("Bag", "Coat") and len(data.test) == 100
     with pytest.raises(DataError, match=r"unknown class 'Hat'; .* Ankle boot, or their numbers"):
         load_dataset("fashion_mnist", classes=("Bag", "Hat"), root=data_root)
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    """A small MNIST, and how one of its files becomes another; `pack` makes it a .gz."""
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for name, content in idx_files().items():
+        (folder / name).write_bytes(content)
+
+    def change(name, new, *, pack=False):
+        path = next(folder.glob(f"{name}-ubyte"))
+        content = new(path.read_bytes())
+        path.write_bytes(content)
+        if pack:
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
+            path.unlink()
+        return tmp_path
+
+    return change
+
+
+def test_mnist_may_be_packed(mnist):
+    root = mnist("train-images-idx3", lambda content: content)
+    plain = load_dataset("mnist", root=root, preprocess=Flatten())
+    mnist("train-images-idx3", lambda content: content, pack=True)
+    packed = load_dataset("mnist", root=root, preprocess=Flatten())
+    assert np.array_equal(plain.train.x, packed.train.x) and plain.n_classes == 10
+    assert np.array_equal(np.unique(plain.train.x * 255).round(), np.arange(1, 161))
+
+
+@pytest.mark.parametrize(
+    "new,message",
+    [
+        (lambda c: c[:-1], r"says that its shape is \(20, 4, 4\), 336 bytes .* and has 335"),
+        (lambda c: c[:10], "is no IDX file of bytes with 3 axes"),
+        (lambda c: b"<html>" + c, "is no IDX file of bytes with 3 axes"),
+        (lambda c: c[:4] + b"\xff" * 12 + c[16:], r"shape is \(4294967295, 4294967295, 42949"),
+        (lambda c: c[:7] + b"\x13" + c[8:-16], r"\(train\): 19 samples but 20 labels"),
+        (
+            lambda c: c[:15] + b"\x02" + c[16:176],
+            r"train have shape \(4, 2\), those of test \(4, 4",
+        ),
+    ],
+)
+def test_damaged_idx_files_are_named(mnist, new, message):
+    with pytest.raises(DataError, match=f"MNIST.*{message}"):
+        load_dataset("mnist", root=mnist("train-images-idx3", new))
+
+
+def test_damaged_packed_idx_files_are_named(mnist):
+    root = mnist("train-labels-idx1", lambda c: c[:-1], pack=True)
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte.gz' is cut off"):
+        load_dataset("mnist", root=root)
+    path = root / "MNIST" / "raw" / "train-labels-idx1-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte.gz' cannot be read"):
+        load_dataset("mnist", root=root)
+    path.unlink()
+    with pytest.raises(DataError, match="raw' lacks 'train-labels-idx1-ubyte'; fetch all"):
+        load_dataset("mnist", root=root)
 
 
 def test_gray_cifar_serves_where_torchvisions_files_are_not(tmp_path):

@@ -1,6 +1,12 @@
 """Models in files."""
 
+import contextlib
+import hashlib
+import io
 import json
+import os
+import re
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -180,8 +186,6 @@ def test_damage_anywhere_is_noticed(tmp_path):
 
 def _rewrite(path, **changes):
     """Changes the header of a file, with the right checksum."""
-    import hashlib
-
     line, _, payload = path.read_bytes().partition(b"\n")
     header = json.loads(line.rpartition(b"\t")[0]) | changes
     text = json.dumps(header)
@@ -200,6 +204,90 @@ def test_other_formats(tmp_path):
     _refused(path, "config that this release cannot build: .*Nobody")
     _rewrite(path, config=_classical(hidden=7).config)
     _refused(path, "of another architecture: it has float.* where float.* is expected")
+
+
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"leaves": None}, "header whose 'leaves' should be of type list and is NoneType"),
+        ({"version": "1"}, "'version' should be of type int and is str"),
+        ({"config": [1]}, "'config' should be of type dict | None and is list"),
+        ({"leaves": [[1, 2]]}, "does not say of each leaf where it belongs"),
+        ({"config": {"n_qubits": 10**9}}, "`n_qubits` is 1000000000, and the file has no"),
+        ({"config": {"circuit": "brickwork", "depth": 10**6}}, "must stand in a file gate by gate"),
+        ({"config": {"readout": "x" * 10**4}}, "`readout` must be one of z, zz, zzz; got 'xxxx"),
+        ({"config": {"colour": 1}}, "`config` has entries that are not known: 'colour'"),
+    ],
+)
+def test_forged_headers(changes, message, tmp_path):
+    path, model = tmp_path / "model.eqx", _quantum()
+    save(path, model)
+    if isinstance(changes.get("config"), dict):
+        changes = {"config": model.config | changes["config"]}
+    _rewrite(path, **changes)
+    _refused(path, re.escape(message))
+
+
+def test_forged_circuits(tmp_path):
+    path, config = tmp_path / "model.eqx", _quantum().config
+    save(path, _quantum())
+    for name, value, message in (
+        ("params", [10**9], "uses parameter 1000000000, but no gate uses 0, "),
+        ("wires", [10**9], "wire 1000000000 is out of range"),
+        ("gates", {"real": [[1, 2]]}, "gate 0 is neither a name nor a unitary array"),
+    ):
+        circuit = config["circuit"] | {name: [value, *config["circuit"][name][1:]]}
+        _rewrite(path, config=config | {"circuit": circuit})
+        _refused(path, message)
+
+
+def test_forged_leaves(tmp_path):
+    path, here = tmp_path / "tree.eqx", np.ones((2, 3), np.float32)
+    like = [jnp.zeros((2, 3), np.float32), 0.0]
+
+    def put(array, *more):
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        np.save(buffer, 1.0)
+        save(path, [here, 0.0])
+        line = path.read_bytes().partition(b"\n")[0]
+        content = buffer.getvalue() + b"".join(more)
+        path.write_bytes(line + b"\n" + content)
+        _rewrite(path, sha256=hashlib.sha256(content).hexdigest())
+
+    put(here)
+    assert load(path, like=like)[0].tolist() == here.tolist()
+    for array, message in (
+        (here.astype(int), "there is an array of int64 of shape \\(2, 3\\)"),
+        (here.T, "there is an array of float32 of shape \\(3, 2\\)"),
+        (here.astype(">f4"), "there is an array of >f4"),
+        (np.array([[print] * 3] * 2), "it holds Python objects, which are not read"),
+    ):
+        put(array)
+        _refused(path, f"is damaged or forged: of \\[0\\] \\(float32\\[2, 3\\]\\), {message}", like)
+    put(here, b"abc")
+    _refused(path, "it has 3 bytes behind its last leaf", like)
+    text = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 10000000000)}\n"
+    header = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    path.write_bytes(path.read_bytes().partition(b"\n")[0] + b"\n" + header)
+    _rewrite(path, sha256=hashlib.sha256(header).hexdigest())
+    _refused(path, "says that its shape is \\(2, 10000000000\\), more than fits into", like)
+
+
+def test_pipes_and_odd_names_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.eqx")
+    _refused(tmp_path / "pipe.eqx", "is not a regular file")
+    with pytest.raises(CheckpointError, match="cannot be read: embedded null byte"):
+        load("a\0b.eqx")
+
+
+def test_a_file_of_the_first_release_is_read(x64):
+    path = Path(__file__).parent / "files" / "model_v1.eqx"  # saved in double precision
+    rounds = contextlib.nullcontext() if x64 else pytest.warns(UserWarning, match="were rounded")
+    with rounds:
+        model = load(path)
+    known = load_metadata(path)["metadata"]
+    np.testing.assert_allclose(model(jnp.array(known["x"])), known["logits"], atol=1e-6)
 
 
 def test_another_architecture(tmp_path):

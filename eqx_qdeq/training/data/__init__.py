@@ -7,6 +7,7 @@ from ._dataset import (
     Dataset as Dataset,
     Split as Split,
 )
+from ._files import read_array
 from ._load import load_dataset as load_dataset
 from ._preprocess import (
     AdaptivePool as AdaptivePool,

@@ -1,15 +1,16 @@
 """load_dataset: from the name of a data set, as it is stored, to splits ready for training."""
 
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._checks import short
 from ._arrays import as_samples, check_finite, DataError
 from ._dataset import check_shapes, Dataset, Split
+from ._files import read_idx, read_npz
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
 from ._splits import random_split, stratified_split
 from ._tables import read_table, TABLES
@@ -27,6 +28,8 @@ _TORCHVISION = {
     "fashion_mnist": ("FashionMNIST", _FASHION),
     "cifar10": ("CIFAR10", _CIFAR),
 }
+
+_PARTS = ("train", "test")
 
 # Gray is all that is used of CIFAR-10's colors, and takes a third of the space.
 _GRAY_CIFAR = "cifar10_gray.npz"
@@ -57,20 +60,30 @@ def _read(
         if text == "cifar10" and gray.is_file() and not (folder / "cifar-10-batches-py").exists():
             raw = _read_npz(gray)
             return raw._replace(class_names=tuple(_CIFAR[label] for label in raw.labels))
-        return _read_torchvision(text, folder, download)
+        if text != "cifar10":
+            return _read_mnist(text, folder, download)
+        found = _torchvision(text, folder, download)
+        parts = {p: (np.asarray(data.data), np.asarray(data.targets)) for p, data in found.items()}
+        return _Raw(parts, tuple(range(10)), _CIFAR)
     if text.endswith(".npz"):
         return _read_npz(Path(text))
     known = ", ".join(("digits", *_TORCHVISION, *TABLES))
     raise DataError(f"unknown dataset {text!r}; choose {known}, or the path of an .npz file.")
 
 
-def _to_pixels(images: np.ndarray) -> np.ndarray:
+def _to_pixels(images: np.ndarray, name: str) -> np.ndarray:
     """Stored images as gray pixels: integers are taken to run from 0 to 255, floats are left
     alone, colors weighted as in ITU-R BT.601 (as the authors of the paper do)."""
     if np.issubdtype(images.dtype, np.integer):
+        low, high = images.min(), images.max()
+        if low < 0 or high > 255:
+            raise DataError(
+                f"{name}: integers are pixels from 0 to 255; got {low} to {high}. Store features "
+                "as floating-point numbers, which are taken as they are."
+            )
         images = images.astype(np.float32) / np.float32(255)
     elif not np.issubdtype(images.dtype, np.floating):
-        raise DataError(f"images must be integers or floats; got {images.dtype}.")
+        raise DataError(f"{name}: images must be integers or floats; got {images.dtype}.")
     # Pooling sums hundreds of pixels, too many for halves.
     elif images.dtype == np.float16:
         images = images.astype(np.float32)
@@ -110,66 +123,103 @@ def _read_table(name: str, root: str | os.PathLike[str] | None, download: bool) 
     return _Raw(parts, tuple(range(len(names))), names, is_table=True)
 
 
-def _read_torchvision(name: str, root: Path, download: bool) -> _Raw:
+def _read_mnist(name: str, root: Path, download: bool) -> _Raw:
     class_name, class_names = _TORCHVISION[name]
+    folder = root / class_name / "raw"
+    files = {
+        (part, what): folder / f"{start}-{what}-idx{axes}-ubyte"
+        for part, start in (("train", "train"), ("test", "t10k"))
+        for what, axes in (("images", 3), ("labels", 1))
+    }
+    # As it is, or packed, as it is handed out.
+    found = {k: p if p.is_file() else p.with_name(f"{p.name}.gz") for k, p in files.items()}
+    missing = [path for path in found.values() if not path.is_file()]
+    if missing and download:
+        _torchvision(name, root, download)
+        found, missing = files, []
+    if len(missing) == len(found):
+        raise _not_there(name, root)
+    if missing:
+        absent = " and ".join(f"'{files[k].name}'" for k, p in found.items() if p in missing)
+        raise DataError(f"'{folder}' lacks {absent}; fetch all with download=True, or remove it.")
+    parts = {p: (read_idx(found[p, "images"], 3), read_idx(found[p, "labels"], 1)) for p in _PARTS}
+    _check_parts(parts, f"{class_name} in '{folder}'")
+    for part, (_, y) in parts.items():
+        if y.max() > 9:
+            raise DataError(f"'{found[part, 'labels']}' has the label {y.max()}; they are 0 to 9.")
+    parts = {part: (x, y.astype(np.int64)) for part, (x, y) in parts.items()}
+    return _Raw(parts, tuple(range(10)), class_names)
+
+
+def _torchvision(name: str, root: Path, download: bool) -> dict[str, Any]:
+    """The two parts as torchvision gives them, fetched if need be."""
+    class_name, _ = _TORCHVISION[name]
     try:
         from torchvision import datasets
     except ImportError:
         raise DataError(f'{name} is read by torchvision: pip install "eqx-qdeq[vision]"') from None
     make: Any = getattr(datasets, class_name)
     try:
-        found = {p: make(root, train=p == "train", download=download) for p in ("train", "test")}
+        return {part: make(root, train=part == "train", download=download) for part in _PARTS}
     except Exception as error:
         if download:
             raise DataError(f"could not fetch {class_name} into '{root}': {error}") from error
         # What torchvision raises where files are not there, or not whole.
         if isinstance(error, RuntimeError):
-            raise DataError(
-                f"{class_name} is not in '{root}': fetch it with load_dataset({name!r}, "
-                f"root={str(root)!r}, download=True), or let EQX_QDEQ_DATA or `root` name the "
-                "folder that has it."
-            ) from error
+            raise _not_there(name, root) from error
         raise DataError(f"{class_name} in '{root}' cannot be read: {error}") from error
-    parts = {p: (np.asarray(data.data), np.asarray(data.targets)) for p, data in found.items()}
-    return _Raw(parts, tuple(range(10)), class_names)
+
+
+def _not_there(name: str, root: Path) -> DataError:
+    return DataError(
+        f"{_TORCHVISION[name][0]} is not in '{root}': fetch it with load_dataset({name!r}, "
+        f"root={str(root)!r}, download=True), or let EQX_QDEQ_DATA or `root` name the "
+        "folder that has it."
+    )
 
 
 def _read_npz(path: Path) -> _Raw:
     if not path.is_file():
         raise DataError(f"there is no file '{path}'; give the path of an .npz file.")
-    names = ("x_train", "y_train", "x_test", "y_test")
-    try:
-        # No pickles: they may run code. NumPy leaves a file open that it cannot read, unless it is
-        # ours.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files if name in names}
-            present = ", ".join(file.files)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"'{path}' is not a readable .npz file: {error}") from error
-    missing = ", ".join(name for name in names if name not in stored)
-    if missing:
-        raise DataError(f"'{path}' lacks {missing}; it has {present}. It must have all of {names}.")
+    names = tuple(f"{what}_{part}" for part in _PARTS for what in "xy")
+    stored = read_npz(path, names)
     parts = {}
-    for part in ("train", "test"):
+    for part in _PARTS:
         x, y = stored[f"x_{part}"], stored[f"y_{part}"]
         # A column of labels, as MATLAB and some tools write it, is a vector.
         y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
-        # Before classes are selected, by masks of the labels that go on the samples.
         x = as_samples(x, f"'{path}' ({part})")
         if not np.issubdtype(y.dtype, np.integer):
             raise DataError(
                 f"'{path}' ({part}): labels must be integers; got {y.dtype}. Real targets are read "
                 "by Dataset.from_arrays."
             )
-        check_shapes(x, y, f"'{path}' ({part})")
         parts[part] = x, y
+    _check_parts(parts, f"'{path}'")
     labels, in_test = (tuple(np.unique(y).tolist()) for _, y in parts.values())
     unseen = sorted(set(in_test) - set(labels))
     if unseen:
         raise DataError(
-            f"'{path}': labels {unseen} of y_test are out of range, y_train has {list(labels)}."
+            f"'{path}': labels {short(unseen)} of y_test are out of range, y_train has "
+            f"{short(list(labels))}."
         )
     return _Raw(parts, labels, tuple(map(str, labels)))
+
+
+def _check_parts(parts: dict[str, tuple[np.ndarray, np.ndarray]], name: str) -> None:
+    """Whether these are samples of one size and their labels: before classes are selected, by masks
+    of the labels that go on the samples."""
+    for part, (x, y) in parts.items():
+        check_shapes(x, y, f"{name} ({part})")
+        if 0 in x.shape:
+            what = "samples" if len(x) == 0 else "features"
+            raise DataError(f"{name} ({part}): no {what}; the shape is {x.shape}.")
+    y = parts["train"][1]
+    if (y == y[0]).all():
+        raise DataError(f"{name} (train): all labels are {y[0]}; at least two classes are needed.")
+    here, there = (x.shape[1:] for x, _ in parts.values())
+    if here != there:
+        raise DataError(f"{name}: samples of train have shape {here}, those of test {there}.")
 
 
 # --- From there to splits. ---
@@ -309,7 +359,7 @@ def _select(x: np.ndarray, y: np.ndarray, labels: list[int]) -> tuple[np.ndarray
 
 
 def _features(x: np.ndarray, preprocess: Preprocess | None, name: str) -> np.ndarray:
-    pixels = _to_pixels(x)
+    pixels = _to_pixels(x, name)
     check_finite(pixels, name)
     if preprocess is None:
         preprocess = Flatten() if pixels.ndim == 2 else unit_norm_preprocess(4)

@@ -224,7 +224,7 @@ class _Run:
             if any(folder.iterdir()):
                 text = "has other files in it; choose a new folder for this run."
                 raise CheckpointError(f"'{folder}' {text}")
-        elif written.read_text(encoding="utf-8") != to_json(self.config) + "\n":
+        elif not written.is_file() or written.read_bytes() != self._text(self.config):
             raise CheckpointError(
                 f"'{folder}' has a run of another configuration; choose another folder, or remove "
                 "it."
@@ -253,4 +253,7 @@ class _Run:
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
         if self.folder is not None:
-            write_atomic(self.folder / name, to_json(content) + "\n")
+            write_atomic(self.folder / name, self._text(content))
+
+    def _text(self, content: dict[str, Any]) -> bytes:
+        return f"{to_json(content)}\n".encode()

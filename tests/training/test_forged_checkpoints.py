@@ -1,0 +1,67 @@
+"""Checkpoints and metrics that somebody made up, with the right checksums."""
+
+import json
+import shutil
+
+import jax
+import optax
+import pytest
+
+from eqx_qdeq.training import CheckpointError, fit
+from experiments.survival._readers import seal
+from tests.training._stand_in import make_data, make_model
+
+ADAM, DATA = optax.adam(0.05), make_data()
+VALUES = (None, True, -1, 10**30, 0.5, "x", [], {}, [{}, 1], [{"epoch": 1}])
+
+pytestmark = pytest.mark.usefixtures("once")
+
+
+def _fit(folder, epochs=2):
+    return fit(
+        make_model(jax.random.key(0)),
+        DATA,
+        optimizer=ADAM,
+        epochs=epochs,
+        batch_size=16,
+        progress=False,
+        checkpoint_dir=folder,
+        metrics_path=folder / "metrics.jsonl",
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    _fit(folder)
+    return folder
+
+
+def _forged(folder, name, *value):
+    line, _, payload = (folder / "checkpoint.eqx").read_bytes().partition(b"\n")
+    header = json.loads(line.rpartition(b"\t")[0])
+    del header[name]
+    header |= {name: value[0]} if value else {}
+    return seal(json.dumps(header).encode() + b"\n" + payload)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["identity", "step", "best_epoch", "best_loss", "seconds", "stopped", "history", "leaves"],
+)
+def test_a_forged_header_is_refused_or_changes_nothing(name, finished, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    refused = 0
+    for value in [(), *((value,) for value in VALUES)]:
+        content = _forged(finished, name, *value)
+        (folder / "checkpoint.eqx").write_bytes(content)
+        shutil.copy(finished / "metrics.jsonl", folder)
+        try:
+            for epochs in (2, 3):  # resumed at its end, and to go on from there
+                assert len(_fit(folder, epochs).history) <= epochs
+        except CheckpointError as error:
+            refused += 1
+            assert str(folder) in str(error) and str(error).isprintable() and len(str(error)) < 600
+            assert (folder / "checkpoint.eqx").read_bytes() == content
+    assert refused > len(VALUES) / 2
