@@ -37,6 +37,7 @@ ROOMS = (
     "models",
     "training",
     "__init__",
+    "__main__",
 )
 
 
