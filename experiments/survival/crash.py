@@ -169,7 +169,7 @@ _DATA = Dataset(*_SPLITS, class_names=["a", "b"], name="noise")
 _OPTIMIZER = optax.sgd(0.1, momentum=0.9)
 
 
-def _train(folder: Path, epochs: int = 3) -> dict[str, Any]:
+def _train(folder: Path, epochs: int) -> dict[str, Any]:
     """A training in a folder, and all that it ends with."""
     net = _Net(eqx.nn.MLP(3, 2, 4, 1, key=jax.random.key(0)), eqx.nn.Dropout(0.2))
     options = {"epochs": epochs, "batch_size": 8, "checkpoint_every": 2, "progress": False}
@@ -212,8 +212,8 @@ class _Trial:
         self.folder.mkdir()
 
 
-def crash(folder: Path, epochs: int = 3, every: int = 1) -> dict[str, Any]:
-    """Stops at each call, and at each call of each `every`-th recovery; with its counts."""
+def crash(folder: Path, epochs: int = 1, every: int = 1, each: int = 1) -> dict[str, Any]:
+    """Stops at each call (or each so-manieth), and at each call of each `every`-th recovery."""
     work = folder / "work"
     work.mkdir()
     disk = Disk(work)
@@ -226,13 +226,13 @@ def crash(folder: Path, epochs: int = 3, every: int = 1) -> dict[str, Any]:
     trial = _Trial(disk, work, truth, epochs)
     singles = doubles = 0
     for power in (False, True):
-        for at in range(1, len(calls) + 1):
+        for at in range(1, len(calls) + 1, each):
             assert trial.stop(at, power) and disk.calls == calls[:at]
             trial.finish()
             singles += 1
             again = 0
             while at % every == 0:
-                again += 1
+                again += each
                 assert trial.stop(at, power)
                 # Beyond the last call of the recovery it is whole.
                 stopped = trial.stop(again, power)
@@ -255,7 +255,7 @@ def crash(folder: Path, epochs: int = 3, every: int = 1) -> dict[str, Any]:
 # --- Processes ----------------------------------------------------------------------------------
 
 
-def kills(folder: Path, moments: list[int], epochs: int = 3) -> int:
+def kills(folder: Path, moments: list[int], epochs: int) -> int:
     """Ends processes by SIGKILL at these calls, and starts each again; how many."""
     truth_in = folder / "alone"
     truth_in.mkdir()
@@ -277,7 +277,7 @@ def _child(folder: str, at: str, epochs: str) -> None:
         _train(Path(folder), int(epochs))
 
 
-def main(epochs: int = 3, every: int = 1, processes: int = 6) -> None:
+def main(epochs: int = 1, every: int = 5, processes: int = 6) -> None:
     """Counts what was stopped and what came out the same.
 
     Args:
@@ -290,6 +290,7 @@ def main(epochs: int = 3, every: int = 1, processes: int = 6) -> None:
         counts = crash(Path(folder), epochs, every)
         step = max(counts["calls"] // max(processes, 1), 1)
         moments = [*range(2, counts["calls"] + 1, step)][:processes]
+        print(json.dumps(counts), flush=True)
         counts["killed"] = kills(Path(folder), moments, epochs)
     counts |= {"epochs": epochs, "every": every, "seconds": round(time.perf_counter() - started)}
     RESULTS.mkdir(exist_ok=True)
