@@ -148,9 +148,11 @@ def _lock(path: Path, lock: Path) -> int | None:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have removed the file meanwhile: then it locks nothing.
             if lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat()):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+                with contextlib.suppress(OSError):  # the name is for the error only
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
                 return descriptor
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
@@ -159,9 +161,12 @@ def _lock(path: Path, lock: Path) -> int | None:
                 f"'{path}' is in use by {holder}; wait for its end, or choose another folder or "
                 "file."
             ) from None
-        except OSError:
+        except OSError:  # a file system without locks
             os.close(descriptor)
             return None
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 
