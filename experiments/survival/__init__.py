@@ -1,0 +1,1 @@
+"""What was done to the library, and what came out: see docs/survival.md."""
