@@ -19,6 +19,7 @@ works on a copy of the clone: nothing here is changed.
 """
 
 import ast
+import fnmatch
 import importlib
 import json
 import os
@@ -37,9 +38,10 @@ from typing import Annotated, Any
 import tyro
 
 from .. import load_records, Off, progress, save_record, to_do
+from . import RESULTS
 
 ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parent / "results" / "mutants.jsonl"
+FILE = RESULTS / "mutants.jsonl"
 
 
 @dataclass(frozen=True)
@@ -207,7 +209,9 @@ def _run(root: Path, arguments: list[str], limit: float) -> tuple[int | None, li
                 os.dup2(descriptor, 1)
                 os.dup2(descriptor, 2)
                 sys.path[:] = [str(root), *(p for p in sys.path if p not in ("", str(ROOT)))]
-                for module in [m for m in sys.modules if m.startswith(("docs.hooks", "experiments"))]:
+                for module in [
+                    m for m in sys.modules if m.startswith(("docs.hooks", "experiments"))
+                ]:
                     del sys.modules[module]
                 import pytest
 
@@ -311,9 +315,10 @@ def main(
     sample_size: Annotated[int, tyro.conf.arg(name="sample")] = 40,
     seed: int = 0,
     budget: float = 40.0,
+    only: str = "*",
     again: Annotated[bool, Off] = False,
     list: Annotated[bool, Off] = False,
-    results: Path = RESULTS,
+    results: Path = FILE,
 ) -> None:
     """Tries the mutants that are not in the results.
 
@@ -322,6 +327,7 @@ def main(
         sample_size: how many mutants of each.
         seed: which of them.
         budget: the seconds of tests for each mutant, as they take without it.
+        only: which of these, a pattern for their names.
         again: try what survived once more, against all tests of the room.
         list: only print the names, and which are done.
         results: the file of the records.
@@ -340,10 +346,11 @@ def main(
             importlib.import_module(library)
         for name in rooms:
             mutants = sample(name, sample_size, seed, root)
+            mutants = {n: m for n, m in mutants.items() if fnmatch.fnmatch(n, only)}
             if again:
                 _again(root, ROOMS[name], mutants, results)
                 continue
-            mutants = to_do(results, mutants, show=list)
+            mutants = to_do(results, mutants, show=list) if mutants else {}
             if not mutants:
                 continue
             tests = _Tests(root, ROOMS[name])
@@ -354,13 +361,17 @@ def main(
 
 
 def _again(root: Path, room: Room, mutants: dict[str, Mutant], results: Path) -> None:
+    """All tests of the room, those that were changed last first."""
+    found = [root / test for test in room.tests]
+    files = [f for test in found for f in ([test] if test.is_file() else test.rglob("test_*.py"))]
+    tests = [str(f) for f in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
     records = load_records(results)
     for each, mutant in mutants.items():
         record = records.get(each, {})
         if record.get("outcome") == "survived" and record["before"] == mutant.before:
-            outcome = _try(root, mutant, [*room.tests], 1800)
+            outcome = _try(root, mutant, tests, 1800)
             print(each, outcome, flush=True)
-            save_record(results, each, record | outcome | {"tests": "all"})
+            save_record(results, each, record | outcome | {"tests": "all", "again": True})
 
 
 def _save(path: Path, name: str, room: str, mutant: Mutant, outcome: dict[str, Any]) -> None:

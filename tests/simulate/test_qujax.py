@@ -27,7 +27,9 @@ def test_private_names_of_jax_that_are_gone(monkeypatch):
     assert "cannot import name" in text
     assert "Install a newer qujax, or an older jax." in text
     # Nothing else needs it: it is not imported.
-    layer = qdeq.QuantumLayer(_CIRCUIT, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), angles=jnp.zeros(1))
+    layer = qdeq.QuantumLayer(
+        _CIRCUIT, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), angles=jnp.zeros(1)
+    )
     assert layer(jnp.array([1.0, 0.0])) == pytest.approx(1.0)
 
 
@@ -43,5 +45,7 @@ def test_gates_that_are_defined_in_another_way(monkeypatch):
         loader = types.SimpleNamespace(get_source=lambda name, source=source: source)
         found = types.SimpleNamespace(loader=loader)
         monkeypatch.setattr(PathFinder, "find_spec", lambda *_, found=found: found)
-        with pytest.raises(ImportError, match="in another way than eqx-qdeq can read; install qujax"):
+        with pytest.raises(
+            ImportError, match="in another way than eqx-qdeq can read; install qujax"
+        ):
             definitions.__wrapped__()
