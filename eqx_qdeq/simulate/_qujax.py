@@ -66,9 +66,9 @@ def _import_qujax() -> ModuleType:
     except (ImportError, AttributeError) as error:
         theirs = importlib.metadata.version("qujax")
         raise ImportError(
-            f"qujax {theirs} cannot be imported with jax {jax.__version__}, as it uses private names "
-            f"of JAX: {error}. Only qujax's own simulation needs them, eqx-qdeq's engines do not. "
-            "Install a newer qujax, or an older jax."
+            f"qujax {theirs} cannot be imported with jax {jax.__version__}, as it uses private "
+            f"names of JAX: {error}. Only qujax's own simulation needs them, eqx-qdeq's engines do "
+            "not. Install a newer qujax, or an older jax."
         ) from error
     return qujax
 

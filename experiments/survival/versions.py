@@ -22,18 +22,13 @@ from .. import Off, save_record
 from . import RESULTS
 
 CORE = (
-    "tests/test_import.py",
     "tests/circuits/test_gates.py",
     "tests/circuits/test_qujax.py",
-    "tests/simulate",
-    "tests/layers",
+    "tests/simulate/test_circuits_agree.py",
     "tests/cells/test_quantum_cell.py",
     "tests/solvers/test_linear.py",
-    "tests/solvers/test_every_solver.py",
     "tests/adjoints/test_exact.py",
-    "tests/adjoints/test_approximate.py",
     "tests/equilibrium/test_deq.py",
-    "tests/equilibrium/test_any_solver.py",
 )
 ROOMS = ("circuits", "simulate", "layers", "cells", "solvers", "adjoints", "equilibrium")
 PACKAGES = ("jax", "equinox", "optimistix", "lineax", "diffrax", "jaxtyping", "numpy", "qujax")
