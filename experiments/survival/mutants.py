@@ -215,7 +215,7 @@ def _run(root: Path, arguments: list[str], limit: float) -> tuple[int | None, li
                     del sys.modules[module]
                 import pytest
 
-                quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+                quiet = ["-q", "--every", "-p", "no:cacheprovider", "-p", "no:xdist"]
                 quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
                 code = int(pytest.main([*quiet, *arguments], plugins=[_Log(log)]))
             except BaseException:
