@@ -13,10 +13,14 @@ DEMO := .venv-demo
 TEST := .venv-test
 QISKIT := .venv-qiskit
 BENCH := .venv-bench
+OLDEST := .venv-oldest
+NEWEST := .venv-newest
 DEV := .venv-dev
 INSTALL_$(DEMO) := -e ".[train,plot]"
 INSTALL_$(TEST) := -e ".[train,plot]" --group tests
 INSTALL_$(QISKIT) := -e ".[train,plot,qiskit]" --group tests qiskit-qasm3-import
+INSTALL_$(OLDEST) := -e ".[train,plot]" --group tests -c tests/oldest.txt
+INSTALL_$(NEWEST) := -e ".[train,plot]" --group tests
 INSTALL_$(BENCH) := -e ".[bench]"
 INSTALL_$(DEV) := -e ".[train,plot]" --group dev
 
@@ -27,7 +31,7 @@ SURFACE = -m pytest -n $(JOBS) --dist worksteal \
 	tests/surface $(ARGS) || test $$? -eq 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-surface test-portable test-qiskit lint format docs serve bench clean python
+.PHONY: help demo test test-surface test-portable test-qiskit test-oldest test-newest lint format docs serve bench clean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -57,6 +61,12 @@ test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, OpenQASM, Aer'
 	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \
 		tests/circuits/test_qiskit.py tests/circuits/test_openqasm_qiskit.py \
 		tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
+
+test-oldest: $(OLDEST)/installed  ## the core of the tests with the oldest versions that work
+	$(OLDEST)/bin/python -m experiments.survival.versions $(ARGS)
+
+test-newest: $(NEWEST)/installed  ## the same with the newest: make test-newest PYTHON=python3.13
+	$(NEWEST)/bin/python -m experiments.survival.versions $(ARGS)
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check

@@ -2,9 +2,11 @@
 
 import contextlib
 import functools as ft
+import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -56,6 +58,19 @@ def _definitions(dtype: Any = np.float64) -> dict[str, Any]:
 def _promotion_of_qujax() -> Iterator[None]:
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield
+
+
+def _import_qujax() -> ModuleType:
+    try:
+        import qujax
+    except (ImportError, AttributeError) as error:
+        theirs = importlib.metadata.version("qujax")
+        raise ImportError(
+            f"qujax {theirs} cannot be imported with jax {jax.__version__}, as it uses private "
+            f"names of JAX: {error}. Only qujax's own simulation needs them, eqx-qdeq's engines do "
+            "not. Install a newer qujax, or an older jax."
+        ) from error
+    return qujax
 
 
 def complex_dtype(dtype: Any) -> Any:
@@ -152,8 +167,7 @@ def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
         for gate in gates
     ]
     with jax.ensure_compile_time_eval(), _promotion_of_qujax():
-        import qujax
-
+        qujax = _import_qujax()
         function: Any = qujax.get_params_to_statetensor_func(ours, wires, params, circuit.n_qubits)
 
     def run(angles: Array, state: Array) -> Array:

@@ -61,6 +61,13 @@ class EarlyExitGMRES(lx.AbstractLinearSolver[lx.AbstractLinearOperator]):
     def assume_full_rank(self) -> bool:
         return True
 
+    # The same question as Lineax put it before 0.1.1.
+    def allow_dependent_columns(self, operator: lx.AbstractLinearOperator) -> bool:
+        return False
+
+    def allow_dependent_rows(self, operator: lx.AbstractLinearOperator) -> bool:
+        return False
+
 
 EarlyExitGMRES.__init__.__doc__ = """**Arguments:**
 

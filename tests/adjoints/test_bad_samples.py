@@ -113,3 +113,35 @@ def test_unsolved_samples_are_differentiated_or_dropped(adjoint, tol):
     np.testing.assert_array_equal(dropped[1], 0)
     np.testing.assert_allclose(dropped[0], kept[0], rtol=tol)
     assert np.all(kept[1] > 0.5)
+
+
+def test_what_stopped_on_its_way_is_differentiated_where_it_stopped():
+    """As near as was asked, or out of steps: z' = (1 - ∂f/∂z)⁻¹ ∂f/∂θ there."""
+    cell = qdeq.FunctionCell(lambda z, x: x * jnp.cos(z), lambda x: jnp.zeros((), x.dtype))
+    for solver, max_steps, result in (
+        (qdeq.Picard(0.1, 0.1), 64, optx.RESULTS.successful),
+        (qdeq.Picard(1e-4, 1e-4), 3, optx.RESULTS.nonlinear_max_steps_reached),
+    ):
+        deq = qdeq.DEQ(cell, solver, max_steps=max_steps)
+        x = jnp.array(0.7)
+        slope, solution = jax.grad(lambda x, d=deq: (d(x), d.solve(x)), has_aux=True)(x)
+        z = np.asarray(solution.value)
+        assert solution.result == result
+        np.testing.assert_allclose(slope, np.cos(z) / (1 + x * np.sin(z)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [2, 70])  # solved as a matrix, and by products
+@pytest.mark.parametrize("adjoint", [qdeq.ImplicitAdjoint(), qdeq.NeumannAdjoint()])
+def test_a_failed_solve_has_no_tangent(adjoint, size):
+    """z ← 2 z + x diverges: forward mode gives zeros there, and 1 / (1 - a) for a < 1."""
+    cell = qdeq.FunctionCell(lambda z, x: x[0] * z + x[1], lambda x: jnp.zeros(size, x.dtype))
+    deq = qdeq.DEQ(cell, qdeq.Picard(1e-6, 1e-6), adjoint, max_steps=100)
+    xs = jnp.array([[0.1, 1.0], [2.0, 1.0]])
+    tangent = jax.vmap(lambda x: jax.jvp(deq, (x,), (jnp.array([0.0, 1.0]),))[1])(xs)
+    np.testing.assert_allclose(tangent[0], 1 / 0.9, rtol=1e-4)
+    np.testing.assert_array_equal(tangent[1], 0)
+
+
+def test_defaults_are_what_the_documentation_says():
+    assert qdeq.NeumannAdjoint() == qdeq.NeumannAdjoint(terms=5)
+    assert qdeq.PhantomAdjoint() == qdeq.PhantomAdjoint(steps=5, damp=0.5)

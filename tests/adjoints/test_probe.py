@@ -28,6 +28,8 @@ def test_a_probe_reports_and_warms_up(x64):
 
     gradient = eqx.filter_jit(eqx.filter_grad(loss))
     first, report = gradient((deq, probe))
+    fresh = report.like(z[0])  # of the class or of a probe
+    assert fresh.report.num_products == 0 and not np.any(fresh.guess)
     assert np.all(report.report.success == 1)
     assert np.all(report.report.num_products > 1)
     second, again = gradient((deq, report))

@@ -143,6 +143,23 @@ def test_written_to_json_and_back(c):
     assert Circuit.from_dict(json.loads(json.dumps(c.to_dict()))) == c
 
 
+def test_arrays_are_written_to_json_too():
+    matrix = np.array([[1, 1j], [1j, 1]]) / np.sqrt(2)
+    c = Circuit([matrix, "H"], [[1], [0]], [[], []])
+    assert Circuit.from_dict(json.loads(json.dumps(c.to_dict()))) == c
+
+
+def test_what_is_no_circuit_is_not_equal_and_not_added():
+    c = Circuit(["H"], [[0]], [[]])
+    assert c != "H"
+    with pytest.raises(TypeError, match="unsupported operand"):
+        c + "H"
+
+
+def test_functions_of_unknown_signature_are_taken():
+    assert Circuit([max], [[0]], [[0, 1]]).n_params == 2  # `max` has none that Python knows
+
+
 @given(any_circuit())
 def test_equal_circuits_hash_alike_and_survive_copies(c):
     again = Circuit(c.gates, c.wires, c.params, c.n_qubits, scales=c.scales, offsets=c.offsets)

@@ -72,6 +72,8 @@ def test_wires_of_other_gates_are_numbered_where_order_matters():
         (math.pi, 1.23456, "πθ0+1.23"),
         (-2 * math.pi, math.pi, "-2πθ0+π"),
         (0, 0, "0θ0"),
+        (1, math.pi / 16, "θ0+π/16"),
+        (1, math.pi / 17, "θ0+0.185"),
     ],
 )
 def test_angles(scale, offset, label):

@@ -46,9 +46,17 @@ def test_svg_is_well_formed_and_says_what_it_shows():
     assert c._repr_html_() == f'<div style="overflow-x:auto">{c._repr_svg_()}</div>'
 
 
+def test_a_box_is_as_high_as_its_lines():
+    one, two = (
+        next(s for s in Circuit([gate], [[0]], [params]).picture().shapes if s.kind == "box")
+        for gate, params in (("H", []), ("Rx", [0]))
+    )
+    assert len(two.text) == 2 and two.height >= one.height + 12  # the size of the font
+
+
 def test_a_circuit_is_broken_before_it_gets_too_wide():
     c = circuits.hardware_efficient(4, depth=6)
-    for width in (300, 600):
+    for width in (*range(300, 360, 4), 600):
         picture = c.picture(width)
         assert picture.width <= width
     assert picture.height < c.picture(300).height

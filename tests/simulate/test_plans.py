@@ -11,10 +11,15 @@ from eqx_qdeq.simulate import (
     apply_plan,
     apply_plan_to_real,
     best_block_size,
+    Block,
+    gate_propagator,
     make_plan,
+    matrix_propagator,
     plan_columns,
     plan_cost,
+    product_cost,
     qujax_state_function,
+    this_machine,
 )
 from tests._pennylane import random_circuit
 
@@ -164,3 +169,40 @@ def test_wires_without_gates_are_kept():
     expected = np.kron(np.kron(np.eye(2), np.array([[1, 1], [1, -1]]) / np.sqrt(2)), np.eye(2))
     np.testing.assert_allclose(matrix[0], expected, atol=1e-6)
     assert not np.any(matrix[1])
+
+
+@pytest.mark.parametrize("complex_input", [False, True])
+def test_propagators_agree_on_vectors_and_columns(complex_input, tol):
+    """The gates and their matrix, with a wire that no gate is on, where nothing is uncomputed."""
+    circuit = Circuit(["Ry", "CX"], [[0], [0, 2]], [[0], []])
+    plan, angles = make_plan(circuit, 2), jnp.array([0.7])
+    size = 16 if complex_input else 5
+    by_matrix = matrix_propagator(plan, angles, size, complex_input=complex_input)
+    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(size, 3)), float)
+
+    def gates(angles):
+        propagator = gate_propagator(
+            plan, angles, complex_input=complex_input, gradient="uncomputed"
+        )
+        columns = propagator(vectors)
+        return jnp.sum(columns**3), (columns, propagator.vector(vectors[:, 0]))
+
+    (_, (columns, vector)), slope = jax.jit(jax.value_and_grad(gates, has_aux=True))(angles)
+    np.testing.assert_allclose(by_matrix(vectors), columns, atol=tol)
+    np.testing.assert_allclose(by_matrix.vector(vectors[:, 0]), vector, atol=tol)
+    step = 1e-3
+    difference = (gates(angles + step)[0] - gates(angles - step)[0]) / (2 * step)
+    np.testing.assert_allclose(slope[0], difference, rtol=1e-3)
+
+
+def test_a_block_without_gates_is_one_idle_wire():
+    assert Block((1,), ()).gates == ()
+    with pytest.raises(ValueError, match=r"`gates` is empty for a block on wires \(0, 1\)"):
+        Block((0, 1), ())
+
+
+def test_the_cost_of_a_product():
+    """Two operations for each pair; both factors are read and the product is written, once."""
+    cost = product_cost(2, 3, 5, this_machine())
+    assert cost.flops == 2 * 2 * 3 * 5
+    assert cost.bytes == 4 * (2 * 3 + 3 * 5 + 2 * 5)

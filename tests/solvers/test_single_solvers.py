@@ -286,6 +286,37 @@ def test_broydens_inverse(tol):
         assert error < 0.5 * jnp.linalg.norm(jnp.eye(2) - exact)
 
 
+@pytest.mark.parametrize("method", ["good", "bad"])
+def test_broyden_takes_broydens_steps(method, tol):
+    """As written down with matrices: B += (s - B w) aᵀ / (a·w), a = Bᵀ s or w. (In a large state,
+    where nothing is learned by differences.)"""
+    n = 25
+    rng = np.random.default_rng(2)
+    matrix, vector = 0.7 * rng.standard_normal((n, n)) / np.sqrt(n), rng.standard_normal(n)
+    y, inverse, steps = np.zeros(n), np.eye(n), 0
+    r = vector
+    while np.linalg.norm(r) > 1e-4:
+        new = y + inverse @ r
+        new_r = matrix @ new + vector - new
+        s_, w = new - y, r - new_r
+        a = inverse.T @ s_ if method == "good" else w
+        inverse += np.outer(s_ - inverse @ w, a) / (a @ w)
+        y, r, steps = new, new_r, steps + 1
+    solver = s.Broyden(0.0, 1e-4, norm=optx.two_norm, method=method)
+    args = jnp.asarray(matrix, float), jnp.asarray(vector, float)
+    found = _solve(lambda y, a: a[0] @ y + a[1], solver, jnp.zeros(n), args)
+    assert found.result == optx.RESULTS.successful
+    assert int(found.stats["num_steps"]) == steps + 1
+    np.testing.assert_allclose(found.value, y, atol=100 * tol)
+
+
+@pytest.mark.parametrize(("size", "learns"), [(20, True), (21, False)])
+def test_jacobians_are_learned_by_differences_up_to_twenty_numbers(size, learns):
+    for solver in (s.Broyden(1e-3, 1e-3), s.Anderson(1e-3, 1e-3)):
+        found = _solve(lambda y, _: 0.5 * jnp.cos(y), solver, jnp.zeros(size))
+        assert (found.state.memory.probe is not None) == learns
+
+
 def test_the_default_depends_on_the_size():
     assert isinstance(s.default_solver(64), s.Newton)
     assert isinstance(s.default_solver(65), s.Anderson)

@@ -26,6 +26,5 @@ from ._preprocess import (
     UnitNorm as UnitNorm,
 )
 from ._splits import stratified_split as stratified_split
-from ._stored import read_array
 
 __getattr__ = deprecated_names(__name__, {"Normalise": "Normalize"})

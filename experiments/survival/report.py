@@ -1,0 +1,140 @@
+"""Fills the page *What survives what* from the results of the commands.
+
+    python -m experiments.survival report
+
+What is written by hand around the tables stays.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import DOCS, fill_page, load_records, markdown, Record
+from . import RESULTS
+
+# Why nothing can tell these mutants from the code, or why nothing should.
+_EQUAL = "equivalent: "
+EXPLAINED: dict[str, str] = {
+    "adjoints 011": _EQUAL + "only the derivative of this value is used",
+    "adjoints 018": "the length of a cycle; results are the same, the memory is one vector less",
+    "adjoints 031": "a matrix or products: both are exact, the other one is slower",
+    "circuits 019": _EQUAL + "a list repeated -1 times is empty, too",
+    "simulate 000": _EQUAL + "the matrices are square",
+    "simulate 008": _EQUAL + "the same operations, as one section",
+    "solvers 016": "no test meets a slope that is rounding and not zero",
+    "solvers 017": "a step of exactly the size of rounding",
+    "solvers 022": _EQUAL + "Diffrax evaluates the map once more",
+}
+
+_COMMANDS = ("crash", "memory", "forge", "fuzz")
+
+
+def main(page: Path = DOCS / "survival.md", results: Path = RESULTS) -> None:
+    """Writes the tables.
+
+    Args:
+        page: the Markdown file; made if it is not there.
+        results: the folder of the results.
+    """
+    fill_page(page, all_tables(results))
+    print(f"written: {page}")
+
+
+def all_tables(results: Path = RESULTS) -> dict[str, str]:
+    """The text of the page by the names of its marks."""
+    texts = {name: counted(name, results / f"{name}.json") for name in _COMMANDS}
+    mutants = load_records(results / "mutants.jsonl")
+    texts["mutants"] = killed(mutants)
+    texts["survivors"] = survivors(mutants)
+    texts["versions"] = versions(load_records(results / "versions.jsonl"))
+    return texts
+
+
+def counted(name: str, path: Path) -> str:
+    """What a command counted: a line for each thing that it tried."""
+    if not path.exists():
+        return f"*(`python -m experiments.survival {name}` has not been run)*"
+    found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    shown = {name: _shown(row) for name, row in found.items()}
+    columns = list(dict.fromkeys(column for row in shown.values() for column in row))
+    rows = [[name, *(row.get(column, "") for column in columns)] for name, row in shown.items()]
+    return markdown(["", *columns], rows)
+
+
+def _shown(row: Any) -> dict[str, str]:
+    """Numbers as they are, and counts by their names."""
+    if not isinstance(row, Mapping):
+        return {"": f"{row:,}" if isinstance(row, int | float) else str(row)}
+    texts = {}
+    for column, value in row.items():
+        if isinstance(value, Mapping):
+            texts[column] = ", ".join(f"{key} {count:,}" for key, count in value.items())
+        elif isinstance(value, list):
+            texts[column] = f"{len(value):,}"
+        elif isinstance(value, int | float):
+            texts[column] = f"{value:,}"
+    return texts
+
+
+# --- Mutants ----------------------------------------------------------------------------------
+
+
+def interval(k: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share k / n."""
+    z = 1.96
+    center, scale = (k + z**2 / 2) / (n + z**2), z / (n + z**2)
+    half = scale * math.sqrt(k * (n - k) / n + z**2 / 4)
+    return center - half, center + half
+
+
+def killed(mutants: Mapping[str, Record]) -> str:
+    rooms: dict[str, list[Record]] = {}
+    for name, record in mutants.items():
+        equivalent = {"equivalent": name in EXPLAINED}
+        rooms.setdefault(record["room"], []).append(record | equivalent)
+    rows = [_row(room, records) for room, records in rooms.items()]
+    rows += [_row("**all**", [each for records in rooms.values() for each in records])]
+    columns = ["room", "mutants", "killed at first", "killed now", "of all like these"]
+    return markdown([*columns, "explained below"], rows if mutants else [])
+
+
+def _row(room: str, records: list[Record]) -> list[str]:
+    if not records:
+        return [room]
+    now = sum(each["outcome"] != "survived" for each in records)
+    first = sum(each["outcome"] != "survived" and "again" not in each for each in records)
+    low, high = interval(now, len(records))
+    explained = sum(each["outcome"] == "survived" and each["equivalent"] for each in records)
+    share, of_all = f"{now} ({now / len(records):.0%})", f"{low:.0%} to {high:.0%}"
+    return [room, str(len(records)), str(first), share, of_all, str(explained)]
+
+
+def survivors(mutants: Mapping[str, Record]) -> str:
+    code = lambda text: "`" + text.replace("|", "\\|").replace("`", "") + "`"
+    rows = []
+    for name, record in mutants.items():
+        if record["outcome"] == "survived":
+            place = f"{record['file'].removeprefix('eqx_qdeq/')}:{record['line']}"
+            change = code(record["before"]), code(record["after"])
+            rows.append([place, *change, EXPLAINED.get(name, "open")])
+    return markdown(["place", "code", "mutant", "why it lives"], rows, words=4)
+
+
+# --- Versions ---------------------------------------------------------------------------------
+
+
+def versions(records: Mapping[str, Record]) -> str:
+    rows = []
+    for record in records.values():
+        found = record["versions"]
+        failed = record["failures"] + record["errors"]
+        passed = record["tests"] - failed - record["skipped"]
+        libraries = ", ".join(f"{name} {found[name]}" for name in found if name != "jax")
+        rows.append([record["python"], found["jax"], libraries, str(passed), str(failed)])
+    return markdown(["Python", "jax", "with", "tests passed", "failed"], rows, words=3)
+
+
+if __name__ == "__main__":
+    main()
