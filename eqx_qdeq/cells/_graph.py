@@ -118,13 +118,14 @@ class Graph(eqx.Module):
 
     def with_self_loops(self) -> "Graph":
         """The graph with an edge of weight 1 from each node to itself, so that it hears itself."""
-        nodes = jnp.arange(len(self.mask), dtype=self.senders.dtype)
+        xp, graph = _where(self)
+        nodes = xp.arange(len(graph.mask), dtype=graph.senders.dtype)
         return _with(
             self,
-            senders=jnp.concatenate([self.senders, nodes]),
-            receivers=jnp.concatenate([self.receivers, nodes]),
-            weights=jnp.concatenate([self.weights, self.mask.astype(self.weights.dtype)]),
-            relations=jnp.concatenate([self.relations, jnp.zeros_like(nodes)]),
+            senders=xp.concatenate([graph.senders, nodes]),
+            receivers=xp.concatenate([graph.receivers, nodes]),
+            weights=xp.concatenate([graph.weights, graph.mask.astype(graph.weights.dtype)]),
+            relations=xp.concatenate([graph.relations, xp.zeros_like(nodes)]),
         )
 
     def normalized(self) -> "Graph":
@@ -164,14 +165,15 @@ class Graph(eqx.Module):
             more.append(want - have)
         nodes, edges = (0, more[0]), (0, more[1])
         last = n_nodes - 1
+        xp, graph = _where(self)
         return _with(
             self,
-            features=jnp.pad(self.features, (nodes, (0, 0))),
-            senders=jnp.pad(self.senders, edges, constant_values=last),
-            receivers=jnp.pad(self.receivers, edges, constant_values=last),
-            weights=jnp.pad(self.weights, edges),
-            relations=jnp.pad(self.relations, edges),
-            mask=jnp.pad(self.mask, nodes),
+            features=xp.pad(graph.features, (nodes, (0, 0))),
+            senders=xp.pad(graph.senders, edges, constant_values=last),
+            receivers=xp.pad(graph.receivers, edges, constant_values=last),
+            weights=xp.pad(graph.weights, edges),
+            relations=xp.pad(graph.relations, edges),
+            mask=xp.pad(graph.mask, nodes),
         )
 
     def neighbor_sums(self, z: Float[Array, "n m"], n_relations: int = 1) -> Float[Array, "k n m"]:
@@ -222,10 +224,18 @@ padding.
 """
 
 
-def _with(graph: Graph, **new: Array) -> Graph:
+def _with(graph: Graph, **new: Any) -> Graph:
     """Other arrays in place of some, which have been looked at."""
-    names = list(new)
-    return eqx.tree_at(lambda g: [getattr(g, n) for n in names], graph, list(new.values()))
+    names, values = list(new), [jnp.asarray(value) for value in new.values()]
+    return eqx.tree_at(lambda g: [getattr(g, n) for n in names], graph, values)
+
+
+def _where(graph: Graph) -> tuple[Any, Graph]:
+    """The library that puts arrays together, and the graph for it: NumPy unless they are traced,
+    as XLA would compile a program for each size."""
+    if any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(graph)):
+        return jnp, graph
+    return np, jtu.tree_map(np.asarray, graph)
 
 
 def _indices(name: str, value: Any) -> Int[Array, " e"]:

@@ -1,12 +1,13 @@
 """Graphs of different size in one batch."""
 
+import itertools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 
-from .._checks import check_instance
+from .._checks import check_instance, integers
 from ._graph import Graph
 
 
@@ -27,10 +28,13 @@ def stack_graphs(
     n_nodes = max(len(g.mask) for g in graphs) if n_nodes is None else n_nodes
     n_edges = max(len(g.senders) for g in graphs) if n_edges is None else n_edges
     padded = [graph.padded(n_nodes, n_edges) for graph in graphs]
-    return jtu.tree_map(lambda *leaves: jnp.stack(leaves), *padded)
+    # By NumPy, as XLA would compile a program for each number of graphs.
+    return jtu.tree_map(lambda *leaves: jnp.asarray(np.stack(leaves)), *padded)
 
 
-def bucket_graphs(graphs: Sequence[Graph]) -> list[tuple[np.ndarray, Graph]]:
+def bucket_graphs(
+    graphs: Sequence[Graph], sizes: Sequence[int] | None = None
+) -> list[tuple[np.ndarray, Graph]]:
     """Batches of graphs of about one size, so that padding at most doubles the nodes.
 
     !!! example
@@ -52,17 +56,26 @@ def bucket_graphs(graphs: Sequence[Graph]) -> list[tuple[np.ndarray, Graph]]:
     **Arguments:**
 
     - `graphs`: of any sizes, with equally many features.
+    - `sizes`: rising numbers of nodes; a bucket has the graphs above one and up to the next of
+        them, the last one those above all. The powers of two if left out; fewer compile faster.
 
     **Returns:**
 
-    From small to large, for each power of two between the sizes: the positions of its graphs in
-    the list, and these graphs stacked.
+    From small to large, for each bucket that is not empty: the positions of its graphs in the list,
+    and these graphs stacked.
+
+    **Raises:** `ValueError` if `sizes` do not rise, or the graphs differ in features.
     """
     graphs = _graphs(graphs)
-    powers = np.ceil(np.log2([len(graph.mask) for graph in graphs])).astype(int)
+    if sizes is None:
+        sizes = [2**power for power in range(31)]
+    sizes = integers("sizes", sizes)
+    if any(b <= a for a, b in itertools.pairwise(sizes)):
+        raise ValueError(f"`sizes` must rise, e.g. (32, 64, 128); got {sizes}.")
+    own = np.searchsorted(sizes, [len(graph.mask) for graph in graphs])
     return [
         (positions, stack_graphs([graphs[i] for i in positions]))
-        for positions in (np.flatnonzero(powers == power) for power in np.unique(powers))
+        for positions in (np.flatnonzero(own == bucket) for bucket in np.unique(own))
     ]
 
 

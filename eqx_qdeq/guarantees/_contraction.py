@@ -89,7 +89,11 @@ def lipschitz_bound(
     if isinstance(cell, GraphCell | ImplicitGraphCell):
         bound = graph_bound(cell, x)
         return jnp.where(bound >= 0, bound, jnp.inf)  # not a number: nothing is known
-    assert not isinstance(x, Graph)
+    if isinstance(x, Graph):
+        raise TypeError(
+            "`x` is a Graph, which only a GraphCell or an ImplicitGraphCell takes; got a "
+            f"{type(cell).__name__}."
+        )
     quantum = as_quantum_cell(cell, x.shape[0], "lipschitz_bound")
     # A sample that is no number must not spoil the gradient of a batch.
     usable = jnp.all(jnp.isfinite(x))

@@ -1,0 +1,7 @@
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results.jsonl"
+
+
+def main(*a):
+    pass
