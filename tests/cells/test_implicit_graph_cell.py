@@ -1,4 +1,4 @@
-"""ImplicitGraphCell against a dense fixed-point iteration in NumPy, its symmetries, its gradient."""
+"""ImplicitGraphCell against a dense iteration in NumPy, its symmetries, its gradient."""
 
 import equinox as eqx
 import jax
