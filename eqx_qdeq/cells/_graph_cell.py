@@ -132,7 +132,8 @@ class GraphCell(AbstractCell):
 
     def init(self, x: Graph | Dense) -> Float[Array, "n m"]:
         """Zeros: no node has heard anything yet."""
-        features = x.features if isinstance(x, Graph) else self.accept(x)[0]
+        graph = self.accept(x)
+        features = graph.features if isinstance(graph, Graph) else graph[0]
         return jnp.zeros((len(features), self.layer.out_size), precision(self.input_weight))
 
     def bind(self, x: Graph | Dense) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:

@@ -149,7 +149,9 @@ class ImplicitGraphCell(AbstractCell):
             check_at_least("layer_in_size", layer_in_size, 1)
             if not callable(layer):
                 check_instance("layer", layer, QuantumLayer, "a QuantumLayer or another module")
-            out = jax.eval_shape(layer, jax.ShapeDtypeStruct((layer_in_size,), dtype))
+            # By a function of its own: JAX would compare modules that hold tracers.
+            given = jax.ShapeDtypeStruct((layer_in_size,), dtype)
+            out = jax.eval_shape(lambda x: layer(x), given)
             if out.ndim != 1:
                 raise ValueError(f"`layer` must return a vector; got the shape {out.shape}.")
             self.write_weight = uniform(
@@ -178,7 +180,7 @@ class ImplicitGraphCell(AbstractCell):
         weight = _at_most(self.weight, self.kappa)
         write, read = self.write_weight, self.read_weight
         if write is not None and read is not None and self.injection != "independent":
-            write, read = _at_most(write, 1), _at_most(read, read.shape[1] ** -0.5)
+            write, read = _at_most(write, 1.0), _at_most(read, read.shape[1] ** -0.5)
         return weight, write, read
 
     def bind(self, x: Graph) -> Callable[[Float[Array, "n h"]], Float[Array, "n h"]]:

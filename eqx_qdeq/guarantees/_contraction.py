@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from .._checks import can_check, check_at_least
 from ..cells import (
@@ -27,9 +27,7 @@ from ._lipschitz_angles import angle_slope, angle_slope_at, turns_wires
 
 
 @eqx.filter_jit
-def lipschitz_bound(
-    cell: AbstractCell, x: Float[Array, " d"] | Graph, *, rounds: int = 5
-) -> Float[Array, ""]:
+def lipschitz_bound(cell: AbstractCell, x: PyTree[Array], *, rounds: int = 5) -> Float[Array, ""]:
     r"""A proven upper bound on $\|\partial f/\partial w\|_2$ for one sample and the cell's angles,
     at every w that a solve can come by.
 

@@ -25,9 +25,9 @@ class Source:
 
 
 SOURCES = {
-    "MUTAG": Source((), 32, 120),
-    "PROTEINS": Source((40, 128), 64, 40),
-    "NCI1": Source((40,), 128, 30),
+    "MUTAG": Source((), 32, 60),
+    "PROTEINS": Source((24, 40, 64, 128, 256), 64, 20),
+    "NCI1": Source((24, 32, 40, 64), 128, 20),
 }
 
 

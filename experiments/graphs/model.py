@@ -31,9 +31,10 @@ class Network(eqx.Module):
 
 
 class GraphClassifier(eqx.Module):
-    """Logits of a graph from the sum of its nodes' states and their mean."""
+    """Logits of a graph: a small network reads every node, another one the sum and the mean."""
 
     deq: qdeq.DEQ
+    node: eqx.nn.Linear
     head: eqx.nn.MLP
     mean_size: float = eqx.field(static=True)
 
@@ -47,7 +48,7 @@ class GraphClassifier(eqx.Module):
         alpha: float = 0.1,
         key: PRNGKeyArray,
     ):
-        key_layer, key_cell, key_head = jax.random.split(key, 3)
+        key_layer, key_cell, key_node, key_head = jax.random.split(key, 4)
         layer, injection = None, "independent"
         if MODELS[model] is not None:
             injection, kind = MODELS[model]
@@ -71,11 +72,13 @@ class GraphClassifier(eqx.Module):
         # A contraction by 0.8 or 0.9 at worst; both series are cut where little is left.
         solver = qdeq.Picard(1e-3, 1e-3)
         self.deq = qdeq.DEQ(cell, solver, qdeq.NeumannAdjoint(12), max_steps=40)
+        self.node = eqx.nn.Linear(SIZE + in_size, SIZE, key=key_node)
         self.head = eqx.nn.MLP(2 * SIZE, n_classes, SIZE, 1, key=key_head)
         self.mean_size = mean_size
 
     def read(self, z: Float[Array, "n h"], graph: qdeq.Graph) -> Float[Array, " c"]:
-        total = jnp.sum(z, axis=0)
+        nodes = jax.vmap(self.node)(jnp.concatenate([z, graph.features], axis=1))
+        total = jnp.sum(jnp.where(graph.mask[:, None], jax.nn.elu(nodes), 0), axis=0)
         return self.head(jnp.concatenate([total / self.mean_size, total / jnp.sum(graph.mask)]))
 
     def __call__(self, graph: qdeq.Graph) -> Float[Array, " c"]:

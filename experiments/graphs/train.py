@@ -18,7 +18,7 @@ from .. import Record
 from .data import folds, Graphs, Source
 from .model import GraphClassifier
 
-RATE = 5e-3
+RATE = 1e-2
 
 Buckets = list[tuple[np.ndarray, qdeq.Graph]]
 

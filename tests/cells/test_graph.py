@@ -137,8 +137,6 @@ def test_other_errors():
         qdeq.stack_graphs([graph, qdeq.Graph(np.ones((2, 2)), [], [])])
     with pytest.raises(ValueError, match="at least one graph"):
         qdeq.stack_graphs([])
-    with pytest.raises(TypeError, match=r"`graphs\[1\]` must be a Graph"):
-        qdeq.bucket_graphs([graph, (1, 2)])
     with pytest.raises(ValueError, match="`sizes` must rise"):
         qdeq.bucket_graphs([graph], (4, 4))
     with pytest.raises(ValueError, match=r"must have the shape \(3, 3\) or \(k, 3, 3\)"):

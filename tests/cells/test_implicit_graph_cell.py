@@ -170,5 +170,3 @@ def test_errors():
         qdeq.ImplicitGraphCell(1, 1, alpha=0.0, key=key)
     with pytest.raises(TypeError, match="are given both or neither"):
         qdeq.ImplicitGraphCell(1, 1, layer=jnp.tanh, key=key)
-    with pytest.raises(TypeError, match="`layer` must be a QuantumLayer"):
-        qdeq.ImplicitGraphCell(1, 1, layer="circuit", layer_in_size=1, key=key)

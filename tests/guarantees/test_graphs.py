@@ -70,11 +70,12 @@ def test_graph_cells_on_edges_and_on_matrices():
     graph = qdeq.Graph(GRAPH.features, GRAPH.senders, GRAPH.receivers, weights, [0, 1, 0, 1, 1, 0])
     matrices = np.zeros((2, N, N))
     matrices[graph.relations, graph.receivers, graph.senders] = graph.weights
+    matrices = jnp.asarray(matrices)
     bound = float(qdeq.lipschitz_bound(cell, graph))
     exact = float(qdeq.lipschitz_bound(cell, (GRAPH.features, matrices)))
     assert steepest(cell, graph, 2) <= exact + 1e-5
     # The norm of |A| is at least that of A, and the power iteration is above it by little.
-    moduli = float(qdeq.lipschitz_bound(cell, (GRAPH.features, np.abs(matrices))))
+    moduli = float(qdeq.lipschitz_bound(cell, (GRAPH.features, jnp.abs(matrices))))
     np.testing.assert_allclose(bound, moduli, rtol=2e-2)
     assert bound >= moduli * (1 - 1e-5)
     # Padding and a batch change nothing.
