@@ -50,17 +50,20 @@ def main(
         for seed in range(seeds):
             for model in MODELS:
                 runs[f"{data}-{model}-seed{seed}"] = (data, model, seed)
+    for model in MODELS:
+        for seed in range(SEEDS["MUTAG"]):
+            runs[f"nine-MUTAG-{model}-seed{seed}"] = ("MUTAG", model, seed, True)
     for name, run in progress(to_do(results, runs, only, show=list)):
         save_record(results, name, _execute(*run))
 
 
-def _execute(data: str, model: str | None = None, seed: int = 0) -> Record:
+def _execute(data: str, model: str | None = None, seed: int = 0, nine: bool = False) -> Record:
     if model is None:
         graphs = load(folder() / "MUTAG.txt", 64)
         found = {str(alpha): gradient_variance(graphs, data, alpha) for alpha in ALPHAS}
         return {"model": data, "variance": found}
     graphs = load(folder() / f"{data}.txt")
-    return {"data": data, **execute(graphs, SOURCES[data], model, seed)}
+    return {"data": data, **execute(graphs, SOURCES[data], model, seed, nine=nine)}
 
 
 def _smoke(path: Path) -> None:
