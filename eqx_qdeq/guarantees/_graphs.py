@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from .._checks import check_instance
 from ..cells import Graph, GraphCell, ImplicitGraphCell
 from ..layers import QuantumLayer
+from ._boxes import safe_sqrt
 from ._lipschitz_angles import layer_slope
 
 # Steps of the power iteration. Few do: any of them gives a bound.
@@ -74,5 +75,5 @@ def _norms(x: Graph | tuple, n_relations: int, dtype: jnp.dtype) -> Float[Array,
 
         u, _ = lax.scan(power, jnp.ones(len(x.mask), dtype), None, length=_POWERS)
         u = lax.stop_gradient(u)  # holds for every u
-        norms.append(jnp.sqrt(jnp.max(product(u) / u)))
+        norms.append(safe_sqrt(jnp.max(product(u) / u)))
     return jnp.stack(norms)

@@ -23,7 +23,6 @@ quantum Fisher information:
   $\Delta H_c^2 = \frac14\, c^\top \mathrm{Cov}(P)\, c$ in the state before them.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -61,10 +60,10 @@ def turns(cell: QuantumCell, in_size: int) -> Turns:
         one_hot = np.arange(layer.n_qubits)[:, None] == np.array(wires)[None, :]
         scale = encoding.scale if isinstance(encoding, AngleEncoding) else 0.0
         return Turns(scaled(one_hot, injection.gain, layer.angles.dtype), 1, scale, None)
-    return _turns_of_features(layer, lambda: feedback_matrix(cell, in_size))
+    return _turns_of_features(layer, feedback_matrix(cell, in_size))
 
 
-def _turns_of_features(layer: QuantumLayer, matrix: Callable[[], Float[Array, "d m"]]) -> Turns:
+def _turns_of_features(layer: QuantumLayer, matrix: Float[Array, "d m"]) -> Turns:
     """How w turns wires where the layer's features are b + matrix w."""
     encoding, uploads, on_product = layer.encoding, 1, True
     if isinstance(encoding, DataReuploading):
@@ -75,9 +74,9 @@ def _turns_of_features(layer: QuantumLayer, matrix: Callable[[], Float[Array, "d
             "bounds are known for AmplitudeEncoding, AngleEncoding and DataReuploading; got "
             f"{type(encoding).__name__}. Use diagnose for estimates at an equilibrium."
         )
-    turning = encoding.scale * matrix()
-    weights = _wire_weights(encoding, len(turning), layer.n_qubits) if on_product else None
-    return Turns(turning, uploads, encoding.scale, weights)
+    matrix = encoding.scale * matrix
+    weights = _wire_weights(encoding, len(matrix), layer.n_qubits) if on_product else None
+    return Turns(matrix, uploads, encoding.scale, weights)
 
 
 def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
@@ -87,7 +86,7 @@ def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
 
 def layer_slope(layer: QuantumLayer, matrix: Float[Array, "d s"]) -> Float[Array, ""]:
     """An upper bound on the Jacobian of s ↦ layer(b + matrix s), for every b and s."""
-    return _slope(_turns_of_features(layer, lambda: matrix), layer)
+    return _slope(_turns_of_features(layer, matrix), layer)
 
 
 def _slope(turn: Turns, layer: QuantumLayer) -> Float[Array, ""]:
