@@ -232,6 +232,7 @@ FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "scaling": scaling,
     "wires": wires,
     "noise": noise,
+    "graphs": times,
 }
 
 

@@ -38,7 +38,7 @@ COLUMNS = {
 _FORMAT = 1
 _ORDER = (
     *("layer", "solve", "solvers", "train", "compile", "memory", "engines", "scaling", "wires"),
-    "noise",
+    *("noise", "graphs"),
 )
 
 RATIO = "ratio: how many times slower than eqx-qdeq"

@@ -8,6 +8,7 @@ from .._tables import Table
 from ._compile import compile_times
 from ._contests import layer, solve, train
 from ._engines import engines
+from ._graphs import graphs
 from ._memory import memory
 from ._noise import noise
 from ._scaling import scaling
@@ -27,4 +28,5 @@ SUITES: dict[str, Suite] = {
     "scaling": scaling,
     "wires": wires,
     "noise": noise,
+    "graphs": graphs,
 }

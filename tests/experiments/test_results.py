@@ -22,7 +22,7 @@ from experiments.logistic_regression import main as baseline
 pytestmark = pytest.mark.usefixtures("once")
 
 STUDIES = {"beyond": "beyond", "long_range": "long-range", "noise_resilience": "noise"}
-STUDIES["paper"] = "paper-table"
+STUDIES |= {"paper": "paper-table", "graphs": "graphs"}
 FILES = sorted(Path(__file__).parents[2].glob("experiments/*/*.jsonl"))
 
 

@@ -284,6 +284,7 @@ LINEAR = qdeq.LinearInjection(4, 2, 4, key=KEY)
 GRAPH = qdeq.GraphCell(
     layer(qdeq.AngleEncoding()), in_size=3, layer_in_size=2, n_relations=1, key=KEY
 )
+IMPLICIT = qdeq.ImplicitGraphCell(in_size=3, size=2, key=KEY)
 FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
 
 
@@ -451,7 +452,19 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
             TypeError,
             r"one sample; got 2 arguments.*`deq\(\(features, adjacency\)\)`",
         ),
-        (lambda: qdeq.DEQ(GRAPH)(FEATURES), TypeError, "a graph is given as one pair"),
+        (lambda: qdeq.DEQ(GRAPH)(FEATURES), TypeError, r"a graph is given as `Graph\(features"),
+        (lambda: qdeq.DEQ(IMPLICIT)((FEATURES, ADJACENCY)), TypeError, "`x` must be a Graph"),
+        (lambda: qdeq.bucket_graphs([(FEATURES, ADJACENCY)]), TypeError, r"`graphs\[0\]` must be"),
+        (
+            lambda: qdeq.ImplicitGraphCell(3, 2, layer="circuit", layer_in_size=1, key=KEY),
+            TypeError,
+            "`layer` must be a QuantumLayer or another module; got 'circuit'",
+        ),
+        (
+            lambda: qdeq.lipschitz_bound(cell(), qdeq.Graph.from_dense(FEATURES, ADJACENCY)),
+            TypeError,
+            "`x` is a Graph, which only a GraphCell",
+        ),
         (lambda: qdeq.DEQ(GRAPH)((FEATURES, FEATURES)), ValueError, "adjacency must have shape"),
         (lambda: qdeq.DEQ(GRAPH)((ADJACENCY, ADJACENCY)), ValueError, "features of shape"),
         # Data and how to train.
