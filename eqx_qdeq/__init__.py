@@ -64,6 +64,8 @@ from .equilibrium import (
     record_trajectory as record_trajectory,
     Solution as Solution,
     solve_sequence as solve_sequence,
+    Solves as Solves,
+    solves as solves,
     SolverTrajectory as SolverTrajectory,
     Unrolled as Unrolled,
 )

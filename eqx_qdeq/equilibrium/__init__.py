@@ -9,6 +9,7 @@ from ._deq import DEQ as DEQ
 from ._diagnosis import Diagnosis as Diagnosis
 from ._qdeq import QDEQ as QDEQ
 from ._solve import counts, guard, mask, Solution as Solution, solve_map, Solver, solver_for
+from ._solves import noted, Solves as Solves, solves as solves, with_solves
 from ._trajectory import (
     fixed_point_correction as fixed_point_correction,
     record_trajectory as record_trajectory,

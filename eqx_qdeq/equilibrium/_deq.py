@@ -29,6 +29,7 @@ from ._solve import (
     Solver,
     solver_for,
 )
+from ._solves import noted
 from ._trajectory import record_trajectory, SolverTrajectory
 
 
@@ -153,6 +154,7 @@ class DEQ(eqx.Module):
         fn = self.cell.bind(x)
         solution = self._solve(fn, self.cell.init(x) if z0 is None else z0, probe)
         solution = mask(solution, usable, throw=self.throw, drop_unsolved=self.drop_unsolved)
+        solution = noted(solution)
         bound = BoundMap(fn, counts(solution.result, self.drop_unsolved))
         return bound, solution.value, solution
 

@@ -10,6 +10,7 @@ from .._checks import check_at_least
 from .._trees import all_finite, tree_where
 from ..cells import AbstractCell, accepting
 from ._solve import BoundMap, check_cell, check_map, counts, guard, Map, mask, Solution
+from ._solves import noted
 
 
 class Unrolled(eqx.Module):
@@ -113,7 +114,7 @@ class Unrolled(eqx.Module):
         # Counted as a solver's, without the application for the residual.
         steps, none = jnp.asarray(self.n_layers), jnp.asarray(0)
         stats = {"num_steps": steps, "num_evals": steps, "num_jvps": none, "residual": residual}
-        solution = mask(Solution(value, result, stats), usable)
+        solution = noted(mask(Solution(value, result, stats), usable), sought=False)
         return BoundMap(fn, counts(solution.result)), last, solution
 
 

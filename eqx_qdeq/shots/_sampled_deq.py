@@ -9,7 +9,7 @@ from .._checks import check_at_least, check_instance, describe
 from .._trees import all_finite, constant, tree_where
 from ..adjoints import ImplicitAdjoint, once
 from ..cells import accepting, QuantumCell
-from ..equilibrium import counts, guard, mask, Solution, solve_map, Solver
+from ..equilibrium import counts, guard, mask, noted, Solution, solve_map, Solver
 from ._bases import Group, group_observables
 from ._experiment import cell_experiment
 from ._gradients import AbstractShotGradient, check_gradient, ExactGradient, ParameterShift
@@ -148,7 +148,7 @@ class SampledDEQ(eqx.Module):
             * jnp.asarray(count.shots, point.dtype),
         }
         solution = Solution(found.value + change, found.result, stats)
-        return mask(solution, usable, drop_unsolved=self.drop_unsolved)
+        return noted(mask(solution, usable, drop_unsolved=self.drop_unsolved))
 
     def _groups(self) -> tuple[Group, ...]:
         return group_observables(self.cell.layer.measurement, self.cell.layer.n_qubits)

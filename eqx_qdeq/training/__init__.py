@@ -16,7 +16,7 @@ from ._files import (
     to_json,
     write_atomic as write_atomic,
 )
-from ._fit import fit as fit, fit_together as fit_together, FitResult as FitResult
+from ._fit import fit as fit, FitResult as FitResult
 from ._loop import TrainingError as TrainingError
 from ._metrics import count_parameters as count_parameters, evaluate as evaluate, Metrics as Metrics
 from ._options import Options as Options
@@ -25,6 +25,7 @@ from ._residuals import (
     residual_history as residual_history,
 )
 from ._step import epoch_batches
+from ._together import fit_together as fit_together
 from .data import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,
@@ -41,6 +42,7 @@ from .data import (
     PixelPool as PixelPool,
     Resize as Resize,
     Split as Split,
+    Standardize as Standardize,
     stratified_split as stratified_split,
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,

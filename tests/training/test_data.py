@@ -5,6 +5,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.datasets
 from hypothesis import given, strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
@@ -300,8 +301,8 @@ def test_cifar_from_a_file(data_root):
         (np.zeros((2, 3)), np.array([0]), "2 samples but 1 labels"),
         (np.zeros((0, 3)), np.zeros(0, int), "no samples"),
         (np.zeros(3), np.zeros(3, int), r"shape \(n, ...\); got \(3,\)"),
-        (np.zeros((2, 3)), np.zeros(2), "labels must be integers"),
-        (np.full((2, 3), np.inf), np.zeros(2, int), "2 of 2 samples have pixels that are NaN"),
+        (np.zeros((2, 3)), np.zeros(2, complex), "labels must be integers"),
+        (np.full((2, 3), np.inf), np.zeros(2, int), "2 of 2 samples have features that are NaN"),
     ],
 )
 def test_bad_splits(x, y, message):
@@ -315,3 +316,48 @@ def test_bad_datasets():
         Dataset(good, Split(np.zeros((1, 3)), np.array([2])), good, class_names="ab")
     with pytest.raises(DataError, match=r"samples of test have shape \(4,\), those of train \(3,"):
         Dataset(good, good, Split(np.zeros((1, 4)), np.array([0])), class_names="ab")
+
+
+# --- Tables -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name,n,d,names",
+    [
+        ("iris", 150, 4, ("setosa", "versicolor", "virginica")),
+        ("wine", 178, 13, ("class_0", "class_1", "class_2")),
+        ("breast_cancer", 569, 30, ("malignant", "benign")),
+        ("diabetes", 442, 10, ()),
+    ],
+)
+def test_tables(name, n, d, names):
+    data = load_dataset(name)
+    parts = [data.train, data.validation, data.test]
+    assert sum(map(len, parts)) == n and data.in_size == d and data.class_names == names
+    x = np.concatenate([split.x for split in parts])
+    theirs = getattr(sklearn.datasets, f"load_{name}")().data
+    back = data.preprocess.undo(x)
+    # The same rows, and the training ones standardized.
+    order, truth = np.argsort(back.sum(axis=1)), theirs[np.argsort(theirs.sum(axis=1))]
+    np.testing.assert_allclose(back[order].sum(axis=1), truth.sum(axis=1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(np.mean(data.train.x, axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(np.std(data.train.x, axis=0), 1, rtol=1e-5)
+    # The test is the same with every seed; it is standardized by the training samples.
+    other = load_dataset(name, seed=1, preprocess=lambda x: x)
+    np.testing.assert_allclose(other.test.x, data.preprocess.undo(data.test.x), 1e-4, 1e-5)
+    few = load_dataset(name, limit=40)
+    assert abs(len(few.train) + len(few.validation) - 40) <= 1 and len(few.test) <= 40
+
+
+def test_tables_have_classes_or_none():
+    data = load_dataset("wine", classes=("class_2", 0))
+    assert data.class_names == ("class_2", "class_0")
+    with pytest.raises(DataError, match="targets of diabetes are real"):
+        load_dataset("diabetes", classes=(0, 1))
+
+
+def test_california_is_never_fetched_silently(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "none"))
+    with pytest.raises(DataError, match=r"california_housing is not in .*none'.*download=True"):
+        load_dataset("california_housing")
+    assert list(tmp_path.iterdir()) == []

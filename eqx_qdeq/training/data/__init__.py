@@ -1,8 +1,9 @@
-"""From a file of images to splits of features, ready for training."""
+"""From arrays or a file of images to splits, ready for training."""
 
 from ..._deprecated import deprecated_names
+from ._arrays import DataError as DataError, Standardize as Standardize
 from ._dataset import (
-    DataError as DataError,
+    as_dataset,
     Dataset as Dataset,
     Split as Split,
     stratified_split as stratified_split,

@@ -1,86 +1,110 @@
-"""Samples with their labels, and how they are split."""
+"""Samples with their labels or targets, and how they are split."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
-from ..._inputs import numbers
-
-
-class DataError(ValueError):
-    """Data that are missing, malformed or do not fit what was asked of them."""
+from ..._checks import check_at_least, check_choice, describe
+from ._arrays import as_samples, as_targets, check_finite, DataError, on_device, Standardize
 
 
 class Split(eqx.Module):
-    """Samples and their labels, on the device, in JAX's default precision.
+    """Samples and their labels or targets, on the device, in JAX's default precision.
 
     **Attributes:**
 
-    - `x`: the samples' features, shape `(n, d)` (or `(n, ...)` for models that take images).
-    - `y`: the labels, integers from 0, shape `(n,)`.
+    - `x`: the samples, shape `(n, d)` (or `(n, ...)` for models that take images), or a pytree of
+        arrays with a leading axis of `n`, as for graphs. Integers stay integers.
+    - `y`: labels, integers from 0, shape `(n,)`; or real targets, shape `(n,)` or `(n, k)`.
+    - `sample_weight`: how much each sample counts, shape `(n,)`; `None` if all count alike.
     """
 
-    x: Float[Array, "n ..."]
-    y: Int[Array, " n"]
+    x: PyTree[Array]
+    y: Int[Array, " n"] | Float[Array, "n ..."]
+    sample_weight: Float[Array, " n"] | None
 
-    def __init__(self, x: Array | np.ndarray, y: Array | np.ndarray, *, name: str = "the split"):
+    def __init__(
+        self,
+        x: PyTree,
+        y: Array | np.ndarray,
+        sample_weight: Array | np.ndarray | None = None,
+        *,
+        name: str = "the split",
+    ):
         # Checked on the host, before any of it is copied or rounded.
-        x_host, y_host = np.asarray(x), np.asarray(y)
-        features = numbers(x_host, jnp.result_type(float), name=f"{name}: x")
+        x_host, y_host = as_samples(x, name), np.asarray(y)
         check_shapes(x_host, y_host, name)
-        if len(x_host) == 0:
+        if len(y_host) == 0:
             raise DataError(f"{name}: no samples.")
+        features = jtu.tree_map(lambda leaf: on_device(leaf, f"{name}: x"), x_host)
         # One NaN makes the mean loss NaN, and training would blame the learning rate.
         check_finite(x_host, name)
-        if y_host.min() < 0:
+        if y_host.dtype.kind == "f":
+            check_finite(y_host, name, "targets")
+        elif y_host.min() < 0:
             raise DataError(f"{name}: label {y_host.min()} is out of range; labels count from 0.")
         # Once, for all epochs: a batch is then an index on the device, and no copy from the host.
         self.x = features
-        self.y = jnp.asarray(y_host, jnp.int32)
+        real = y_host.dtype.kind == "f"
+        self.y = on_device(y_host, f"{name}: y") if real else jnp.asarray(y_host, jnp.int32)
+        self.sample_weight = _weights(sample_weight, len(y_host), name)
 
     def __len__(self) -> int:
-        return self.x.shape[0]
+        return self.y.shape[0]
 
 
 Split.__init__.__doc__ = """**Arguments:**
 
-- `x`: the features.
-- `y`: the labels.
+- `x`: the samples.
+- `y`: the labels or targets.
+- `sample_weight`: how much each sample counts; not negative, not all zero.
 - `name`: what to call it in errors.
 
-**Raises:** [`eqx_qdeq.training.DataError`][] for no samples, unequal lengths, features that are not
+**Raises:** [`eqx_qdeq.training.DataError`][] for no samples, unequal lengths, numbers that are not
 finite, or labels that are not integers from 0.
 """
 
 
-def check_shapes(x: np.ndarray, y: np.ndarray, name: str) -> None:
-    """Raises a `DataError` for arrays that are not samples and their labels."""
-    if x.ndim < 2:
-        raise DataError(f"{name}: samples must have shape (n, ...); got {x.shape}.")
-    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+def check_shapes(x: PyTree[np.ndarray], y: np.ndarray, name: str) -> None:
+    """Raises a `DataError` for arrays that are not samples and their labels or targets."""
+    n = len(jtu.tree_leaves(x)[0])
+    is_labels = y.ndim == 1 and np.issubdtype(y.dtype, np.integer)
+    if not is_labels and not (y.ndim in (1, 2) and y.dtype.kind == "f"):
         raise DataError(
-            f"{name}: labels must be integers of shape (n,); got {y.dtype} of shape {y.shape}."
+            f"{name}: labels must be integers of shape (n,), or targets floats of shape (n,) or "
+            f"(n, k); got {y.dtype} of shape {y.shape}."
         )
-    if len(x) != len(y):
-        raise DataError(f"{name}: {len(x)} samples but {len(y)} labels; the lengths must agree.")
+    if n != len(y):
+        what = "labels" if is_labels else "targets"
+        raise DataError(f"{name}: {n} samples but {len(y)} {what}; the lengths must agree.")
 
 
-def check_finite(x: np.ndarray, name: str) -> None:
-    """Raises a `DataError` that names the first sample with a NaN or an infinity."""
-    finite = np.isfinite(x).reshape(len(x), -1).all(axis=1)
-    if not finite.all():
-        bad = np.flatnonzero(~finite)
+def _weights(weight: Any, n: int, name: str) -> Array | None:
+    if weight is None:
+        return None
+    host = np.asarray(weight)
+    if host.shape != (n,) or host.dtype.kind not in "biuf":
         raise DataError(
-            f"{name}: {len(bad)} of {len(x)} samples have pixels that are NaN or infinite, the "
-            f"first is sample {bad[0]}; remove or repair them."
+            f"{name}: `sample_weight` must be one number for each of {n} samples; got "
+            f"{describe(host)}."
         )
+    check_finite(host, name, "weights")
+    if host.min() < 0 or not host.any():
+        raise DataError(
+            f"{name}: `sample_weight` must be at least 0, and not all of it; got {host.min()} to "
+            f"{host.max()}."
+        )
+    return on_device(host.astype(np.float64), f"{name}: sample_weight")
 
 
-def _names(class_names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(str, class_names))
+def _names(class_names: Sequence[str] | None) -> tuple[str, ...]:
+    return () if class_names is None else tuple(map(str, class_names))
 
 
 class Dataset(eqx.Module):
@@ -89,29 +113,36 @@ class Dataset(eqx.Module):
     **Attributes:**
 
     - `train`, `validation`, `test`: a [`eqx_qdeq.training.Split`][] each.
-    - `class_names`: the name of each label.
+    - `class_names`: the name of each label; none for a regression.
     - `name`: where the data come from.
+    - `preprocess`: what was done to the features of samples; `None` if nothing was.
+    - `target_scaling`: what was done to the targets of a regression; `None` if nothing was.
 
-    **Raises:** [`eqx_qdeq.training.DataError`][] for splits whose samples differ in shape, or
-    labels that have no name.
+    **Raises:** [`eqx_qdeq.training.DataError`][] for splits whose samples or targets differ in
+    shape, or labels that have no name.
     """
 
     train: Split
     validation: Split
     test: Split
-    class_names: tuple[str, ...] = eqx.field(static=True, kw_only=True, converter=_names)
+    class_names: tuple[str, ...] = eqx.field(
+        static=True, kw_only=True, converter=_names, default=None
+    )
     name: str = eqx.field(static=True, kw_only=True, default="data")
+    preprocess: Standardize | None = eqx.field(kw_only=True, default=None)
+    target_scaling: Standardize | None = eqx.field(kw_only=True, default=None)
 
     def __check_init__(self) -> None:
+        if self.task == "regression" and self.class_names:
+            raise DataError(
+                f"{self.name}: `class_names` are of labels, which are integers; got targets of "
+                f"{self.train.y.dtype}."
+            )
         for part in ("train", "validation", "test"):
-            split, shape = getattr(self, part), self.train.x.shape[1:]
-            if split.x.shape[1:] != shape:
-                raise DataError(
-                    f"{self.name}: samples of {part} have shape {split.x.shape[1:]}, those of "
-                    f"train {shape}; they must agree."
-                )
+            split = getattr(self, part)
+            _check_like(self.train, split, part, self.name)
             # A cross-entropy of a class without a logit would be NaN, or that of another class.
-            largest = int(split.y.max())
+            largest = int(split.y.max()) if self.task == "classification" else -1
             if largest >= self.n_classes:
                 raise DataError(
                     f"{self.name}: label {largest} in {part} is out of range for {self.n_classes} "
@@ -119,14 +150,285 @@ class Dataset(eqx.Module):
                 )
 
     @property
+    def task(self) -> str:
+        """ "classification" for labels, "regression" for real targets."""
+        is_real = jnp.issubdtype(self.train.y.dtype, jnp.floating)
+        return "regression" if is_real else "classification"
+
+    @property
     def n_classes(self) -> int:
-        """The number of classes."""
+        """The number of classes; 0 for a regression."""
         return len(self.class_names)
+
+    @property
+    def out_size(self) -> int:
+        """How many numbers a model gives: the logits of a classification, the targets of a
+        regression."""
+        return self.n_classes or int(np.prod(self.train.y.shape[1:]))
 
     @property
     def in_size(self) -> int:
         """The number of features of a sample."""
-        return int(np.prod(self.train.x.shape[1:]))
+        return sum(int(np.prod(leaf.shape[1:])) for leaf in jtu.tree_leaves(self.train.x))
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: PyTree,
+        y: Any,
+        *,
+        validation: float | tuple = 0.2,
+        test: float | tuple = 0.2,
+        standardize: bool | None = None,
+        task: str | None = None,
+        class_names: Sequence[str] | None = None,
+        sample_weight: Any = None,
+        seed: int = 0,
+        name: str = "data",
+    ) -> "Dataset":
+        """Splits samples into those for training, validation and test, and standardizes the
+        features of a table.
+
+        !!! example
+
+            ```python
+            import numpy as np
+            from eqx_qdeq import training
+
+            random = np.random.default_rng(0)
+            x = random.normal(size=(100, 5))
+            y = np.where(x[:, 0] > 0, "right", "left")
+            data = training.Dataset.from_arrays(x, y)
+            assert data.class_names == ("left", "right")
+            assert [len(s) for s in (data.train, data.validation, data.test)] == [
+                64,
+                16,
+                20,
+            ]
+            new = data.transform(random.normal(size=(3, 5)))  # for jax.vmap(model)
+            ```
+
+        **Arguments:**
+
+        - `x`: the samples: an array of shape `(n, d)` or `(n, ...)`, lists, a data frame whose
+            columns are numbers, or a pytree of arrays with a leading axis of `n`.
+        - `y`: labels (integers, Booleans or strings, whichever they are), shape `(n,)`; or real
+            targets, shape `(n,)` or `(n, k)`.
+        - `test`: how much of the samples is set aside for the test, in (0, 1), the same share of
+            each class; or the test samples themselves, as `(x, y)` or `(x, y, sample_weight)`.
+        - `validation`: how much of what then remains chooses the best model; or those samples.
+        - `standardize`: whether each feature, and each target of a regression, is shifted and
+            scaled to mean 0 and variance 1 over the training samples. If left out, it is for tables
+            `(n, d)`, and not for images and structures. Say `False` for tokens, which are integers
+            to be looked up. New samples are treated alike by `transform`, and `to_targets` gives
+            outputs back in the targets' units.
+        - `task`: "classification" or "regression"; by the type of `y` if left out: floats are
+            targets, all else is labels.
+        - `class_names`: the name of each label, in sorted order; the labels themselves if left out.
+        - `sample_weight`: how much each sample counts in training and evaluation, shape `(n,)`.
+        - `seed`: which samples are in which split; the same on every machine.
+        - `name`: where the data come from, for errors and checkpoints.
+
+        **Returns:**
+
+        A [`eqx_qdeq.training.Dataset`][].
+
+        **Raises:** [`eqx_qdeq.training.DataError`][] for what cannot be learned from: no samples,
+        unequal lengths, NaN, sparse matrices, columns that are not numbers, one class alone, a
+        class too rare to be split.
+        """
+        if task is not None:
+            check_choice("task", task, ("classification", "regression"))
+        check_at_least("seed", seed, 0)
+        _check_share("test", test, name)
+        _check_share("validation", validation, name)
+        x_host = as_samples(x, name)
+        if len(jtu.tree_leaves(x_host)[0]) == 0:
+            raise DataError(f"{name}: no samples.")
+        labels, names = as_targets(y, task, class_names, name)
+        check_shapes(x_host, labels, name)
+        check_finite(x_host, name)
+        n = len(labels)
+        weight = None if _weights(sample_weight, n, name) is None else np.asarray(sample_weight)
+        take = lambda rows: (
+            jtu.tree_map(lambda leaf: leaf[rows], x_host),
+            labels[rows],
+            None if weight is None else weight[rows],
+        )
+        parts, rows = {}, np.arange(n)
+        for part, given in (("test", test), ("validation", validation)):
+            if isinstance(given, tuple):
+                parts[part] = _given_part(given, labels, names, y, f"{name} ({part})")
+            else:
+                rows, aside = _set_aside(labels, rows, given, seed, names, name)
+                parts[part] = take(aside)
+        parts["train"] = take(rows)
+        if standardize is None:
+            standardize = isinstance(x_host, np.ndarray) and x_host.ndim == 2
+        scaling = target_scaling = None
+        if standardize:
+            if not isinstance(x_host, np.ndarray):
+                raise DataError(
+                    f"{name}: samples that are a {type(x).__name__} of arrays are not "
+                    "standardized; do it yourself and leave `standardize` out."
+                )
+            # By the training samples alone: a test sees nothing of what it is tested on.
+            train_x, train_y, train_weight = parts["train"]
+            scaling = Standardize.fit(train_x, train_weight)
+            if names is None:
+                target_scaling = Standardize.fit(train_y, train_weight)
+        splits = {}
+        for part, (px, py, pw) in parts.items():
+            px = px if scaling is None else scaling(px)
+            py = py if target_scaling is None else target_scaling(py)
+            splits[part] = Split(px, py, pw, name=f"{name} ({part})")
+        return cls(
+            **splits,
+            class_names=names,
+            name=name,
+            preprocess=scaling,
+            target_scaling=target_scaling,
+        )
+
+    def transform(self, x: PyTree) -> PyTree[Array]:
+        """New samples as a model trained on these data takes them.
+
+        **Arguments:**
+
+        - `x`: samples as they were given to `from_arrays`, shape `(n, ...)`.
+
+        **Returns:**
+
+        What `jax.vmap(model)` takes, shape `(n, ...)`.
+
+        **Raises:** [`eqx_qdeq.training.DataError`][] for samples of another shape.
+        """
+        host = as_samples(x, "the new samples")
+        shape = lambda tree: jtu.tree_map(lambda leaf: leaf.shape[1:], tree)
+        if shape(host) != shape(self.train.x):
+            raise DataError(
+                f"the new samples have shape {shape(host)}, those of {self.name} "
+                f"{shape(self.train.x)}; they must agree."
+            )
+        check_finite(host, "the new samples")
+        host = host if self.preprocess is None else self.preprocess(host)
+        return jtu.tree_map(lambda leaf: on_device(leaf, "the new samples"), host)
+
+    def to_targets(self, outputs: Float[Array | np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """A regression's outputs in the units of the targets that were given.
+
+        **Arguments:**
+
+        - `outputs`: of a model, shape `(n, k)`, or `(n,)` for a single target.
+        """
+        scaling = self.target_scaling
+        return np.asarray(outputs) if scaling is None else scaling.undo(outputs)
+
+
+def as_dataset(data: Any, seed: int = 0) -> Dataset:
+    """A data set as it is, or one of `(x, y)` or `(x, y, sample_weight)`, taken as they are:
+    a model trained on them takes new samples without further ado."""
+    if isinstance(data, Dataset):
+        return data
+    if not isinstance(data, tuple) or len(data) not in (2, 3):
+        raise TypeError(
+            "`dataset` must be a Dataset, e.g. `load_dataset('digits')` or "
+            f"`Dataset.from_arrays(x, y)`, or a pair `(x, y)`; got {describe(data)}."
+        )
+    x, y, *rest = data
+    labels, names = as_targets(y, None, None, "data")
+    weight = rest[0] if rest else None
+    samples = as_samples(x, "data")
+    check_shapes(samples, labels, "data")
+    stay, aside = _set_aside(labels, np.arange(len(labels)), 0.2, seed, names, "data")
+
+    def part(rows: np.ndarray, name: str) -> Split:
+        some = jtu.tree_map(lambda leaf: leaf[rows], samples)
+        weights = None if weight is None else np.asarray(weight)[rows]
+        return Split(some, labels[rows], weights, name=f"data ({name})")
+
+    # What chooses the model is no test of it: `fit` looks at no test samples, and none are kept.
+    validation = part(aside, "validation")
+    return Dataset(part(stay, "train"), validation, validation, class_names=names)
+
+
+def _check_like(train: Split, split: Split, part: str, name: str) -> None:
+    """Raises a `DataError` for a split whose samples or targets are of another form."""
+
+    form = lambda tree: jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), tree)
+    # Of a plain array its shape alone, which is what is wrong nearly always.
+    simple = isinstance(train.x, Array) and isinstance(split.x, Array)
+    here, there = (s.x.shape[1:] if simple else form(s.x) for s in (split, train))
+    if here != there:
+        raise DataError(
+            f"{name}: samples of {part} have shape {here}, those of train {there}; they must agree."
+        )
+    if form(split.y) != form(train.y):
+        raise DataError(
+            f"{name}: y of {part} has (shape, type) {form(split.y)}, that of train "
+            f"{form(train.y)}; they must agree."
+        )
+
+
+def _check_share(part: str, given: Any, name: str) -> None:
+    if isinstance(given, tuple) and len(given) in (2, 3):
+        return
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < 1:
+        raise DataError(
+            f"{name}: `{part}` must be a share in (0, 1), or the samples themselves as (x, y); "
+            f"got {describe(given)}."
+        )
+
+
+def _given_part(
+    given: tuple, labels: np.ndarray, names: tuple[str, ...] | None, y: Any, name: str
+) -> tuple:
+    x, part_y, *weight = given
+    part_x = as_samples(x, name)
+    if names is None:
+        targets, _ = as_targets(part_y, "regression", None, name)
+    else:
+        # Labels mean what they mean in training, also where some do not occur.
+        known = dict(zip(np.asarray(y).ravel().tolist(), labels.tolist(), strict=True))
+        wanted = np.asarray(part_y).ravel().tolist()
+        unknown = sorted({value for value in wanted if value not in known}, key=str)
+        if unknown:
+            raise DataError(f"{name}: labels {unknown} are not among those to train on.")
+        targets = np.array([known[value] for value in wanted], np.int64)
+    check_shapes(part_x, targets, name)
+    return part_x, targets, weight[0] if weight else None
+
+
+def _set_aside(
+    labels: np.ndarray,
+    rows: np.ndarray,
+    fraction: float,
+    seed: int,
+    names: tuple[str, ...] | None,
+    name: str,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that stay and those set aside: a share of each class, or of all targets."""
+    if len(rows) < 2:
+        raise DataError(f"{name}: {len(rows)} samples cannot be split; give more.")
+    if names is None:
+        stay, aside = random_split(len(rows), fraction, seed)
+        return rows[stay], rows[aside]
+    found, counts = np.unique(labels[rows], return_counts=True)
+    if counts.min() < 2:
+        raise DataError(
+            f"{name}: class {names[found[counts.argmin()]]!r} has too few samples to be in every "
+            "split (three, or two for one split). Leave it out, or give "
+            'the splits as (x, y); for whole numbers that are targets, task="regression".'
+        )
+    stay, aside = stratified_split(labels[rows], fraction, seed)
+    return rows[stay], rows[aside]
+
+
+def random_split(
+    n: int, fraction: float, seed: int
+) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
+    """As `stratified_split`, where there are no classes."""
+    return stratified_split(np.zeros(n, int), fraction, seed)
 
 
 def stratified_split(

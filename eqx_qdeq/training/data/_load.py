@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._dataset import check_finite, check_shapes, DataError, Dataset, Split, stratified_split
+from ._arrays import as_samples, check_finite, DataError
+from ._dataset import check_shapes, Dataset, random_split, Split, stratified_split
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
+from ._tables import read_table, TABLES
 
-# --- Where images come from. ---
+# --- Where samples come from. ---
 
 _DIGITS = tuple(str(digit) for digit in range(10))
 _FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker",
@@ -30,12 +32,13 @@ _GRAY_CIFAR = "cifar10_gray.npz"
 
 
 class _Raw(NamedTuple):
-    """What is stored: images and labels of "train" and "test"; `class_names[i]` names the label
-    `labels[i]`."""
+    """What is stored: images or rows of a table, and labels, of "train" and "test";
+    `class_names[i]` names the label `labels[i]`. Without labels they are real targets."""
 
     parts: dict[str, tuple[np.ndarray, np.ndarray]]
     labels: tuple[int, ...]
     class_names: tuple[str, ...]
+    is_table: bool = False
 
 
 def _read(
@@ -45,6 +48,8 @@ def _read(
     text = os.fspath(name)
     if text == "digits":
         return _read_digits()
+    if text in TABLES:
+        return _read_table(text, root, download)
     if text in _TORCHVISION:
         folder = Path(root if root is not None else os.environ.get("EQX_QDEQ_DATA") or "data")
         gray = folder / _GRAY_CIFAR
@@ -54,7 +59,7 @@ def _read(
         return _read_torchvision(text, folder, download)
     if text.endswith(".npz"):
         return _read_npz(Path(text))
-    known = ", ".join(("digits", *_TORCHVISION))
+    known = ", ".join(("digits", *_TORCHVISION, *TABLES))
     raise DataError(f"unknown dataset {text!r}; choose {known}, or the path of an .npz file.")
 
 
@@ -90,6 +95,18 @@ def _read_digits() -> _Raw:
     train, test = stratified_split(labels, 0.25, seed=0)
     parts = {name: (images[i], labels[i]) for name, i in (("train", train), ("test", test))}
     return _Raw(parts, tuple(range(10)), _DIGITS)
+
+
+def _read_table(name: str, root: str | os.PathLike[str] | None, download: bool) -> _Raw:
+    x, y, class_names = read_table(name, root, download)
+    # As for the digits: the same quarter in every run.
+    if class_names is None:
+        train, test = random_split(len(y), 0.25, seed=0)
+    else:
+        train, test = stratified_split(y, 0.25, seed=0)
+    parts = {name: (x[i], y[i]) for name, i in (("train", train), ("test", test))}
+    names = class_names or ()
+    return _Raw(parts, tuple(range(len(names))), names, is_table=True)
 
 
 def _read_torchvision(name: str, root: Path, download: bool) -> _Raw:
@@ -137,6 +154,12 @@ def _read_npz(path: Path) -> _Raw:
         # A column of labels, as MATLAB and some tools write it, is a vector.
         y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
         # Before classes are selected, by masks of the labels that go on the samples.
+        x = as_samples(x, f"'{path}' ({part})")
+        if not np.issubdtype(y.dtype, np.integer):
+            raise DataError(
+                f"'{path}' ({part}): labels must be integers; got {y.dtype}. Real targets are read "
+                "by Dataset.from_arrays."
+            )
         check_shapes(x, y, f"'{path}' ({part})")
         parts[part] = x, y
     labels, in_test = (tuple(np.unique(y).tolist()) for _, y in parts.values())
@@ -162,8 +185,8 @@ def load_dataset(
     seed: int = 0,
     limit: int | None = None,
 ) -> Dataset:
-    """Reads images, selects classes, makes features of the pixels, and sets a stratified part of
-    the training samples aside for validation.
+    """Reads images or a table, selects classes, makes features of the pixels, and sets a part of
+    the training samples aside for validation, the same share of each class.
 
     !!! example
 
@@ -184,13 +207,18 @@ def load_dataset(
     - `name`: "digits" (scikit-learn's, 8×8; a fixed quarter of each class is the test set),
         "mnist", "fashion_mnist", "cifar10" (through torchvision, in gray), or the path of an
         `.npz` file with `x_train`, `y_train`, `x_test`, `y_test`. Integer pixels run from 0 to
-        255; floating-point ones are taken as they are.
+        255; floating-point ones are taken as they are. Or a table that scikit-learn has: "iris",
+        "wine", "breast_cancer" (classes), "diabetes", "california_housing" (real targets), whose
+        test set is a fixed quarter of it as well.
     - `classes`: which classes, by label or name; they become the labels 0, 1, … in this order.
         All of them if left out.
     - `preprocess`: a function from gray images `(n, height, width)` in [0, 1] to features;
-        `unit_norm_preprocess(4)` for images and the identity for feature vectors if left out.
+        `unit_norm_preprocess(4)` for images and the identity for feature vectors if left out. Of a
+        table, a function of its rows; if left out, they and real targets are standardized, as by
+        [`eqx_qdeq.training.Dataset.from_arrays`][].
     - `root`: the folder of the image data as torchvision lays it out; if left out, the one named by
-        the environment variable `EQX_QDEQ_DATA`, or "data". A `cifar10_gray.npz` there, with the
+        the environment variable `EQX_QDEQ_DATA`, or "data". For "california_housing" scikit-learn's
+        folder. A `cifar10_gray.npz` there, with the
         arrays of an `.npz` file as above, serves for CIFAR-10 where torchvision's files are not.
     - `download`: whether to fetch what is missing.
     - `val_fraction`: how much of each class of the training samples becomes validation.
@@ -210,19 +238,34 @@ def load_dataset(
     if limit is not None and limit < 1:
         raise DataError(f"`limit` must be at least 1; got {limit}.")
     raw = _read(name, root, download)
+    if classes is not None and not raw.labels:
+        raise DataError(f"`classes` are of a classification; the targets of {name} are real.")
     chosen, label = _choose(raw, classes, str(name)), Path(os.fspath(name)).stem
     parts = {}
     for part, (x, y) in raw.parts.items():
-        x, y = _select(x, y, [raw.labels[i] for i in chosen])
+        if raw.labels:
+            x, y = _select(x, y, [raw.labels[i] for i in chosen])
         # The part that is set aside is exact to rounding in each class, so it serves as the few.
         if limit is not None and limit < len(y):
-            _, few = stratified_split(y, limit / len(y), seed)
+            split = stratified_split if raw.labels else lambda y, *how: random_split(len(y), *how)
+            _, few = split(y, limit / len(y), seed)
             x, y = x[few], y[few]
         if len(y) == 0:
             raise DataError(f"{label}: no {part} samples of the chosen classes.")
         # Before the split: preprocessing is not fitted to data, and learns nothing of validation.
         parts[part] = _features(x, preprocess, f"{label} ({part})"), y
     x, y = parts["train"]
+    if raw.is_table:
+        return Dataset.from_arrays(
+            x,
+            y,
+            validation=val_fraction,
+            test=parts["test"],
+            standardize=preprocess is None,
+            class_names=[raw.class_names[i] for i in chosen] or None,
+            seed=seed,
+            name=label,
+        )
     stay, aside = stratified_split(y, val_fraction, seed)
     return Dataset(
         Split(x[stay], y[stay], name=f"{label} (train)"),

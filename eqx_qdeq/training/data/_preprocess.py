@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..._checks import check_at_least, check_positive
-from ._dataset import DataError
+from ._arrays import DataError
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
 
