@@ -36,11 +36,15 @@ from .cells import (
     AbstractLinearInjection as AbstractLinearInjection,
     AddInjection as AddInjection,
     AngleFeedback as AngleFeedback,
+    bucket_graphs as bucket_graphs,
     ConcatInjection as ConcatInjection,
     FunctionCell as FunctionCell,
+    Graph as Graph,
     GraphCell as GraphCell,
+    ImplicitGraphCell as ImplicitGraphCell,
     LinearInjection as LinearInjection,
     QuantumCell as QuantumCell,
+    stack_graphs as stack_graphs,
 )
 from .circuits import Circuit as Circuit
 from .encodings import (

@@ -7,7 +7,10 @@ from ._cell import (
     accepting,
     FunctionCell as FunctionCell,
 )
+from ._graph import Graph as Graph
+from ._graph_batches import bucket_graphs as bucket_graphs, stack_graphs as stack_graphs
 from ._graph_cell import GraphCell as GraphCell
+from ._implicit_graph_cell import ImplicitGraphCell as ImplicitGraphCell
 from ._injection import (
     AbstractInjection as AbstractInjection,
     AbstractLinearInjection as AbstractLinearInjection,

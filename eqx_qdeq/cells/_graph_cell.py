@@ -13,8 +13,9 @@ from .._inputs import check_key, numbers, precision
 from .._precise import dot, einsum
 from ..layers import QuantumLayer
 from ._cell import AbstractCell
+from ._graph import Graph
 
-Graph = tuple[Float[Array, "n d_in"], Float[Array, "k n n"]]
+Dense = tuple[Float[Array, "n d_in"], Float[Array, "k n n"]]
 
 
 class GraphCell(AbstractCell):
@@ -23,10 +24,12 @@ class GraphCell(AbstractCell):
 
     $$f(z, (x, A))_i = \mathrm{layer}\Big(W x_i + b + \sum_k V_k \sum_j A_{kij}\, z_j\Big)$$
 
-    A sample is a pair: the nodes' features `x` of shape `(n, d_in)`, and `A` of shape `(k, n, n)`,
-    one matrix for each of k relations (left neighbor, right neighbor, …). Node i listens to node
-    j where `A[k, i, j]` is not zero. Give the identity as a relation for a node to hear itself.
-    Nothing depends on n: a cell that was trained on small graphs runs on large ones.
+    A sample is a [`eqx_qdeq.Graph`][], whose edges are of k relations (left neighbor, right
+    neighbor, …); a step costs O(edges). Or it is a pair: the nodes' features `x` of shape
+    `(n, d_in)`, and `A` of shape `(k, n, n)`, one matrix for each relation, for small graphs with
+    many edges. Node i listens to node j where `A[k, i, j]` is not zero. Give the identity as a
+    relation for a node to hear itself. Nothing depends on n: a cell that was trained on small
+    graphs runs on large ones.
 
     One application carries information over one edge, an equilibrium over any number of them.
     The Jacobian is `(n m, n m)`: for large graphs take `Picard` or `Anderson` and an adjoint that
@@ -99,38 +102,42 @@ class GraphCell(AbstractCell):
         self.relation_weight = uniform(kz, (n_relations, layer_in_size, m), n_relations * m)
         self.bias = uniform(kb, (layer_in_size,), in_size)
 
-    def accept(self, x: Any) -> Graph:
-        """The pair of a graph's features and adjacency, in the precision of the weights."""
+    def accept(self, x: Any) -> Graph | Dense:
+        """The graph, or the pair of its features and adjacency, in the precision of the weights."""
+        dtype, in_size = precision(self.input_weight), self.input_weight.shape[1]
+        n_relations = self.relation_weight.shape[0]
+        if isinstance(x, Graph):
+            return x.accepted(in_size, n_relations, dtype)
         if not isinstance(x, tuple | list) or len(x) != 2:
             raise TypeError(
-                "a graph is given as one pair, `(features, adjacency)`: the nodes' features of "
-                "shape (n, d_in), and one matrix for each relation, of shape (k, n, n); got "
-                f"{describe(x)}."
+                "a graph is given as `Graph(features, senders, receivers)`, or as one pair, "
+                "`(features, adjacency)`: the nodes' features of shape (n, d_in), and one matrix "
+                f"for each relation, of shape (k, n, n); got {describe(x)}."
             )
-        dtype = precision(self.input_weight)
         features = numbers(x[0], dtype, name="features")
         adjacency = numbers(x[1], dtype, name="adjacency")
-        if features.ndim != 2 or features.shape[1] != self.input_weight.shape[1]:
+        if features.ndim != 2 or features.shape[1] != in_size:
             raise ValueError(
-                f"the cell was made for in_size={self.input_weight.shape[1]} features a node; got "
-                f"features of shape {features.shape}, where it takes (n, "
-                f"{self.input_weight.shape[1]}). Batch graphs of one size with `jax.vmap`."
+                f"the cell was made for in_size={in_size} features a node; got features of shape "
+                f"{features.shape}, where it takes (n, {in_size}). Batch graphs of one size with "
+                "`jax.vmap`."
             )
         n = features.shape[0]
-        if adjacency.shape != (self.relation_weight.shape[0], n, n):
+        if adjacency.shape != (n_relations, n, n):
             raise ValueError(
-                f"the adjacency must have shape {(self.relation_weight.shape[0], n, n)}, one "
-                f"matrix for each relation; got {adjacency.shape}."
+                f"the adjacency must have shape {(n_relations, n, n)}, one matrix for each "
+                f"relation; got {adjacency.shape}."
             )
         return features, adjacency
 
-    def init(self, x: Graph) -> Float[Array, "n m"]:
+    def init(self, x: Graph | Dense) -> Float[Array, "n m"]:
         """Zeros: no node has heard anything yet."""
-        features, _ = self.accept(x)
-        return jnp.zeros((features.shape[0], self.layer.out_size), features.dtype)
+        features = x.features if isinstance(x, Graph) else self.accept(x)[0]
+        return jnp.zeros((len(features), self.layer.out_size), precision(self.input_weight))
 
-    def bind(self, x: Graph) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:
-        features, adjacency = self.accept(x)
+    def bind(self, x: Graph | Dense) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:
+        graph = self.accept(x)
+        features = graph.features if isinstance(graph, Graph) else graph[0]
         # All nodes share the angles, so what depends on these alone is done once for the graph; and
         # W x + b does not depend on z.
         layer = self.layer.compile(self.bias.shape[0])
@@ -138,9 +145,14 @@ class GraphCell(AbstractCell):
 
         def apply(z: Float[Array, "n m"]) -> Float[Array, "n m"]:
             # Over the edges first: n·m numbers for each relation, then the small matrices.
-            heard = einsum("kij,jm->kim", adjacency, z)
+            if isinstance(graph, Graph):
+                heard = graph.neighbor_sums(z, len(self.relation_weight))
+            else:
+                heard = einsum("kij,jm->kim", graph[1], z)
             mixed = einsum("kdm,kim->id", self.relation_weight, heard)
-            return jax.vmap(layer)(offset + mixed)
+            values = jax.vmap(layer)(offset + mixed)
+            # Nodes of padding say nothing, and their residual is 0.
+            return jnp.where(graph.mask[:, None], values, 0) if isinstance(graph, Graph) else values
 
         return apply
 
@@ -150,7 +162,7 @@ GraphCell.__init__.__doc__ = """**Arguments:**
 - `layer`: the layer of every node, from `layer_in_size` features to m measured values.
 - `in_size`: the number of features of a node.
 - `layer_in_size`: the number d of features that the layer is given.
-- `n_relations`: the number k of adjacency matrices that come with a sample.
+- `n_relations`: the number k of relations: kinds of edges, or adjacency matrices.
 - `key`: for the initial weights, uniform in ±1/√(fan-in).
 
 **Raises:** `ValueError` if a size is not positive.

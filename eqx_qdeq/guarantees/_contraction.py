@@ -13,18 +13,22 @@ from ..cells import (
     AbstractCompiledCell,
     AbstractLinearInjection,
     AngleFeedback,
+    Graph,
+    GraphCell,
+    ImplicitGraphCell,
     QuantumCell,
 )
 from ..encodings import normalise
 from ..layers import AbstractPrepared, quadratic_forms
 from ._boxes import Box, feedback_matrix, InputMap, over, spread_of, spreads_of_forms
+from ._graphs import graph_bound
 from ._lipschitz_amplitude import Reach
 from ._lipschitz_angles import angle_slope, angle_slope_at, turns_wires
 
 
 @eqx.filter_jit
 def lipschitz_bound(
-    cell: AbstractCell, x: Float[Array, " d"], *, rounds: int = 5
+    cell: AbstractCell, x: Float[Array, " d"] | Graph, *, rounds: int = 5
 ) -> Float[Array, ""]:
     r"""A proven upper bound on $\|\partial f/\partial w\|_2$ for one sample and the cell's angles,
     at every w that a solve can come by.
@@ -46,6 +50,10 @@ def lipschitz_bound(
     *Angle encoding, re-uploading, angle feedback.* $\|J\| \leq D \max_\delta \Delta H_\delta$ with
     the standard deviation of the generator of the turn by δ: for all w alike.
 
+    *Graphs.* With angle encoding or re-uploading in a [`eqx_qdeq.GraphCell`][] or
+    [`eqx_qdeq.ImplicitGraphCell`][], and the norm of all nodes' states together; the largest slope
+    of a node counts, so the bound does not grow with the number of nodes.
+
     The result is evaluated in floating point; [`eqx_qdeq.certify`][] accounts for rounding.
 
     !!! example
@@ -64,8 +72,8 @@ def lipschitz_bound(
 
     **Arguments:**
 
-    - `cell`: a quantum cell, or one made by [`eqx_qdeq.contractive`][].
-    - `x`: one sample.
+    - `cell`: a quantum cell, one made by [`eqx_qdeq.contractive`][], or a cell on graphs.
+    - `x`: one sample; for a cell on graphs, one graph.
     - `rounds`: the bound holds for all w that so many applications of f can lead to, from
         anywhere in the box of possible values; equilibria are among them. With 0 it holds in the
         whole box. Angle-encoded cells have the same bound everywhere.
@@ -78,6 +86,10 @@ def lipschitz_bound(
     **Raises:** `TypeError` for a cell that is not quantum, `ValueError` for negative `rounds`.
     """
     check_at_least("rounds", rounds, 0)
+    if isinstance(cell, GraphCell | ImplicitGraphCell):
+        bound = graph_bound(cell, x)
+        return jnp.where(bound >= 0, bound, jnp.inf)  # not a number: nothing is known
+    assert not isinstance(x, Graph)
     quantum = as_quantum_cell(cell, x.shape[0], "lipschitz_bound")
     # A sample that is no number must not spoil the gradient of a batch.
     usable = jnp.all(jnp.isfinite(x))

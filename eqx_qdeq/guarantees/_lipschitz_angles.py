@@ -23,6 +23,7 @@ quantum Fisher information:
   $\Delta H_c^2 = \frac14\, c^\top \mathrm{Cov}(P)\, c$ in the state before them.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -32,9 +33,10 @@ from jaxtyping import Array, Complex, Float
 from .._precise import dot
 from ..cells import AngleFeedback, Feedback, QuantumCell, scaled
 from ..encodings import AmplitudeEncoding, AngleEncoding, DataReuploading
+from ..layers import QuantumLayer
 from ..measurements import PauliZ
 from ..simulate import apply_wirewise
-from ._boxes import feedback_matrix, safe_sqrt, spread_of
+from ._boxes import feedback_matrix, joint_spread, safe_sqrt, spread_of
 
 
 def turns_wires(cell: QuantumCell) -> bool:
@@ -59,7 +61,12 @@ def turns(cell: QuantumCell, in_size: int) -> Turns:
         one_hot = np.arange(layer.n_qubits)[:, None] == np.array(wires)[None, :]
         scale = encoding.scale if isinstance(encoding, AngleEncoding) else 0.0
         return Turns(scaled(one_hot, injection.gain, layer.angles.dtype), 1, scale, None)
-    uploads, on_product = 1, True
+    return _turns_of_features(layer, lambda: feedback_matrix(cell, in_size))
+
+
+def _turns_of_features(layer: QuantumLayer, matrix: Callable[[], Float[Array, "d m"]]) -> Turns:
+    """How w turns wires where the layer's features are b + matrix w."""
+    encoding, uploads, on_product = layer.encoding, 1, True
     if isinstance(encoding, DataReuploading):
         uploads, on_product = encoding.n_uploads, encoding.cuts(len(layer.circuit))[0] == 0
         encoding = encoding.encoding
@@ -68,21 +75,31 @@ def turns(cell: QuantumCell, in_size: int) -> Turns:
             "bounds are known for AmplitudeEncoding, AngleEncoding and DataReuploading; got "
             f"{type(encoding).__name__}. Use diagnose for estimates at an equilibrium."
         )
-    matrix = encoding.scale * feedback_matrix(cell, in_size)
-    weights = _wire_weights(encoding, len(matrix), layer.n_qubits) if on_product else None
-    return Turns(matrix, uploads, encoding.scale, weights)
+    turning = encoding.scale * matrix()
+    weights = _wire_weights(encoding, len(turning), layer.n_qubits) if on_product else None
+    return Turns(turning, uploads, encoding.scale, weights)
 
 
 def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
     """An upper bound on ‖J‖ that holds for every sample and every w."""
-    matrix, uploads, _, weights = turns(cell, in_size)
+    return _slope(turns(cell, in_size), cell.layer)
+
+
+def layer_slope(layer: QuantumLayer, matrix: Float[Array, "d s"]) -> Float[Array, ""]:
+    """An upper bound on the Jacobian of s ↦ layer(b + matrix s), for every b and s."""
+    return _slope(_turns_of_features(layer, lambda: matrix), layer)
+
+
+def _slope(turn: Turns, layer: QuantumLayer) -> Float[Array, ""]:
+    matrix, uploads, _, weights = turn
     anywhere = first = _sum_norm(matrix)
     if weights is not None:
         # Σ_w λmax(M_w) ‖c_w‖² for c = T δ, at its maximum over unit δ.
         weighted = jnp.asarray(weights, matrix.dtype)[:, None] * matrix
         first = jnp.minimum(anywhere, jnp.linalg.norm(weighted, 2))
     # Standard deviations of sums are at most the sums of standard deviations.
-    return spread_of(cell) * (first + (uploads - 1) * anywhere) / 2
+    spread = joint_spread(layer.measurement, layer.n_qubits)
+    return spread * (first + (uploads - 1) * anywhere) / 2
 
 
 def angle_frequency(cell: QuantumCell, in_size: int) -> Float[Array, ""]:

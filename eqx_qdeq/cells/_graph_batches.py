@@ -1,0 +1,79 @@
+"""Graphs of different size in one batch."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import jax.tree_util as jtu
+import numpy as np
+
+from .._checks import check_instance
+from ._graph import Graph
+
+
+def stack_graphs(
+    graphs: Sequence[Graph], n_nodes: int | None = None, n_edges: int | None = None
+) -> Graph:
+    """A batch for `jax.vmap`: graphs padded to one size, along a new first axis.
+
+    **Arguments:**
+
+    - `graphs`: of any sizes, with equally many features.
+    - `n_nodes`, `n_edges`: to what they are padded; the largest of them if left out. A fixed size
+        saves compiling anew for each batch.
+
+    **Raises:** `ValueError` if a graph is larger, or features differ in number.
+    """
+    graphs = _graphs(graphs)
+    n_nodes = max(len(g.mask) for g in graphs) if n_nodes is None else n_nodes
+    n_edges = max(len(g.senders) for g in graphs) if n_edges is None else n_edges
+    padded = [graph.padded(n_nodes, n_edges) for graph in graphs]
+    return jtu.tree_map(lambda *leaves: jnp.stack(leaves), *padded)
+
+
+def bucket_graphs(graphs: Sequence[Graph]) -> list[tuple[np.ndarray, Graph]]:
+    """Batches of graphs of about one size, so that padding at most doubles the nodes.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        rings = [
+            qdeq.Graph(jnp.ones((n, 1)), range(n), [*range(1, n), 0])
+            for n in (3, 4, 30, 5)
+        ]
+        deq = qdeq.DEQ(qdeq.ImplicitGraphCell(1, 2, key=jax.random.key(0)))
+        for positions, batch in qdeq.bucket_graphs(rings):
+            z = jax.vmap(deq)(batch)  # of the graphs rings[i] for i in positions
+        ```
+
+    **Arguments:**
+
+    - `graphs`: of any sizes, with equally many features.
+
+    **Returns:**
+
+    From small to large, for each power of two between the sizes: the positions of its graphs in
+    the list, and these graphs stacked.
+    """
+    graphs = _graphs(graphs)
+    powers = np.ceil(np.log2([len(graph.mask) for graph in graphs])).astype(int)
+    return [
+        (positions, stack_graphs([graphs[i] for i in positions]))
+        for positions in (np.flatnonzero(powers == power) for power in np.unique(powers))
+    ]
+
+
+def _graphs(graphs: Sequence[Graph]) -> list[Graph]:
+    graphs = list(graphs)
+    for i, graph in enumerate(graphs):
+        check_instance(f"graphs[{i}]", graph, Graph, "a Graph")
+    widths = {graph.features.shape[1:] for graph in graphs}
+    if len(widths) != 1:
+        raise ValueError(
+            "`graphs` must be at least one graph, all with equally many features a node; got "
+            f"features of shapes {sorted({graph.features.shape for graph in graphs})}."
+        )
+    return graphs
