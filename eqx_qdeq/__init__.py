@@ -68,9 +68,9 @@ from .equilibrium import (
     record_trajectory as record_trajectory,
     Solution as Solution,
     solve_sequence as solve_sequence,
+    SolverTrajectory as SolverTrajectory,
     Solves as Solves,
     solves as solves,
-    SolverTrajectory as SolverTrajectory,
     Unrolled as Unrolled,
 )
 from .guarantees import (

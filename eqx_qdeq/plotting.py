@@ -38,7 +38,8 @@ class _Diagnosed(Protocol):
 
 
 def plot_training(history: History) -> "Figure":
-    """Loss, accuracy and, for models with a solver, residual and solver steps by epoch.
+    """Loss; accuracy, or R² of a regression; and, where something is solved, residual and solver
+    steps; by epoch.
 
     **Arguments:**
 
@@ -50,11 +51,15 @@ def plot_training(history: History) -> "Figure":
 
     **Raises:** `ValueError` for an empty history.
     """
-    panels = [_draw_loss, _draw_accuracy]
-    if any(row.get("train_solver_steps") is not None for row in history):
-        panels.append(_draw_equilibrium)
+    wanted = {
+        "validation_accuracy": _draw_accuracy,
+        "validation_r2": _draw_r2,
+        "train_solver_steps": _draw_equilibrium,
+    }
+    panels = [draw for name, draw in wanted.items() if _has(history, name)]
+    panels = [_draw_loss, *panels]
     figure = _new_figure(3.4 * len(panels), 3.2)
-    for axes, draw in zip(figure.subplots(1, len(panels)), panels, strict=True):
+    for axes, draw in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
         draw(axes, history)
     return figure
 
@@ -265,6 +270,10 @@ def _log_scale(axes: "Axes", values: np.ndarray) -> None:
         axes.set_ylim(10.0**low, 10.0 ** max(high, low + 1))
 
 
+def _has(history: History, name: str) -> bool:
+    return any(row.get(name) is not None for row in history)
+
+
 def _column(history: History, name: str) -> np.ndarray:
     """A column of the history; NaN where there is none."""
     return np.array([np.nan if row.get(name) is None else row[name] for row in history], float)
@@ -287,7 +296,9 @@ def _draw_loss(axes: "Axes", history: History) -> None:
     if not history:
         raise ValueError("`history` has no epochs; train for at least one.")
     losses, epochs = _column(history, "validation_loss"), _column(history, "epoch")
-    _draw_curves(axes, history, "loss", ylabel="cross-entropy (nats)", title="Loss")
+    # Of a loss of one's own nothing else is known during training.
+    label = "cross-entropy (nats)" if _has(history, "train_accuracy") else "loss"
+    _draw_curves(axes, history, "loss", ylabel=label, title="Loss")
     if np.isfinite(losses).any():
         # The epoch whose parameters training keeps.
         best = int(np.nanargmin(losses))
@@ -298,6 +309,10 @@ def _draw_loss(axes: "Axes", history: History) -> None:
 
 def _draw_accuracy(axes: "Axes", history: History) -> None:
     _draw_curves(axes, history, "accuracy", 100.0, ylabel="accuracy (%)", title="Accuracy")
+
+
+def _draw_r2(axes: "Axes", history: History) -> None:
+    _draw_curves(axes, history, "r2", ylabel="R²", title="Coefficient of determination")
 
 
 def _draw_equilibrium(axes: "Axes", history: History) -> None:

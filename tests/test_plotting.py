@@ -62,8 +62,11 @@ def test_training(tmp_path):
 def test_training_without_a_solver_and_with_gaps(tmp_path):
     history = [{k: v for k, v in row.items() if "loss" in k or k == "epoch"} for row in HISTORY]
     history[3]["validation_loss"] = None
-    figure = plotting.plot_training(history)
-    assert len(figure.axes) == 2
+    figure = plotting.plot_training([row | {"validation_r2": 0.5} for row in history])
+    loss, r2 = figure.axes
+    assert (loss.get_ylabel(), r2.get_ylabel()) == ("loss", "R²")
+    np.testing.assert_allclose(_line(r2, "validation").get_ydata(), 0.5)
+    assert len(plotting.plot_training(history).axes) == 1
     assert np.isnan(_line(figure.axes[0], "validation").get_ydata()[3])
     _draws(figure, tmp_path)
 

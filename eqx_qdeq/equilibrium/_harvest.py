@@ -109,7 +109,7 @@ def run(
 
 def _bind(eqn: JaxprEqn, operands: list[Any]) -> list[Any]:
     out = eqn.primitive.bind(*operands, **eqn.primitive.get_bind_params(eqn.params))
-    return out if eqn.primitive.multiple_results else [out]
+    return list(out) if eqn.primitive.multiple_results else [out]
 
 
 # --- What has programs inside: the same again, which also returns the sums. ---

@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._trees import call_doc, summary, Text
-from ._harvest import FAR, HOW, names, run, Wanted
+from ._harvest import FAR, HOW, names, run, Sums, Wanted
 from ._solve import Solution
 
 _SOUGHT, _UNROLLED = "eqx_qdeq: solve", "eqx_qdeq: unrolled"
@@ -71,17 +71,12 @@ class Solves(eqx.Module):
         return self.num_converged == self.count
 
     def __pdoc__(self, **kwargs: Any) -> Any:
-        numbers = {name: Text(summary(value)) for name, value in vars(self).items() if name in _SUMS}
+        numbers = {name: Text(summary(getattr(self, name))) for name in Sums._fields}
         more = {"unseen": self.unseen} if self.unseen else {}
         return call_doc("Solves", numbers | more, **kwargs)
 
 
-_SUMS = ("count", "num_steps", "residual", "residual_max", "num_converged")
-
-
-def solves(
-    model: Callable[..., PyTree], *args: PyTree, **named: PyTree
-) -> tuple[PyTree, Solves]:
+def solves(model: Callable[..., PyTree], *args: PyTree, **named: PyTree) -> tuple[PyTree, Solves]:
     """Calls a model, and says how the solves inside went: of every [`eqx_qdeq.DEQ`][],
     [`eqx_qdeq.Unrolled`][] and [`eqx_qdeq.SampledDEQ`][], however deep, also under the model's own
     `jit`, `vmap`, `scan`, `checkpoint` and so on.
@@ -112,9 +107,16 @@ def solves(
     derivatives. A solve inside a loop, or of a batch inside the model, is counted as often as it is
     made.
     """
-    out, found = with_solves(model, *args, **named)
+    out, found = _compiled(model, args, named)
     zero = jnp.zeros((), jnp.result_type(float))
     return out, Solves(zero, zero, zero, zero, zero) if found is None else found
+
+
+@eqx.filter_jit
+def _compiled(
+    model: Callable[..., PyTree], args: tuple[PyTree, ...], named: dict[str, PyTree]
+) -> tuple[PyTree, Solves | None]:
+    return with_solves(model, *args, **named)
 
 
 def with_solves(

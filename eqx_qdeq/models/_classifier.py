@@ -103,7 +103,7 @@ class PaperHead(eqx.Module):
     def __call__(self, values: Values, *, key: Key = None) -> Logits:
         repeated = values[np.array(self.index)]
         # Dropout acts on the copies, so that of a value that is dropped in one others remain.
-        dropped = self.dropout(repeated, key=key, inference=key is None)
+        dropped = self.dropout(repeated, key=key, inference=True if key is None else None)
         return self.linear(jax.nn.relu(dropped))
 
 
@@ -119,7 +119,7 @@ class LinearHead(eqx.Module):
         self.dropout = eqx.nn.Dropout(dropout)
 
     def __call__(self, values: Values, *, key: Key = None) -> Logits:
-        return self.linear(self.dropout(values, key=key, inference=key is None))
+        return self.linear(self.dropout(values, key=key, inference=True if key is None else None))
 
 
 def z_products(n_qubits: int, order: int) -> PauliStrings:

@@ -8,17 +8,15 @@ except ImportError as error:
 
 from .._deprecated import deprecated_names
 from ._convergence import ConvergenceWarning as ConvergenceWarning
+from ._evaluate import evaluate as evaluate
 from ._files import (
-    CheckpointError as CheckpointError,
     load as load,
     load_metadata as load_metadata,
     save as save,
-    to_json,
-    write_atomic as write_atomic,
 )
 from ._fit import fit as fit, FitResult as FitResult
 from ._loop import TrainingError as TrainingError
-from ._metrics import count_parameters as count_parameters, evaluate as evaluate, Metrics as Metrics
+from ._metrics import count_parameters as count_parameters, Metrics as Metrics
 from ._options import Options as Options
 from ._residuals import (
     plain_iteration_history as plain_iteration_history,
@@ -26,6 +24,11 @@ from ._residuals import (
 )
 from ._step import epoch_batches
 from ._together import fit_together as fit_together
+from ._writing import (
+    CheckpointError as CheckpointError,
+    to_json,
+    write_atomic as write_atomic,
+)
 from .data import (
     AdaptivePool as AdaptivePool,
     AveragePool as AveragePool,

@@ -7,6 +7,7 @@ takes 35; and the checksum that tells a damaged file from a good one would be ou
 
 import dataclasses
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,17 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._files import (
+from ._files import read_header, read_leaves, write_tree
+from ._step import State
+from ._writing import (
+    append,
     CheckpointError,
-    read_header,
-    read_leaves,
+    held,
+    one_line,
     remove_leftovers,
     to_json,
     write_atomic,
-    write_tree,
 )
-from ._step import State
 from .data import Split
 
 _NAME = "checkpoint.eqx"
@@ -52,11 +54,18 @@ def to_host(tree: PyTree) -> PyTree:
 
 
 def digest(split: Split) -> str:
-    """A fingerprint of samples and labels."""
-    # Of samples rounded to float32: the same in both precisions.
-    sha = hashlib.sha256(str(split.x.shape).encode())
-    sha.update(np.ascontiguousarray(np.asarray(split.x, np.float32)).tobytes())
-    sha.update(np.ascontiguousarray(np.asarray(split.y, np.int32)).tobytes())
+    """A fingerprint of samples, labels or targets, and weights."""
+    leaves, structure = jax.tree.flatten(split.x)
+    # Of one array, as nearly all data are, the structure says nothing.
+    sha = hashlib.sha256(("" if len(leaves) == 1 else str(structure)).encode())
+    more = [] if split.sample_weight is None else [split.sample_weight]
+    for leaf in leaves:
+        sha.update(str(leaf.shape).encode())
+    for leaf in [*leaves, split.y, *more]:
+        # Of numbers rounded to 32 bits: the same in both precisions.
+        is_real = jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+        host = np.asarray(leaf, np.float32 if is_real else np.int32)
+        sha.update(np.ascontiguousarray(host).tobytes())
     return sha.hexdigest()[:16]
 
 
@@ -67,6 +76,10 @@ class Checkpoints:
         self.path = None if folder is None else folder / _NAME
         self.identity = identity
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the folder for this process."""
+        return nullcontext() if self.path is None else held(self.path)
+
     def write(self, run: Run) -> None:
         """Replaces the file."""
         if self.path is None:
@@ -74,14 +87,13 @@ class Checkpoints:
         header = {"identity": self.identity, "step": int(run.state.step)}
         header |= {name: getattr(run, name) for name in _KNOWN}
         # The step is in the state as well; here it can be read without a model.
-        write_tree(self.path, "checkpoint", header, (run.state, run.best))
+        with one_line(self.path):
+            write_tree(self.path, "checkpoint", header, (run.state, run.best))
 
     def read(self, run: Run, resume: bool) -> Run | None:
         """The run in the file, if there is one; `run` gives the structure."""
         if self.path is None:
             return None
-        if self.path.parent.exists() and not self.path.parent.is_dir():
-            raise CheckpointError(f"'{self.path.parent}' is not a folder.")
         # Of a run that was killed while it saved.
         remove_leftovers(self.path)
         if not self.path.exists():
@@ -125,6 +137,10 @@ class MetricsFile:
     def __init__(self, path: Path | None):
         self.path = path
 
+    def held(self) -> AbstractContextManager[None]:
+        """Keeps the file for this process."""
+        return nullcontext() if self.path is None else held(self.path)
+
     def start(self, history: list[dict[str, Any]] | None) -> None:
         """Makes the file that of a run with this history; `None` for a new run.
 
@@ -132,11 +148,13 @@ class MetricsFile:
         """
         if self.path is None:
             return
-        if self.path.exists():
-            text = self.path.read_text(encoding="utf-8")
+        remove_leftovers(self.path)
+        with one_line(self.path, "read"):
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else None
+        known = [to_json(record) for record in history or []]
+        if text is not None:
             # What follows the last line break was cut off in the middle.
             logged = text.split("\n")[:-1]
-            known = [to_json(record) for record in history or []]
             n = min(len(logged), len(known))
             # As far as both go they must agree. Either may be ahead, by what was not saved when the
             # other was.
@@ -146,13 +164,15 @@ class MetricsFile:
                     "that run from its checkpoint."
                 )
         # Rewritten from the checkpoint's history, which drops half a line and later epochs alike.
-        text = "".join(to_json(record) + "\n" for record in history or [])
-        write_atomic(self.path, text)
+        rewritten = "".join(record + "\n" for record in known)
+        if rewritten != text:
+            with one_line(self.path):
+                write_atomic(self.path, rewritten)
 
     def append(self, record: dict[str, Any]) -> None:
         """Adds an epoch."""
         if self.path is not None:
             # Appended, not replaced: a run of many epochs would write the file again for each. A
             # line cut off in the middle is mended by `start`.
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(to_json(record) + "\n")
+            with one_line(self.path):
+                append(self.path, to_json(record) + "\n")

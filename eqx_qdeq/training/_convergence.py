@@ -4,7 +4,7 @@ import sys
 import warnings
 from typing import Any
 
-from ..models import UnrolledClassifier
+from ._metrics import Report
 
 
 class ConvergenceWarning(UserWarning):
@@ -26,25 +26,39 @@ class ConvergenceWarning(UserWarning):
 
 
 def warn_unconverged(
-    model: Any, samples: str, fraction_converged: float | None, residual_max: float | None
+    model: Any,
+    report: Report,
+    samples: str,
+    fraction_converged: float | None,
+    residual_max: float | None,
 ) -> bool:
     """Warns if some solves failed, and says whether they did."""
     # Nothing is solved in an unrolled model: its residual is a result, not a failure.
-    if fraction_converged is None or isinstance(model, UnrolledClassifier):
+    if fraction_converged is None or not report.sought or fraction_converged >= 1:
         return False
-    if fraction_converged >= 1:
-        return False
+    deq, x = ("model.deq", "x") if hasattr(model, "deq") else ("deq", "what_it_is_given")
     warnings.warn(
         f"for {100 * (1 - fraction_converged):.3g}% of the {samples} no equilibrium was found; the "
         f"largest residual ‖f(z) - z‖ is {residual_max:.1e}. What is computed for them is where "
         "the solver stopped. To try: features of norm 1 or more (training.unit_norm_preprocess), "
         "a smaller `gain`, `jacobian_penalty` in training, another solver or more `max_steps`; "
-        "`print(jax.vmap(model.deq.diagnose)(x))` shows what is wrong. To turn this off: "
+        f"`print(jax.vmap({deq}.diagnose)({x}))` shows what is wrong. To turn this off: "
         "`warnings.simplefilter('ignore', training.ConvergenceWarning)`.",
         ConvergenceWarning,
         _stack_level(),
     )
     return True
+
+
+def warn_unseen(report: Report) -> None:
+    """Says that some solves cannot be told of."""
+    if report.unseen:
+        warnings.warn(
+            f"solves inside {', '.join(report.unseen)} are not seen: whether they find their "
+            "equilibrium is not known, and the numbers about solves are of the others.",
+            ConvergenceWarning,
+            _stack_level(),
+        )
 
 
 def _stack_level() -> int:

@@ -1,5 +1,6 @@
 """fit: the training loop."""
 
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -11,18 +12,23 @@ from typing import Any, overload, ParamSpec, Protocol
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
+import optax
 
-from .._checks import check_instance, describe
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
-from ._files import fingerprint, to_json
+from ._convergence import warn_unseen
+from ._evaluate import check_outputs_known, chunks, spread
+from ._files import fingerprint
+from ._look import Look, look
 from ._loop import Session, train
-from ._metrics import chunks, count_parameters, logits_shape, Metrics
+from ._losses import class_weights, resolve, sample_weights
+from ._metrics import count_parameters, in_words
 from ._options import gather, Options
 from ._step import make_state, make_update, run_steps
-from .data import Dataset
+from ._writing import CheckpointError, to_json
+from .data import as_dataset, Dataset
 
 _P = ParamSpec("_P")
+Data = Dataset | tuple
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +42,7 @@ class FitResult:
     - `history`: one dictionary of numbers per epoch, as in the metrics file.
     - `best_epoch`: that of `model`, counted from 1.
     - `steps`: the number of training steps.
+    - `state`, `last_state`: those of the two models; `None` for models without.
     - `seconds`: time spent on steps and validation, in all sessions of a resumed run, compilation
         included.
     """
@@ -46,6 +53,8 @@ class FitResult:
     best_epoch: int
     steps: int
     seconds: float
+    state: Any = None
+    last_state: Any = None
 
     def __repr__(self) -> str:
         return f"<FitResult: {type(self.model).__name__}, {self._extent()}>"
@@ -55,11 +64,9 @@ class FitResult:
         # Of the epoch from which `model` is.
         record = self.history[self.best_epoch - 1]
         for name in ("train", "validation"):
-            fields = [field.name for field in dataclasses.fields(Metrics)]
-            found: dict[str, Any] = {field: record.get(f"{name}_{field}") for field in fields}
-            found["confusion"] = np.zeros((0, 0), int)  # which no record has
-            text = str(Metrics(**found))
-            parts.append(f"{name:<12}" + text.replace(", solver steps", f"\n{'':<12}solver steps"))
+            found = {k.removeprefix(f"{name}_"): v for k, v in record.items() if k.startswith(name)}
+            text = in_words(found).replace(", solver steps", f"\n{'':<12}solver steps")
+            parts.append(f"{name:<12}{text}")
         return "\n".join(parts)
 
     def _extent(self) -> str:
@@ -72,12 +79,12 @@ class _Fit(Protocol[_P]):
 
     @overload
     def __call__(
-        self, model: Any, dataset: Dataset, *args: _P.args, **named: _P.kwargs
+        self, model: Any, dataset: Data, *args: _P.args, **named: _P.kwargs
     ) -> FitResult: ...
 
     @overload
     def __call__(
-        self, model: Any, dataset: Dataset, *, options: Options, **changes: Any
+        self, model: Any, dataset: Data, *, options: Options, **changes: Any
     ) -> FitResult: ...
 
 
@@ -98,9 +105,9 @@ def _with_the_options_of(
 
 
 @_with_the_options_of(Options)
-def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named: Any) -> FitResult:
-    r"""Trains a classifier: minimizes the mean cross-entropy, plus `jacobian_penalty` times the
-    mean of $\|\partial f/\partial z\|_F^2 / m$, by any Optax optimizer.
+def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: Any) -> FitResult:
+    r"""Trains a model: minimizes the mean of a loss over the samples, plus `jacobian_penalty` times
+    the mean of $\|\partial f/\partial z\|_F^2 / m$, by any Optax optimizer.
 
     A run with a `checkpoint_dir` that is killed, at any moment, and started again with the same
     arguments ends with the same weights, bit by bit, as one left alone. (On GPUs this needs
@@ -126,9 +133,13 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
 
     **Arguments:**
 
-    - `model`: a classifier of [`eqx_qdeq`][], or any Equinox module called as `model(x, key=key)`
-        that takes one sample to logits. One with `solve` is also asked how its solves went.
-    - `dataset`: the data.
+    - `model`: any Equinox module of one sample, called as `model(x)` or, if it takes a key,
+        `model(x, key=key)`; with `state`, as `model(x, state)` or `model(x, state, key=key)`, which
+        return the new state as well. How the solves inside went is reported (see
+        [`eqx_qdeq.solves`][]). In evaluation it is in Equinox's inference mode, and its key is
+        `None` if it does without.
+    - `dataset`: a [`eqx_qdeq.training.Dataset`][]; or `(x, y)` or `(x, y, sample_weight)`, of which
+        a fifth is set aside for validation.
     - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
         name. Only the first two have no defaults.
     - `options`: all of them as one object; those that are also given by name replace its own.
@@ -146,27 +157,40 @@ def fit(model: Any, dataset: Dataset, *, options: Options | None = None, **named
 
     Warns once ([`eqx_qdeq.training.ConvergenceWarning`][]) of equilibria that were not found.
     """
-    session = start(model, dataset, gather(options, named))
-    run, epoch = session.run, session.step // session.n_batches
-    fixed = session.fixed(epoch)
+    chosen = gather(options, named)
+    data = as_dataset(dataset, chosen.seed)
+    with contextlib.ExitStack() as locks:
+        session = start(model, data, chosen, locks)
+        run, epoch = session.run, session.step // session.n_batches
+        fixed = session.fixed(epoch)
 
-    def advance(now: int, stop: int) -> None:
-        nonlocal epoch, fixed
-        # Kept for an epoch: a permutation of all samples may take as long as a step.
-        if now != epoch:
-            epoch, fixed = now, session.fixed(now)
-        here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
-        run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
+        def advance(now: int, stop: int) -> None:
+            nonlocal epoch, fixed
+            # Kept for an epoch: a permutation of all samples may take as long as a step.
+            if now != epoch:
+                epoch, fixed = now, session.fixed(now)
+            here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
+            run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
 
-    train([session], advance)
-    return result_of(session)
+        train([session], advance)
+        return result_of(session)
 
 
-def start(model: Any, dataset: Dataset, options: Options) -> Session:
-    """Takes up the checkpoint of a run, or writes its first."""
-    _check_model(model, dataset, options)
+def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.ExitStack) -> Session:
+    """Takes up the checkpoint of a run, or writes its first. Its files are held by `locks`."""
+    known = _checked(model, dataset, options)
     # A batch larger than the data would be mostly filling.
-    options = dataclasses.replace(options, batch_size=min(options.batch_size, len(dataset.train)))
+    options = dataclasses.replace(
+        options,
+        batch_size=min(options.batch_size, len(dataset.train)),
+        # As the paper's models do.
+        shared_dropout=hasattr(model, "solve_with_penalty")
+        if options.shared_dropout is None
+        else options.shared_dropout,
+    )
+    train, validation = dataset.train, dataset.validation
+    by_class = class_weights(options.class_weight, train.y, known.n_logits)
+    weight = sample_weights(train.sample_weight, by_class, train.y)
     params, static = eqx.partition(model, options.trainable)
     # All that decides the numbers of a run, but for the initial weights, which the checkpoint
     # replaces, and the number of epochs, which may grow.
@@ -174,8 +198,11 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
         "config": options.config,
         "model": getattr(model, "config", None),
         "untrained part": fingerprint(static),
-        "training data": [dataset.name, digest(dataset.train)],
-        "validation data": digest(dataset.validation),
+        "training data": [dataset.name, digest(train)],
+        "validation data": digest(validation),
+        "loss": _name(options.loss),
+        "class_weight": None if by_class is None else by_class.tolist(),
+        "accumulate_steps": options.accumulate_steps if options.accumulate_steps > 1 else None,
         "batch_size": options.batch_size,
         "seed": options.seed,
         "clip": options.clip,
@@ -183,12 +210,18 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
         "warm-up": [options.warmup_steps, options.warmup_layers] if options.warmup_steps else None,
         "shared_dropout": options.shared_dropout,
         "drop_last": options.drop_last,
-        "precision": str(dataset.train.x.dtype),
+        "precision": str(jnp.result_type(float)),
     }
     # Compared with what comes back from a file, where tuples are lists.
     checkpoints = Checkpoints(_path(options.checkpoint_dir), json.loads(to_json(identity)))
     metrics = MetricsFile(_path(options.metrics_path))
-    run = Run(make_state(params, options.optimizer, hasattr(model, "solve")), to_host(params))
+    optimizer = _accumulating(options)
+    state = make_state(params, optimizer, known.in_training, options.state)
+    run = Run(state, to_host((params, options.state)))
+    if checkpoints.path is not None and checkpoints.path == metrics.path:
+        raise CheckpointError(f"'{metrics.path}' cannot be both the checkpoint and the metrics.")
+    locks.enter_context(checkpoints.held())
+    locks.enter_context(metrics.held())
     resumed = checkpoints.read(run, options.resume)
     metrics.start(None if resumed is None else resumed.history)
     # The first checkpoint comes before the first step: from then on a folder belongs to a run.
@@ -196,9 +229,36 @@ def start(model: Any, dataset: Dataset, options: Options) -> Session:
         checkpoints.write(run)
     else:
         run = resumed
-    validation = chunks(dataset.validation)
-    update = make_update(options.optimizer, run.state)
-    return Session(options, static, dataset.train, validation, run, checkpoints, metrics, update)
+    return Session(
+        options,
+        static,
+        known,
+        train,
+        None if weight is None else jnp.asarray(weight, jnp.result_type(float)),
+        spread(known.in_training, train.y),
+        chunks(validation, by_class=by_class),
+        run,
+        checkpoints,
+        metrics,
+        make_update(optimizer, run.state),
+    )
+
+
+def _name(loss: Any) -> str | None:
+    """What identifies a loss, in every process."""
+    named = loss if isinstance(loss, str) else getattr(loss, "__qualname__", type(loss).__name__)
+    return None if loss is None else named
+
+
+def _accumulating(options: Options) -> optax.GradientTransformation:
+    """The optimizer that changes the parameters once in so many steps."""
+    optimizer, every = options.optimizer, options.accumulate_steps
+    if every == 1:
+        return optimizer
+    # What is clipped is the gradient that counts, the mean.
+    if options.clip is not None:
+        optimizer = optax.chain(optax.clip_by_global_norm(options.clip), optimizer)
+    return optax.MultiSteps(optimizer, every).gradient_transformation()
 
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:
@@ -207,35 +267,42 @@ def _path(given: str | os.PathLike[str] | None) -> Path | None:
 
 def result_of(session: Session) -> FitResult:
     run = session.run
+    params, state = jax.tree.map(jnp.asarray, run.best)
     return FitResult(
-        model=eqx.combine(jax.tree.map(jnp.asarray, run.best), session.static),
+        model=eqx.combine(params, session.static),
         last_model=session.model,
         history=run.history,
         best_epoch=run.best_epoch,
         steps=session.step,
         seconds=run.seconds,
+        state=state,
+        last_state=run.state.model_state,
     )
 
 
-def _check_model(model: Any, dataset: Dataset, options: Options) -> None:
-    check_instance(
-        "dataset", dataset, Dataset, "a Dataset, e.g. `load_dataset('digits')` or of three Splits"
+def _checked(model: Any, dataset: Dataset, options: Options) -> Look:
+    """Refuses what cannot be trained, before anything is compiled or written."""
+    train, loss = dataset.train, resolve(options.loss, dataset.train.y)
+    known = look(
+        model,
+        train.x,
+        train.y,
+        loss,
+        options.state,
+        n_classes=dataset.n_classes,
+        name=dataset.name,
     )
-    if isinstance(model, type) or not (callable(model) or hasattr(model, "solve")):
-        raise TypeError(
-            "`model` must be an Equinox module of one sample, e.g. a QDEQClassifier; got "
-            f"{describe(model)}."
-        )
-    needs_solve = options.jacobian_penalty > 0 or options.warmup_steps > 0
-    if needs_solve and not hasattr(model, "solve"):
-        raise ValueError(
-            "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model with "
-            f"`solve_with_penalty` and `unrolled`; got {type(model).__name__}."
-        )
-    # Before anything is compiled or written.
-    shape = logits_shape(model, dataset.train)
-    if shape != (dataset.n_classes,):
-        raise ValueError(
-            f"the model gives logits of shape {shape} for one sample, where "
-            f"{dataset.name} has {dataset.n_classes} classes."
-        )
+    check_outputs_known(options.metrics, known)
+    warn_unseen(known.report)
+    if options.jacobian_penalty > 0 or options.warmup_steps > 0:
+        if not hasattr(model, "solve"):
+            raise ValueError(
+                "`jacobian_penalty` and `warmup_steps` need a classifier of eqx_qdeq, or a model "
+                f"with `solve_with_penalty` and `unrolled`; got {type(model).__name__}."
+            )
+        if options.jacobian_penalty > 0 and (callable(loss) or options.state is not None):
+            raise ValueError(
+                "`jacobian_penalty` is added to losses by name of models without state; add "
+                "eqx_qdeq.jacobian_penalty to your own loss instead."
+            )
+    return known

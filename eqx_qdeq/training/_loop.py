@@ -17,7 +17,8 @@ from jaxtyping import Array, PyTree
 from ._by_content import ByContent, gains_as_arrays
 from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
 from ._convergence import warn_unconverged
-from ._metrics import evaluate_chunks
+from ._evaluate import Chunk, evaluate_chunks
+from ._look import Look
 from ._options import Options
 from ._step import epoch_batches, finite_rows, Fixed, Settings
 from .data import Split
@@ -37,8 +38,11 @@ class Session:
 
     options: Options  # with a batch no larger than the data
     static: PyTree  # the part of the model that is not trained
+    look: Look
     train: Split
-    validation: list[tuple[Array, Array, Array]]
+    weight: Array | None  # of the training samples in the loss
+    spread: np.ndarray | None  # the variances of the training targets
+    validation: list[Chunk]
     run: Run
     checkpoints: Checkpoints
     metrics: MetricsFile
@@ -72,6 +76,7 @@ class Session:
             gains_as_arrays(self.static),
             self.train.x,
             self.train.y,
+            self.weight,
             self.batches(epoch),
             jnp.asarray(epoch * self.n_batches, jnp.int32),
             jax.random.key(self.options.seed),
@@ -80,18 +85,43 @@ class Session:
 
     def batches(self, epoch: int) -> Array:
         """The rows of an epoch's batches."""
-        size, seed = self.options.batch_size, self.options.seed
+        options = self.options
+        # A model with state may look at the whole batch, so that copies of one sample in it would
+        # weigh in its statistics.
         return jnp.asarray(
-            epoch_batches(len(self.train), size, seed, epoch, self.options.drop_last)
+            epoch_batches(
+                len(self.train),
+                options.batch_size,
+                options.seed,
+                epoch,
+                options.drop_last,
+                others=options.state is not None,
+            )
         )
 
     def settings_at(self, step: int) -> Settings:
         """Those of the steps from this one on, until the next stop."""
         options = self.options
         number = lambda value: jnp.asarray(value, jnp.result_type(float)) if value else None
-        clip, penalty = number(options.clip), number(options.jacobian_penalty)
+        # Of gradients that are accumulated the mean is clipped, by the optimizer.
+        clip = number(options.clip) if options.accumulate_steps == 1 else None
+        penalty = number(options.jacobian_penalty)
         layers = options.warmup_layers if step < options.warmup_steps else 0
-        return Settings(self.update, clip, penalty, layers, options.shared_dropout)
+        return Settings(self.look, self.update, clip, penalty, layers, bool(options.shared_dropout))
+
+    def means(self) -> dict[str, float]:
+        """Named means over the epoch so far."""
+        return self.run.state.sums.means(self.look.in_training, self.spread)
+
+    def standing(self) -> str:
+        """Where a run stands that was there before, in one line."""
+        path, epoch = self.checkpoints.path, self.step // self.n_batches
+        so_far = f"{epoch} of {self.options.epochs} epochs ({self.step} steps)"
+        if self.run.stopped:
+            return f"'{path}': ended by a callback after {so_far}; nothing is left to do."
+        if self.step >= self.total:
+            return f"'{path}': finished, {so_far}; more `epochs` would go on from here."
+        return f"'{path}': resumed after {so_far}."
 
     def next_stop(self, pace: int) -> int:
         """The step at which to look up: at most `pace` steps on."""
@@ -106,7 +136,7 @@ class Session:
 
     def look_up(self, seconds: float) -> None:
         """Reports and saves what is due after steps that took so long."""
-        self.run.seconds += seconds
+        self.run.seconds += max(seconds, 0.0)  # whatever the clock does
         at_end = self.step % self.n_batches == 0
         if at_end:
             self._close_epoch()
@@ -123,9 +153,10 @@ class Session:
         started = time.perf_counter()
         run, model, epoch = self.run, self.model, self.step // self.n_batches
         # Without dropout and after the epoch, where the training numbers are means during it.
-        found = evaluate_chunks(model, self.validation)
+        state, metrics = run.state.model_state, self.options.metrics
+        found = evaluate_chunks(model, self.validation, self.look, state, metrics)
         record: dict[str, Any] = {"epoch": epoch, "step": self.step}
-        record |= {f"train_{name}": value for name, value in run.state.means().items()}
+        record |= {f"train_{name}": value for name, value in self.means().items()}
         record |= {f"validation_{name}": value for name, value in found.to_dict().items()}
         # Means over steps, where losses are means over samples.
         record["gradient_norm"] = float(run.state.gradient_norm) / self.n_batches
@@ -136,13 +167,13 @@ class Session:
             record["learning_rate"] = rate
         if not any(map(self._unconverged, run.history)):
             self._warn(record, self._unconverged(record))
-        run.seconds += time.perf_counter() - started
+        run.seconds += max(time.perf_counter() - started, 0.0)
         record["seconds"] = round(run.seconds, 3)
         run.history.append(record)
         # A validation loss that is not a number is never the best, but some model has to be. It is
         # copied to the host, as the next step overwrites the parameters.
         if found.loss < run.best_loss or run.best_epoch == 0:
-            run.best, run.best_epoch = to_host(run.state.params), epoch
+            run.best, run.best_epoch = to_host((run.state.params, state)), epoch
             run.best_loss = found.loss if math.isfinite(found.loss) else math.inf
         run.state = run.state.fresh_sums()
         # All are called, also after one that asks to stop: one may log, another may stop early.
@@ -160,7 +191,7 @@ class Session:
         for part in parts:
             where = f"{part} samples of epoch {record['epoch']}".replace("train ", "training ")
             found = (record[f"{part}_{name}"] for name in ("fraction_converged", "residual_max"))
-            if warn_unconverged(self.model, where, *found):
+            if warn_unconverged(self.model, self.look.report, where, *found):
                 return
 
     def _unconverged(self, record: dict[str, Any], few: float = _FEW) -> list[str]:
@@ -176,7 +207,7 @@ class Session:
         # An optimizer does not tell its schedule; one with injected hyperparameters keeps the rate
         # in its state.
         if callable(rate):
-            return float(rate(self.step))
+            return float(rate(self.step // self.options.accumulate_steps))
         if rate is None:
             found = optax.tree.get_all_with_path(self.run.state.opt_state, "learning_rate")
             rate = float(found[0][1]) if len(found) == 1 else None
@@ -189,23 +220,30 @@ class Session:
         rate = self._rate()
         known = "" if rate is None else f", learning rate {rate:.3g}"
         epoch = self.step // self.n_batches
+        where = f"in step {self.step + 1} (epoch {epoch + 1}{known})"
+        fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
+        rows, finite, all_are = map(np.asarray, finite_rows(fixed, self.run.state))
+        if all_are:
+            raise TrainingError(
+                f"the parameters or the optimizer's state became NaN or infinite {where}, though "
+                "its loss and gradient are finite. Lower the learning rate; the last checkpoint "
+                "is from before."
+            )
         raise TrainingError(
-            f"the loss or its gradient became NaN or infinite in step {self.step + 1} (epoch "
-            f"{epoch + 1}{known}), {self._blame(epoch)}. Lower the learning rate or set `clip`; "
-            "the last checkpoint is from before."
+            f"the loss or its gradient became NaN or infinite {where}, {_blame(rows, finite)}. "
+            "Lower the learning rate or set `clip`; the last checkpoint is from before."
         )
 
-    def _blame(self, epoch: int) -> str:
-        """Which samples of the step that was undone make it so by themselves."""
-        fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
-        rows, finite = map(np.asarray, finite_rows(fixed, self.run.state))
-        bad, n = rows[~finite], int(np.sum(rows >= 0))
-        if len(bad) == 0:
-            return f"though for none of its {n} samples alone"
-        if len(bad) == n:
-            return f"for each of its {n} samples"
-        shown = ", ".join(map(str, sorted(bad)[:10])) + (", …" if len(bad) > 10 else "")
-        return f"for {len(bad)} of its {n} samples: rows {shown} of the training data"
+
+def _blame(rows: np.ndarray, finite: np.ndarray) -> str:
+    """Which samples of the step that was undone make it so by themselves."""
+    bad, n = rows[~finite], int(np.sum(rows >= 0))
+    if len(bad) == 0:
+        return f"though for none of its {n} samples alone"
+    if len(bad) == n:
+        return f"for each of its {n} samples"
+    shown = ", ".join(map(str, sorted(bad)[:10])) + (", …" if len(bad) > 10 else "")
+    return f"for {len(bad)} of its {n} samples: rows {shown} of the training data"
 
 
 def train(
@@ -223,6 +261,9 @@ def train(
     with _progress_bar(first) as bar:
         if bar is not None:
             bar.set_description("compiling")
+            for session in sessions:
+                if session.step > 0:
+                    bar.write(session.standing())
         while first.step < first.total and not first.run.stopped:
             started = time.perf_counter()
             step, stop = first.step, first.next_stop(pace)
@@ -234,7 +275,7 @@ def train(
             seconds = time.perf_counter() - started
             if bar is not None:
                 bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)
-                bar.set_postfix_str(_describe(first.run.state.means()), refresh=False)
+                bar.set_postfix_str(_describe(first.means()), refresh=False)
                 bar.update(stop - step)
             for session in sessions:
                 session.look_up(seconds)
@@ -257,7 +298,7 @@ def _progress_bar(session: Session) -> Any:
         return contextlib.nullcontext()
     # Here, so that training without a bar needs no tqdm.
     try:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
     except ImportError:
         raise TrainingError(
             'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
@@ -268,7 +309,11 @@ def _progress_bar(session: Session) -> Any:
 
 def _describe(means: dict[str, float]) -> str:
     """The means over the epoch so far, as short text."""
-    text = f"loss {means['loss']:.4f}, accuracy {means['accuracy']:.1%}"
+    text = f"loss {means['loss']:.4f}"
+    if "accuracy" in means:
+        text += f", accuracy {means['accuracy']:.1%}"
+    if "r2" in means:
+        text += f", R² {means['r2']:.3f}"
     if "solver_steps" in means:
         text += (
             f", steps {means['solver_steps']:.1f}, residual {means['residual']:.0e}, "

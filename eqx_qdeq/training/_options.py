@@ -9,6 +9,8 @@ import equinox as eqx
 import optax
 
 from .._checks import check_at_least, check_instance
+from ._evaluate import check_metrics, OwnMetrics
+from ._losses import ClassWeight, Loss
 
 Callback = Callable[[dict[str, Any], Any], Any]
 
@@ -25,6 +27,20 @@ class Options:
         ⌈training samples / `batch_size`⌉.
     - `epochs`: passes over the training samples.
     - `batch_size`: samples per step.
+    - `loss`: `"cross_entropy"`, `"mean_square"` or `"huber"`, or a function
+        `loss(model, x, y, key)` of one sample (with `state`, `loss(model, state, x, y, key)` that
+        returns the loss and the new state). If left out, cross-entropy for labels and mean square
+        for real targets. A function gets a key for whatever is random in it.
+    - `metrics`: functions `(y_true, y_pred)` by name, e.g. of scikit-learn, for the validation
+        samples after each epoch; see [`eqx_qdeq.training.evaluate`][].
+    - `class_weight`: how much each class counts in the loss: a number for each, as a list or a
+        dictionary (a class that is left out counts 1); or `"balanced"`, by which all classes count
+        alike, as in scikit-learn. Multiplies the samples' own weights.
+    - `accumulate_steps`: the gradients of so many steps are averaged before the parameters change
+        (`optax.MultiSteps`): batches that large without the memory for them. Schedules then count
+        changes. Steps at the very end that are too few for a change make none.
+    - `state`: of a model that has one, called as `model(x, state)`, as `equinox.nn.make_with_state`
+        makes it. The axis over the batch is named `"batch"`.
     - `seed`: of the order of the samples, the dropout and the probes of the penalty.
     - `clip`: the largest Euclidean norm of the gradient of all parameters; not clipped if left out.
     - `jacobian_penalty`: the weight of the Jacobian penalty, the mean of
@@ -32,7 +48,9 @@ class Options:
         as in the paper.
     - `warmup_steps`, `warmup_layers`: for the first so many steps, train
         `model.unrolled(warmup_layers)`, which has the same parameters.
-    - `shared_dropout`: one dropout mask for a whole batch, as in the paper, or one per sample.
+    - `shared_dropout`: one dropout mask for a whole batch, as in the paper, or one per sample. If
+        left out, the first for classifiers of [`eqx_qdeq`][] and the like (with
+        `solve_with_penalty`), the second for any other model.
     - `drop_last`: leave out the samples of an epoch that do not fill a batch. Otherwise the last
         batch is smaller, and its mean is over fewer samples.
     - `trainable`: which arrays are trained, as the filter of `equinox.partition`.
@@ -56,12 +74,17 @@ class Options:
     optimizer: optax.GradientTransformation
     epochs: int
     batch_size: int = 256
+    loss: Loss | None = None
+    metrics: OwnMetrics | None = None
+    class_weight: ClassWeight | None = None
+    accumulate_steps: int = 1
+    state: Any = None
     seed: int = 0
     clip: float | None = None
     jacobian_penalty: float = 0.0
     warmup_steps: int = 0
     warmup_layers: int = 2
-    shared_dropout: bool = True
+    shared_dropout: bool | None = None
     drop_last: bool = False
     trainable: Any = eqx.is_inexact_array
     # From here on: what is reported and kept.
@@ -81,7 +104,9 @@ class Options:
             optax.GradientTransformation,
             "an Optax optimizer, e.g. `optax.adam(1e-3)`",
         )
+        check_metrics(self.metrics)
         least = {"epochs": 1, "batch_size": 1, "warmup_layers": 1, "checkpoint_every": 1}
+        least |= {"accumulate_steps": 1}
         for name, at_least in (least | {"seed": 0, "warmup_steps": 0}).items():
             value = getattr(self, name)
             if value is not None:

@@ -15,16 +15,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
-from .._trees import all_finite
 from ._by_content import by_content, ByContent, call
-from ._metrics import forward, Sums
+from ._evaluate import named_losses
+from ._forward import forward, losing, over_batch, with_penalty
+from ._look import Look
+from ._metrics import Report, Sums
 
 
 class Settings(NamedTuple):
     """What else decides how a step is taken: arrays may change without compiling it anew."""
 
+    look: Look
     update: ByContent | optax.GradientTransformationExtraArgs
     clip: Float[Array, ""] | None
     jacobian_penalty: Float[Array, ""] | None
@@ -33,55 +36,55 @@ class Settings(NamedTuple):
 
 
 class State(eqx.Module):
-    """What a step changes. `params` is the trainable part of the model."""
+    """What a step changes. `params` is the trainable part of the model, `model_state` what else it
+    keeps from one batch to the next."""
 
     params: PyTree
+    model_state: PyTree
     opt_state: PyTree
     step: Int[Array, ""]
     sums: Sums
     penalty: Float[Array, ""]
     gradient_norm: Float[Array, ""]
     finite: Bool[Array, ""]
-    has_solver: bool = eqx.field(static=True)
-
-    def means(self) -> dict[str, float]:
-        """Named means over the epoch so far."""
-        return self.sums.means(self.has_solver)
 
     def fresh_sums(self) -> "State":
         """The state at the start of an epoch."""
-        zero = jnp.zeros_like(self.penalty)
         where = lambda s: (s.sums, s.penalty, s.gradient_norm)
-        return eqx.tree_at(where, self, (Sums.zero(), zero, jnp.zeros_like(zero)))
+        return eqx.tree_at(where, self, jax.tree.map(jnp.zeros_like, where(self)))
 
 
 class Fixed(eqx.Module):
     """What a step needs and does not change."""
 
     static: PyTree  # the rest of the model
-    x: Float[Array, "n ..."]
-    y: Int[Array, " n"]
-    batches: Int[Array, "n_batches batch"]  # rows of x, -1 where the last batch is filled up
+    x: PyTree[Array]
+    y: Num[Array, "n ..."]
+    weight: Float[Array, " n"] | None  # of each sample in the loss
+    batches: Int[Array, "n_batches batch"]  # rows of x; -1 - row where the last batch is filled up
     first: Int[Array, ""]  # the step of the epoch's first batch
     key: PRNGKeyArray
     settings: Settings
 
 
-def make_state(params: PyTree, optimizer: optax.GradientTransformation, has_solver: bool) -> State:
+def make_state(
+    params: PyTree, optimizer: optax.GradientTransformation, report: Report, model_state: PyTree
+) -> State:
     """The state before the first step, on buffers of its own: they are donated."""
-    params = jax.tree.map(lambda p: jnp.array(p, p.dtype, copy=True), params)
+    copy = lambda a: jnp.array(a, a.dtype, copy=True) if eqx.is_array(a) else a
+    params, model_state = jax.tree.map(copy, (params, model_state))
     # Compiled: eagerly, each zero of the moments would be a call of its own.
     opt_state = call(by_content(optimizer.init, params), params)
     zero = jnp.zeros((), jnp.result_type(float))
     return State(
         params,
+        model_state,
         opt_state,
         jnp.zeros((), jnp.int32),
-        Sums.zero(),
+        Sums.zero(report),
         zero,
         jnp.zeros_like(zero),
         jnp.ones((), bool),
-        has_solver,
     )
 
 
@@ -124,9 +127,10 @@ def _update(
 
 
 def epoch_batches(
-    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool
+    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool, *, others: bool = False
 ) -> Int[np.ndarray, "n_batches batch"]:
-    """Which samples are in which batch of an epoch; -1 fills up the last one."""
+    """Which samples are in which batch of an epoch. The last one is filled up by sample 0, written
+    as -1; or, with `others`, by the epoch's first, of which sample i is written as -1 - i."""
     # Philox is keyed: the permutation follows from seed and epoch alone, so a resumed run needs no
     # state of a generator. It is the same on every machine; JAX's own may change with its version.
     order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
@@ -134,6 +138,8 @@ def epoch_batches(
     batches = np.full(n_batches * batch_size, -1, np.int32)
     kept = min(n, len(batches))
     batches[:kept] = order[:kept]
+    if others:
+        batches[kept:] = -1 - order[: len(batches) - kept]
     return batches.reshape(n_batches, batch_size)
 
 
@@ -166,20 +172,14 @@ def _where(condition: Bool[Array, ""], yes: State, no: State) -> State:
 
 def _step(fixed: Fixed, state: State) -> State:
     settings = fixed.settings
-    # All batches have one shape, so that they share one compiled body. Where the last one is filled
-    # up, it is with sample 0 at weight 0, and means divide by the sum of the weights.
-    index = fixed.batches[state.step - fixed.first]
-    weight = (index >= 0).astype(fixed.x.dtype)
-    rows = jnp.maximum(index, 0)
-    x, y = fixed.x[rows], fixed.y[rows]
-    # By the step, not split from the last key: a resumed run draws the same masks and probes.
-    key = jax.random.fold_in(fixed.key, state.step)
+    batch = _batch(fixed, state)
 
-    def objective(params: PyTree) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""]]]:
-        return _objective(eqx.combine(params, fixed.static), x, y, weight, key, settings)
+    def objective(params: PyTree) -> tuple[Float[Array, ""], tuple[Sums, Array, PyTree]]:
+        model = eqx.combine(params, fixed.static)
+        return _objective(model, state.model_state, *batch, settings)
 
     value_and_grad = eqx.filter_value_and_grad(objective, has_aux=True)
-    (loss, (sums, penalty)), gradient = value_and_grad(state.params)
+    (loss, (sums, penalty, model_state)), gradient = value_and_grad(state.params)
     # Before clipping: reports show the gradient as it is.
     norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -193,15 +193,19 @@ def _step(fixed: Fixed, state: State) -> State:
         value = lambda params: objective(params)[0]
         updates, opt_state = _update(settings.update, *arguments, loss, value)
     params = eqx.apply_updates(state.params, updates)
+    # A finite gradient can make infinite parameters, which would be saved. What was infinite at
+    # first, such as the best loss so far, may stay.
+    before = (state.params, state.opt_state, state.model_state)
+    finite &= _as_finite((params, opt_state, model_state), before)
     done = State(
         params,
+        model_state,
         opt_state,
         state.step + 1,
         state.sums + sums,
         state.penalty + penalty,
         state.gradient_norm + norm.astype(state.gradient_norm.dtype),
         finite,
-        state.has_solver,
     )
     # A bad step must leave no trace: the state is that of the last good one, but for the flag that
     # ends the loop.
@@ -209,55 +213,106 @@ def _step(fixed: Fixed, state: State) -> State:
     return _where(finite, done, undone)
 
 
+class _Batch(NamedTuple):
+    """The samples of a step."""
+
+    x: PyTree[Array]
+    y: Num[Array, "batch ..."]
+    mask: Float[Array, " batch"]  # 0 where the batch is filled up
+    weight: Float[Array, " batch"]  # in the loss
+    key: PRNGKeyArray
+
+
+def _batch(fixed: Fixed, state: State) -> _Batch:
+    # All batches have one shape, so that they share one compiled body. Where the last one is filled
+    # up, it is at weight 0, and means divide by the sum of the weights.
+    index = fixed.batches[state.step - fixed.first]
+    mask = (index >= 0).astype(jnp.result_type(float))
+    rows = jnp.maximum(index, -1 - index)
+    x, y = jax.tree.map(lambda a: a[rows], (fixed.x, fixed.y))
+    weight = mask if fixed.weight is None else mask * fixed.weight[rows]
+    # By the step, not split from the last key: a resumed run draws the same masks and probes.
+    return _Batch(x, y, mask, weight, jax.random.fold_in(fixed.key, state.step))
+
+
+def _as_finite(new: PyTree, old: PyTree) -> Bool[Array, ""]:
+    """Whether every number is finite that was finite before."""
+    pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
+    kept = [
+        jnp.all(jnp.isfinite(after) | ~jnp.isfinite(before))
+        for after, before in pairs
+        if eqx.is_inexact_array(after)
+    ]
+    return ft.reduce(jnp.logical_and, kept, jnp.asarray(True))
+
+
 @eqx.filter_jit
-def finite_rows(fixed: Fixed, state: State) -> tuple[Int[Array, " batch"], Bool[Array, " batch"]]:
-    """The rows of the batch that comes next, and whether the loss and the gradient of each of them
-    alone are finite: what to look at after a step that was undone."""
-    rows = fixed.batches[state.step - fixed.first]
-    key = jax.random.fold_in(fixed.key, state.step)
+def finite_rows(
+    fixed: Fixed, state: State
+) -> tuple[Int[Array, " batch"], Bool[Array, " batch"], Bool[Array, ""]]:
+    """The rows of the batch that comes next, whether the loss and the gradient of each of them
+    alone are finite, and whether those of the batch are: what to look at after a step that was
+    undone."""
+    rows, whole = fixed.batches[state.step - fixed.first], _batch(fixed, state)
 
-    def is_finite(row: Int[Array, ""]) -> Bool[Array, ""]:
-        # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights.
-        x, y = fixed.x[row][None], fixed.y[row][None]
+    def is_finite(batch: _Batch) -> Bool[Array, ""]:
         of = lambda params: _objective(
-            eqx.combine(params, fixed.static), x, y, jnp.ones(1, x.dtype), key, fixed.settings
+            eqx.combine(params, fixed.static), state.model_state, *batch, fixed.settings
         )
-        both = eqx.filter_value_and_grad(of, has_aux=True)(state.params)
-        return all_finite((both[0][0], both[1]))
+        (loss, _), gradient = eqx.filter_value_and_grad(of, has_aux=True)(state.params)
+        return jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradient))
 
-    # One after the other: a gradient for each sample at once is the whole model that many times.
-    return rows, jax.lax.map(is_finite, jnp.maximum(rows, 0)) | (rows < 0)
+    def alone(sample: PyTree) -> Bool[Array, ""]:
+        x, y = jax.tree.map(lambda a: a[None], sample)
+        return is_finite(_Batch(x, y, jnp.ones(1), jnp.ones(1), whole.key))
+
+    # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights. One after the
+    # other: a gradient for each sample at once is the whole model that many times.
+    each = jax.lax.map(alone, (whole.x, whole.y))
+    return rows, each | (rows < 0), is_finite(whole)
 
 
 def _objective(
     model: Any,
-    x: Float[Array, "batch ..."],
-    y: Int[Array, " batch"],
+    model_state: PyTree,
+    x: PyTree[Array],
+    y: Num[Array, "batch ..."],
+    mask: Float[Array, " batch"],
     weight: Float[Array, " batch"],
     key: PRNGKeyArray,
     settings: Settings,
-) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""]]]:
-    """Cross-entropy, and the Jacobian penalty, as weighted means over a batch."""
+) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""], PyTree]]:
+    """The loss, and the Jacobian penalty, as weighted means over a batch."""
     # Split whether or not both are used: a penalty of zero must not change the dropout.
     drop_key, probe_key = jax.random.split(key)
-    n = len(y)
+    n, look = len(y), settings.look
     if settings.unrolled_layers:
         model = model.unrolled(settings.unrolled_layers)
+
+    def one(x: PyTree, y: Array, key: PRNGKeyArray, probe: PRNGKeyArray) -> tuple[Any, PyTree]:
+        penalty = jnp.zeros((), mask.dtype)
+        if callable(look.loss):
+            loss, state, solves = losing(look.loss, model, x, y, key, model_state)
+            return (loss, None, solves, penalty), state
+        if settings.jacobian_penalty is not None:
+            called, penalty = with_penalty(model, x, key, probe)
+        else:
+            called = forward(model, x, key=key, state=model_state)
+        return (None, called.outputs, called.solves, penalty), called.state
+
     # One dropout mask for the batch, or one per sample. An axis of `None` gives `vmap` one key for
     # all, and then it also draws the mask once.
     drop, axis = (drop_key, None) if settings.shared_dropout else (jax.random.split(drop_key, n), 0)
-    penalties = jnp.zeros_like(weight)
-    if settings.jacobian_penalty is not None:
-        probes = jax.random.split(probe_key, n)
-        solve = lambda one, k, probe: model.solve_with_penalty(one, key=k, penalty_key=probe)
-        logits, solution, penalties = jax.vmap(solve, (0, axis, 0))(x, drop, probes)
-    else:
-        logits, solution = jax.vmap(lambda one, k: forward(model, one, k), (0, axis))(x, drop)
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, y)
-    total = jnp.sum(weight)
-    penalty = jnp.sum(weight * penalties) / total
-    loss = jnp.sum(weight * losses) / total
+    probes = jax.random.split(probe_key, n)
+    each = over_batch(one, (0, 0, axis, 0), model_state)
+    (losses, outputs, solves, penalties), model_state = each(x, y, drop, probes)
+    if not callable(look.loss):
+        outputs, losses = named_losses(look.loss, outputs, y)
+    # All of a batch may have no weight; then there is nothing to learn from it.
+    total, weights = jnp.sum(mask), jnp.sum(weight)
+    penalty = jnp.sum(mask * penalties) / total
+    loss = jnp.sum(weight * losses) / jnp.where(weights > 0, weights, 1)
     if settings.jacobian_penalty is not None:
         loss = loss + settings.jacobian_penalty.astype(penalty.dtype) * penalty
-    sums = Sums.of(losses, logits, solution, y, weight)
-    return loss, (sums, jax.lax.stop_gradient(penalty))
+    sums = Sums.of(look.in_training, losses, outputs, solves, y, mask, weight)
+    return loss, (sums, jax.lax.stop_gradient(penalty), model_state)

@@ -1,5 +1,6 @@
 """fit_together: several models of one structure, trained as one computation."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
@@ -78,35 +79,37 @@ def fit_together(
     # From here on each is a run like any other, with a checkpoint that `fit` would read.
     none = [None] * n
     each = zip(models, all_data, seeds, checkpoint_dirs or none, configs or none, strict=True)
-    sessions = [
-        start(
-            model,
-            data,
-            dataclasses.replace(shared, seed=seed, checkpoint_dir=folder, config=config),
-        )
-        for model, data, seed, folder, config in each
-    ]
-    _check_alike(sessions)
-    first = sessions[0]
-    # Stacked once: with the images it is large, and only the batches change.
-    fixed = _stack([session.fixed(0) for session in sessions])
+    with contextlib.ExitStack() as locks:
+        sessions = [
+            start(
+                model,
+                data,
+                dataclasses.replace(shared, seed=seed, checkpoint_dir=folder, config=config),
+                locks,
+            )
+            for model, data, seed, folder, config in each
+        ]
+        _check_alike(sessions)
+        first = sessions[0]
+        # Stacked once: with the images it is large, and only the batches change.
+        fixed = _stack([session.fixed(0) for session in sessions])
 
-    def advance(epoch: int, stop: int) -> None:
-        changes = (
-            jnp.stack([session.batches(epoch) for session in sessions]),
-            jnp.full_like(fixed.first, epoch * first.n_batches),
-            _stack([session.settings_at(session.step) for session in sessions]),
-        )
-        # Not dataclasses.replace, which would check the shapes of a single run.
-        here = eqx.tree_at(lambda f: (f.batches, f.first, f.settings), fixed, changes)
-        states = _stack([session.run.state for session in sessions])
-        states = run_steps_together((here, jnp.asarray(stop, jnp.int32)), states)
-        for i, session in enumerate(sessions):
-            session.run.state = _entry(states, jnp.asarray(i))
+        def advance(epoch: int, stop: int) -> None:
+            changes = (
+                jnp.stack([session.batches(epoch) for session in sessions]),
+                jnp.full_like(fixed.first, epoch * first.n_batches),
+                _stack([session.settings_at(session.step) for session in sessions]),
+            )
+            # Not dataclasses.replace, which would check the shapes of a single run.
+            here = eqx.tree_at(lambda f: (f.batches, f.first, f.settings), fixed, changes)
+            states = _stack([session.run.state for session in sessions])
+            states = run_steps_together((here, jnp.asarray(stop, jnp.int32)), states)
+            for i, session in enumerate(sessions):
+                session.run.state = _entry(states, jnp.asarray(i))
 
-    # States are stacked at every stop, so as few stops as possible.
-    train(sessions, advance, whole_epochs=True)
-    return [result_of(session) for session in sessions]
+        # States are stacked at every stop, so as few stops as possible.
+        train(sessions, advance, whole_epochs=True)
+        return [result_of(session) for session in sessions]
 
 
 _ALONE = ("seed", "callbacks", "metrics_path", "checkpoint_dir", "checkpoint_every", "config")

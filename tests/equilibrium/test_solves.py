@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxtyping import Array
+from jax.sharding import PartitionSpec as P
 
 import eqx_qdeq as qdeq
 
@@ -25,7 +25,7 @@ def _jit(x):
 
 
 def _vmap(x):
-    return jnp.sum(jax.vmap(DEQ)(x * jnp.ones((3, 1))), axis=0)
+    return jnp.sum(jax.vmap(DEQ)(x[None] * jnp.ones((3, 1))), axis=0)
 
 
 def _scan(x):
@@ -37,7 +37,7 @@ def _scanned_vmap(x):
 
 
 def _map(x):
-    return jnp.sum(jax.lax.map(DEQ, x * jnp.ones((3, 1))), axis=0)
+    return jnp.sum(jax.lax.map(DEQ, x[None] * jnp.ones((3, 1))), axis=0)
 
 
 def _checkpoint(x):
@@ -113,7 +113,7 @@ def _closure_converted(x):
 
 def _twice_batched(x):
     both = jax.vmap(jax.vmap(lambda a, b: DEQ(a + b), (0, None)), (None, 0))
-    return jnp.sum(both(x * jnp.ones((2, 1)), x * jnp.ones((3, 1))), axis=(0, 1))
+    return jnp.sum(both(x[None] * jnp.ones((2, 1)), x[None] * jnp.ones((3, 1))), axis=(0, 1))
 
 
 CASES = {
@@ -134,10 +134,14 @@ def test_every_solve_is_counted(model, count, tol):
     np.testing.assert_allclose(out, plain, rtol=10 * tol)
     assert found.count.tolist() == [count, count] == found.num_converged.tolist()
     assert found.unseen == () and found.success.all()
-    assert np.all((found.num_steps >= 3 * found.count) & (found.num_steps < 30 * found.count))
+    assert np.all((found.num_steps >= 3 * found.count) & (found.num_steps <= 30 * found.count))
 
 
-@pytest.mark.parametrize("model", [c for c in CASES if c is not _while], ids=lambda c: "")
+# JAX has no reverse mode for the one, nor derivatives for what the other closes over.
+DIFFERENTIABLE = [case for case in CASES if case not in (_while, _closed_over)]
+
+
+@pytest.mark.parametrize("model", DIFFERENTIABLE)
 def test_the_derivative_is_the_models_own(model, tol):
     @jax.jit
     def both(x):
@@ -171,6 +175,17 @@ def test_the_numbers_are_those_of_the_solves(tol):
     assert "num_converged=1" in repr(found)
 
 
+def test_an_equilibrium_inside_a_cell(tol):
+    inside = qdeq.FunctionCell(lambda z, x: 0.3 * DEQ(x + z), jnp.zeros_like)
+    model = qdeq.DEQ(inside, qdeq.Picard(1e-5, 1e-5))
+    loss = lambda x: jnp.sum(model(x) ** 2)
+    seen = lambda x: (lambda out, found: (jnp.sum(out**2), found))(*qdeq.solves(model, x))
+    gradient, found = jax.jit(jax.grad(seen, has_aux=True))(X)
+    np.testing.assert_allclose(gradient, jax.jit(jax.grad(loss))(X), rtol=100 * tol)
+    # Those of each step of the outer one.
+    assert found.count > 3 and found.success
+
+
 def test_unrolled_modules_count_only_where_nothing_is_solved():
     unrolled = qdeq.Unrolled(DEQ.cell, 2)
     _, alone = qdeq.solves(unrolled, X)
@@ -182,7 +197,9 @@ def test_unrolled_modules_count_only_where_nothing_is_solved():
 
 
 def test_what_cannot_be_looked_into_is_said():
-    hidden = eqxi.noinline(lambda x: DEQ(x))
+    mesh = jax.make_mesh((1,), ("devices",))
+    hidden = jax.shard_map(DEQ, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False)
     out, found = qdeq.solves(lambda x: hidden(x) + DEQ(x), X)
     np.testing.assert_allclose(out, 2 * DEQ(X), rtol=1e-6)
-    assert found.count == 1 and len(found.unseen) == 1
+    assert found.count == 1 and found.unseen == ("shard_map",)
+    assert "shard_map" in repr(found)

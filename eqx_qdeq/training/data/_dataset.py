@@ -21,12 +21,13 @@ class Split(eqx.Module):
 
     - `x`: the samples, shape `(n, d)` (or `(n, ...)` for models that take images), or a pytree of
         arrays with a leading axis of `n`, as for graphs. Integers stay integers.
-    - `y`: labels, integers from 0, shape `(n,)`; or real targets, shape `(n,)` or `(n, k)`.
+    - `y`: labels, integers from 0, shape `(n,)`, or `(n, ...)` for one per token; or real targets,
+        shape `(n,)` or `(n, ...)`.
     - `sample_weight`: how much each sample counts, shape `(n,)`; `None` if all count alike.
     """
 
     x: PyTree[Array]
-    y: Int[Array, " n"] | Float[Array, "n ..."]
+    y: Int[Array, "n ..."] | Float[Array, "n ..."]
     sample_weight: Float[Array, " n"] | None
 
     def __init__(
@@ -74,11 +75,11 @@ finite, or labels that are not integers from 0.
 def check_shapes(x: PyTree[np.ndarray], y: np.ndarray, name: str) -> None:
     """Raises a `DataError` for arrays that are not samples and their labels or targets."""
     n = len(jtu.tree_leaves(x)[0])
-    is_labels = y.ndim == 1 and np.issubdtype(y.dtype, np.integer)
-    if not is_labels and not (y.ndim in (1, 2) and y.dtype.kind == "f"):
+    is_labels = np.issubdtype(y.dtype, np.integer)
+    if y.ndim == 0 or 0 in y.shape[1:] or not (is_labels or y.dtype.kind == "f"):
         raise DataError(
-            f"{name}: labels must be integers of shape (n,), or targets floats of shape (n,) or "
-            f"(n, k); got {y.dtype} of shape {y.shape}."
+            f"{name}: y must be labels, integers, or real targets, floats, of shape (n,) or "
+            f"(n, ...); got {y.dtype} of shape {y.shape}."
         )
     if n != len(y):
         what = "labels" if is_labels else "targets"
