@@ -20,6 +20,7 @@ from eqx_qdeq import training
 
 class CNN(eqx.Module):
     convolutions: list[eqx.nn.Conv2d]
+    norm: eqx.nn.LayerNorm
     block: eqx.Module  # from 16 features to 4
     head: eqx.nn.Linear
 
@@ -27,14 +28,15 @@ class CNN(eqx.Module):
         keys = jax.random.split(key, 4)
         conv = lambda n, m, key: eqx.nn.Conv2d(n, m, 3, stride=2, padding=1, key=key)
         self.convolutions = [conv(1, 8, keys[0]), conv(8, 16, keys[1]), conv(16, 16, keys[2])]
+        self.norm = eqx.nn.LayerNorm(16)
         self.block = block
         self.head = eqx.nn.Linear(4, n_classes, key=keys[3])
 
-    def __call__(self, image: jax.Array, *, key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, image: jax.Array) -> jax.Array:
         x = image[None]  # one gray channel
         for convolution in self.convolutions:
             x = jax.nn.relu(convolution(x))
-        return self.head(self.block(x.mean(axis=(1, 2))))  # pyright: ignore
+        return self.head(self.block(self.norm(x.mean(axis=(1, 2)))))  # pyright: ignore
 
 
 def make_blocks(key: jax.Array) -> dict[str, eqx.Module]:
