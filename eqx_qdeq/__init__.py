@@ -16,6 +16,7 @@ from . import (
     solvers as solvers,
 )
 from ._deprecated import deprecated_names
+from ._exact import exact as exact
 from .adjoints import (
     AdjointProbe as AdjointProbe,
     AdjointSolution as AdjointSolution,
@@ -93,7 +94,9 @@ from .jacobians import (
 from .layers import (
     AbstractPrepared as AbstractPrepared,
     LayerPlan as LayerPlan,
+    map_layers as map_layers,
     QuantumLayer as QuantumLayer,
+    with_noise as with_noise,
 )
 from .measurements import (
     AbstractMeasurement as AbstractMeasurement,
@@ -118,6 +121,7 @@ from .shots import (
     NeumannBackward as NeumannBackward,
     NoisySolution as NoisySolution,
     SampledDEQ as SampledDEQ,
+    with_shots as with_shots,
 )
 from .solvers import (
     AbstractResidualSolver as AbstractResidualSolver,

@@ -66,7 +66,7 @@ def main(
         updates = jax.tree.map(lambda g: -learning_rate * g, gradient)
         after, _ = value_and_grad(eqx.apply_updates(deq, updates))
         print(f"    loss {loss:.4f}, after one step {after:.4f}")
-    print(f"{measured.cell.layer.program.n_jobs} jobs")
+    print(f"{measured.cell.layer.device.n_jobs} jobs")
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ ROOMS = (
     "shots",
     "mitigation",
     "hardware",
+    "_exact",
     "models",
     "training",
     "__init__",

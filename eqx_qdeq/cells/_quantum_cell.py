@@ -19,7 +19,7 @@ from .._checks import check_instance, describe
 from .._inputs import features, precision
 from .._precise import dot
 from ..encodings import AmplitudeEncoding, ComplexAmplitudeEncoding
-from ..layers import AbstractPrepared, QuantumLayer
+from ..layers import AbstractDevice, AbstractPrepared, QuantumLayer
 from ..measurements import AbstractMeasurement
 from ._angle_feedback import compile_feedback, compile_noisy_feedback
 from ._cell import AbstractCell, AbstractCompiledCell, EVALUATIONS
@@ -79,6 +79,12 @@ class QuantumCell(AbstractCell):
         # after the first half. Amplitudes with a linear injection have the rational form, O(m³) a
         # step. All else runs the compiled layer on v(w, x) in each step.
         layer, encoding, noise = self.layer, self.layer.encoding, self.layer.noise
+        if layer.device is not None:
+            exact = QuantumCell(layer.replace(device=None), self.injection)
+            if isinstance(self.injection, AngleFeedback):
+                return _FeedbackOnDevice(exact, layer.device)
+            run = layer.compile(in_size)
+            return _CompiledComposition(run, self.injection, layer.out_size, layer.angles.dtype)
         if isinstance(self.injection, AngleFeedback):
             compiled = compile_feedback if noise is None else compile_noisy_feedback
             return compiled(layer, self.injection, in_size)
@@ -152,3 +158,14 @@ class _CompiledComposition(AbstractCompiledCell):
         offset = self.injection.offset(x, self.n_values).astype(self.dtype)
         matrix = self.injection.matrix(x.shape[0], self.n_values, self.dtype)
         return _Composition(self.layer, offset, matrix)
+
+
+class _FeedbackOnDevice(AbstractCompiledCell):
+    cell: QuantumCell
+    device: AbstractDevice
+
+    def init(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
+        return self.cell.init(x)
+
+    def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
+        return self.device.bind_feedback(self.cell, x)

@@ -5,10 +5,19 @@ from ._compare_adjoints import (
     AdjointComparison as AdjointComparison,
     compare_adjoints as compare_adjoints,
 )
-from ._deq import DEQ as DEQ
+from ._deq import DEQ as DEQ, solve_by
 from ._diagnosis import Diagnosis as Diagnosis
 from ._qdeq import QDEQ as QDEQ
-from ._solve import counts, guard, mask, Solution as Solution, solve_map, Solver, solver_for
+from ._solve import (
+    BoundMap,
+    counts,
+    guard,
+    mask,
+    Solution as Solution,
+    solve_map,
+    Solver,
+    solver_for,
+)
 from ._solves import noted, Solves as Solves, solves as solves, with_solves
 from ._trajectory import (
     fixed_point_correction as fixed_point_correction,

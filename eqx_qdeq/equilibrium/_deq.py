@@ -15,6 +15,7 @@ from .._trees import nan_on_purpose
 from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ..cells import AbstractCell, accepting, flow
 from ..circuits import Picture
+from ..layers import device_in, keyed
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import (
     BoundMap,
@@ -22,7 +23,6 @@ from ._solve import (
     check_method,
     counts,
     guard,
-    Map,
     mask,
     Solution,
     solve_map,
@@ -93,7 +93,7 @@ class DEQ(eqx.Module):
         - `x`: one sample, e.g. of shape `(d,)`.
         - `z0`: the initial guess; the cell's own if left out.
         - `probe`: starts and watches the backward solve of [`eqx_qdeq.ImplicitVJPAdjoint`][].
-        - `key`: ignored; there so that a `DEQ` fits in `equinox.nn.Sequential`.
+        - `key`: for the shots of layers that are sampled; ignored otherwise.
 
         **Returns:**
 
@@ -119,7 +119,7 @@ class DEQ(eqx.Module):
 
         **Raises:** with `throw=True`, an error if any sample of the batch failed.
         """
-        return self.bind_and_solve(x, z0=z0, probe=probe)[2]
+        return self.bind_and_solve(x, z0=z0, probe=probe, key=key)[2]
 
     @accepting
     def bind_and_solve(
@@ -128,6 +128,7 @@ class DEQ(eqx.Module):
         *,
         z0: PyTree[Array] | None = None,
         probe: AdjointProbe | None = None,
+        key: PRNGKeyArray | None = None,
     ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As `solve`, with what a head needs to read out more than the state, e.g. other
         observables: the work that depends on the sample is done once for both.
@@ -150,13 +151,12 @@ class DEQ(eqx.Module):
         that contributes none; the state to which it is applied last, which for an equilibrium is
         the equilibrium; and a [`eqx_qdeq.Solution`][].
         """
-        x, usable = guard(self.cell, x, z0)
-        fn = self.cell.bind(x)
-        solution = self._solve(fn, self.cell.init(x) if z0 is None else z0, probe)
-        solution = mask(solution, usable, throw=self.throw, drop_unsolved=self.drop_unsolved)
-        solution = noted(solution)
-        bound = BoundMap(fn, counts(solution.result, self.drop_unsolved))
-        return bound, solution.value, solution
+        device = device_in(self.cell)
+        if device is None:
+            return solve_by(self, self.solver, self.adjoint, x, z0, probe)
+        # What is measured is not solved as what is computed.
+        deq = dataclasses.replace(self, cell=keyed(self.cell, key))
+        return (device if key is None else device.with_key(key)).solve(deq, x, z0, probe)
 
     def draw(self, width: int = 100) -> str:
         """The equilibrium as text: injection, encoding, circuit, readout, what is fed back, and
@@ -181,22 +181,6 @@ class DEQ(eqx.Module):
         return (
             f"DEQ: {state} = f({state}, x), solved by {solver}, "
             f"differentiated by {type(self.adjoint).__name__}"
-        )
-
-    def _solve(self, fn: Map, z0: PyTree[Array], probe: AdjointProbe | None = None) -> Solution:
-        if probe is not None and not isinstance(self.adjoint, ImplicitVJPAdjoint):
-            raise TypeError(
-                "`probe` reports on the backward solve of ImplicitVJPAdjoint; this DEQ's adjoint "
-                f"is {type(self.adjoint).__name__}. Use DEQ(..., adjoint=ImplicitVJPAdjoint())."
-            )
-        return solve_map(
-            fn,
-            z0,
-            self.solver,
-            self.adjoint,
-            max_steps=self.max_steps,
-            throw=self.throw,
-            probe=probe,
         )
 
     @accepting
@@ -269,6 +253,30 @@ class DEQ(eqx.Module):
         trajectory = self.trajectory(x, n_steps=n_steps, z0=z0)
         x, _ = guard(self.cell, x, z0)
         return examine(self.cell.bind(x), solution, trajectory, loss, norms)
+
+
+def solve_by(
+    deq: DEQ,
+    solver: Solver | None,
+    adjoint: optx.AbstractAdjoint,
+    x: PyTree[Array],
+    z0: PyTree[Array] | None,
+    probe: AdjointProbe | None,
+) -> tuple[BoundMap, PyTree[Array], Solution]:
+    """`bind_and_solve` of an equilibrium, with this solver and adjoint."""
+    if probe is not None and not isinstance(adjoint, ImplicitVJPAdjoint):
+        raise TypeError(
+            "`probe` reports on the backward solve of ImplicitVJPAdjoint; this DEQ's adjoint "
+            f"is {type(adjoint).__name__}. Use DEQ(..., adjoint=ImplicitVJPAdjoint())."
+        )
+    x, usable = guard(deq.cell, x, z0)
+    fn = deq.cell.bind(x)
+    start = deq.cell.init(x) if z0 is None else z0
+    limits = {"max_steps": deq.max_steps, "throw": deq.throw}
+    solution = solve_map(fn, start, solver, adjoint, **limits, probe=probe)
+    solution = mask(solution, usable, throw=deq.throw, drop_unsolved=deq.drop_unsolved)
+    solution = noted(solution)
+    return BoundMap(fn, counts(solution.result, deq.drop_unsolved)), solution.value, solution
 
 
 DEQ.__init__.__doc__ = """**Arguments:**

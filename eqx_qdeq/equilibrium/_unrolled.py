@@ -9,6 +9,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from .._checks import check_at_least
 from .._trees import all_finite, tree_where
 from ..cells import AbstractCell, accepting
+from ..layers import keyed
 from ._solve import BoundMap, check_cell, check_map, counts, guard, Map, mask, Solution
 from ._solves import noted
 
@@ -61,7 +62,7 @@ class Unrolled(eqx.Module):
 
         - `x`: one sample, e.g. of shape `(d,)`.
         - `z0`: the state to which the cell is applied first; the cell's own if left out.
-        - `key`: ignored; there so that the module fits in `equinox.nn.Sequential`.
+        - `key`: for the shots of layers that are sampled; ignored otherwise.
 
         **Returns:** the state after `n_layers` applications.
         """
@@ -83,19 +84,24 @@ class Unrolled(eqx.Module):
         **Returns:** a [`eqx_qdeq.Solution`][]. Of a sample that is not finite, or whose iterates
         overflow, the value is finite and without derivatives, and `result` says so.
         """
-        return self.bind_and_solve(x, z0=z0)[2]
+        return self.bind_and_solve(x, z0=z0, key=key)[2]
 
     @accepting
     def bind_and_solve(
-        self, x: PyTree[Array], *, z0: PyTree[Array] | None = None
+        self,
+        x: PyTree[Array],
+        *,
+        z0: PyTree[Array] | None = None,
+        key: PRNGKeyArray | None = None,
     ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As [`eqx_qdeq.DEQ.bind_and_solve`][]: the map, the state to which it was applied last,
         and the solution."""
-        x, usable = guard(self.cell, x, z0)
-        fn = self.cell.bind(x)
-        start = check_map(fn, self.cell.init(x) if z0 is None else z0)
+        cell = keyed(self.cell, key)
+        x, usable = guard(cell, x, z0)
+        fn = cell.bind(x)
+        start = check_map(fn, cell.init(x) if z0 is None else z0)
         step = fn
-        if not self.cell.always_finite:
+        if not cell.always_finite:
             # As in `DEQ`, whether a sample counts is known before anything is differentiated:
             # 0 · NaN would be NaN in the sum over a batch.
             ahead = jax.lax.stop_gradient(_apply(fn, start, self.n_layers))

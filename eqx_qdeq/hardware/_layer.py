@@ -1,25 +1,19 @@
 """Layers and cells whose values and derivatives are measured by an estimator."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optimistix as optx
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._checks import check_instance
 from .._inputs import features, precision
 from .._precise import dot
-from ..adjoints import ImplicitVJPAdjoint
 from ..cells import AbstractCell, AbstractLinearInjection, QuantumCell
-from ..equilibrium import DEQ
 from ..layers import QuantumLayer
 from ..shots import all_shifts, layer_experiment, rules_by_angle
-from ..solvers import Picard
 from ._program import Program
 
 
@@ -66,13 +60,7 @@ class EstimatorLayer(eqx.Module):
 
         **Raises:** `ValueError` if `d` does not fit the encoding and the wires.
         """
-        x = self.layer.accept(x)
-        experiment = layer_experiment(self.layer, x)
-        vector = jnp.zeros(0, x.dtype) if experiment.constants is None else experiment.constants
-        rules = tuple(
-            experiment.run.rules(b, block.size) for b, block in enumerate(experiment.angles)
-        )
-        return _measured((experiment.angles, vector), self.program, rules)
+        return measured(self.layer, self.program, self.layer.accept(x))
 
 
 EstimatorLayer.__init__.__doc__ = """**Arguments:**
@@ -131,6 +119,14 @@ EstimatorCell.__init__.__doc__ = """**Arguments:**
 
 **Raises:** as there, and `ValueError` for feedback into angles between gates.
 """
+
+
+def measured(layer: QuantumLayer, program: Program, x: Float[Array, " d"]) -> Float[Array, " m"]:
+    """The values of a layer at its features, by its program."""
+    experiment = layer_experiment(layer, x)
+    vector = jnp.zeros(0, x.dtype) if experiment.constants is None else experiment.constants
+    rules = tuple(experiment.run.rules(b, block.size) for b, block in enumerate(experiment.angles))
+    return _measured((experiment.angles, vector), program, rules)
 
 
 # Why values are enough. In each angle f is a short Fourier sum, so ∂f is a fixed combination of
@@ -194,49 +190,3 @@ def _measured_bwd(residuals, cotangent, perturbed, variables, program, rules):
         for jacobian, want in zip(jacobians, perturbed[0], strict=True)
     )
     return angles, product(slopes) if perturbed[1] else None
-
-
-def on_estimator(
-    module: PyTree,
-    estimator: Any,
-    *,
-    backend: Any = None,
-    precision: float | None = None,
-    tolerance: float = 1e-3,
-    solver: Any = None,
-    adjoint: optx.AbstractAdjoint | None = None,
-) -> PyTree:
-    """A module with all its quantum layers and cells evaluated by a Qiskit `EstimatorV2`.
-
-    Its equilibria are found by a solver without derivatives, and differentiated implicitly. One
-    trains the module that is returned, or takes its angles back with `equinox.tree_at`.
-
-    **Arguments:**
-
-    - `module`: a layer, a cell, a [`eqx_qdeq.DEQ`][], or anything that holds them.
-    - `estimator`, `backend`, `precision`: as for [`eqx_qdeq.hardware.EstimatorLayer`][].
-    - `tolerance`: of the solves, relative and absolute. With shots, no lower than the precision
-        times the square root of the number of values: a solve ends at `max_steps` otherwise.
-    - `solver`: of the equilibria; [`eqx_qdeq.Picard`][] if left out.
-    - `adjoint`: theirs; [`eqx_qdeq.ImplicitVJPAdjoint`][] if left out.
-
-    **Returns:** the module, with the same angles.
-
-    **Raises:** as the layer and the cell, and `ValueError` if nothing in it can be evaluated so.
-    """
-    solver = Picard(rtol=tolerance, atol=tolerance) if solver is None else solver
-    adjoint = ImplicitVJPAdjoint() if adjoint is None else adjoint
-    options = {"backend": backend, "precision": precision}
-
-    def convert(node: Any) -> Any:
-        if isinstance(node, DEQ):
-            cell = on_estimator(node.cell, estimator, **options)
-            return dataclasses.replace(node, cell=cell, solver=solver, adjoint=adjoint)
-        if isinstance(node, QuantumCell):
-            return EstimatorCell(node, estimator, **options)
-        return EstimatorLayer(node, estimator, **options) if is_ours(node) else node
-
-    is_ours = lambda node: isinstance(node, DEQ | QuantumCell | QuantumLayer)
-    if not any(map(is_ours, jax.tree.leaves(module, is_leaf=is_ours))):
-        raise ValueError("`module` holds no QuantumLayer, QuantumCell or DEQ to evaluate.")
-    return jax.tree.map(convert, module, is_leaf=is_ours)

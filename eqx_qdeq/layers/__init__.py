@@ -8,6 +8,13 @@ from ._compiled import (
     quadratic_forms,
 )
 from ._density import FormsLayer
+from ._device import AbstractDevice as AbstractDevice, device_in, DeviceLayer, keyed
+from ._everywhere import (
+    layers_of,
+    map_layers as map_layers,
+    with_noise as with_noise,
+    without_noise,
+)
 from ._layer import QuantumLayer as QuantumLayer
 from ._noisy_encoder import make_encoder, NoisyEncoder
 from ._plan import LayerPlan as LayerPlan, make_propagator

@@ -20,6 +20,7 @@ from ..noise import NoiseModel
 from ..simulate import AbstractPropagator, Gradient, GRADIENTS, MatrixPropagator
 from ._compile import compile_noisily, compile_reuploading, cut
 from ._compiled import AbstractPrepared, HeisenbergLayer, PropagatedLayer, quadratic_forms
+from ._device import AbstractDevice, DeviceLayer
 from ._plan import check_engine, choose_noisy_engine, Engine, LayerPlan, make_propagator, plan_layer
 
 
@@ -51,6 +52,8 @@ class QuantumLayer(eqx.Module):
     noise: NoiseModel | None
     n_trajectories: int = eqx.field(static=True)
     trajectory_key: UInt32[Array, "..."] | None
+    device: AbstractDevice | None
+    before: tuple[str, int] | None = eqx.field(static=True, repr=False)
 
     def __init__(
         self,
@@ -67,6 +70,8 @@ class QuantumLayer(eqx.Module):
         noise: NoiseModel | None = None,
         n_trajectories: int = 128,
         trajectory_key: UInt32[Array, "..."] | None = None,
+        device: AbstractDevice | None = None,
+        before: tuple[str, int] | None = None,
     ):
         for name, value, kind, wanted in (
             ("circuit", circuit, Circuit, "a Circuit, e.g. `circuits.paper(4)`"),
@@ -78,9 +83,12 @@ class QuantumLayer(eqx.Module):
                 NoiseModel | None,
                 "a NoiseModel, e.g. `NoiseModel.depolarizing(0.02)`",
             ),
+            ("device", device, AbstractDevice | None, "a device, e.g. `SamplingDevice(1000)`"),
         ):
             check_instance(name, value, kind, wanted)
         check_engine(engine, encoding, noisy=noise is not None)
+        if noise is not None:
+            noise.check(circuit.n_qubits)
         check_choice("gradient", gradient, GRADIENTS)
         if block_size is not None:
             check_at_least("block_size", block_size, 1)
@@ -120,6 +128,10 @@ class QuantumLayer(eqx.Module):
         self.noise = noise
         self.n_trajectories = n_trajectories
         self.trajectory_key = trajectory_key
+        self.device = device
+        self.before = before
+        if device is not None:
+            device.check(self.replace(device=None))
 
     def __pdoc__(self, **kwargs: Any) -> wl.AbstractDoc:
         return doc_of_changes(self, **kwargs)
@@ -164,8 +176,8 @@ class QuantumLayer(eqx.Module):
 
         - `x`: one sample's features, shape `(d,)`. Real numbers of any kind, also in lists and
             NumPy arrays, are taken in the precision of the angles.
-        - `key`: for the errors of trajectories; the same ones are drawn in every call if it is left
-            out. Other engines ignore it.
+        - `key`: for the errors of trajectories, or the shots of a device; the same ones are drawn
+            in every call if it is left out. Exact engines ignore it.
 
         **Returns:**
 
@@ -346,6 +358,9 @@ class QuantumLayer(eqx.Module):
         A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
         instead of the layer.
         """
+        if self.device is not None:
+            layer = self.replace(device=None)
+            return DeviceLayer(layer, self.device if key is None else self.device.with_key(key))
         n, encoding, noise = self.n_qubits, self.encoding, self.noise
         size = 2**n if in_size is None else in_size
         if noise is not None:
@@ -435,6 +450,11 @@ QuantumLayer.__init__.__doc__ = """**Arguments:**
 - `n_trajectories`: state vectors in a mean. Their errors are drawn from `key` and are the same ones
     in every call, so that a solver sees a function; all samples share them.
 - `trajectory_key`: the data of the key from which they are drawn, if not from `key`.
+- `device`: what runs the layer in place of exact simulation, e.g.
+    [`eqx_qdeq.shots.SamplingDevice`][]; [`eqx_qdeq.with_shots`][] and
+    [`eqx_qdeq.hardware.on_estimator`][] put one into all layers of a model.
+- `before`: `engine` and `n_trajectories` to go back to without noise; of
+    [`eqx_qdeq.with_noise`][].
 
 **Raises:** `TypeError` with neither a key nor angles; `ValueError` if a measured wire does not
 exist, the engine cannot serve the encoding or the noise, or a number is not positive.

@@ -70,6 +70,15 @@ def check_engine(engine: str, encoding: AbstractEncoding, *, noisy: bool) -> Non
         )
 
 
+def serves_noise(engine: str, encoding: AbstractEncoding) -> bool:
+    """Whether an engine can evaluate a layer with this encoding under noise."""
+    try:
+        check_engine(engine, encoding, noisy=True)
+    except ValueError:
+        return False
+    return True
+
+
 def choose_noisy_engine(
     engine: str, encoding: AbstractEncoding, n_qubits: int, n_values: int
 ) -> str:

@@ -14,7 +14,7 @@ from jaxtyping import PyTree
 from .._checks import check_choice, is_number
 from ..circuits import Circuit
 from ..encodings import DataReuploading
-from ..layers import QuantumLayer
+from ..layers import layers_of, map_layers, QuantumLayer
 from ..noise import (
     AbstractChannel,
     AmplitudeDamping,
@@ -55,14 +55,14 @@ def scale_noise(module: PyTree, scale: float | int, method: str = "rates") -> Py
     """
     _noisy_layers(module, method)
 
-    def scaled(node: Any) -> Any:
-        if not _is_noisy(node):
-            return node
+    def scaled(layer: QuantumLayer) -> QuantumLayer:
+        if layer.noise is None:
+            return layer
         if method == "rates":
-            return eqx.tree_at(lambda l: l.noise, node, scale_rates(node.noise, scale))
-        return node.replace(circuit=fold(node.circuit, scale))
+            return eqx.tree_at(lambda l: l.noise, layer, scale_rates(layer.noise, scale))
+        return layer.replace(circuit=fold(layer.circuit, scale))
 
-    return jax.tree.map(scaled, module, is_leaf=_is_noisy)
+    return map_layers(scaled, module)
 
 
 def reached_scales(
@@ -122,17 +122,13 @@ def _listed(numbers: Iterable[float | int]) -> str:
     return " and ".join(f"{number:.6g}" for number in sorted(numbers))
 
 
-def _is_noisy(node: Any) -> bool:
-    return isinstance(node, QuantumLayer) and node.noise is not None
-
-
 def _noisy_layers(module: PyTree, method: str) -> list[QuantumLayer]:
     """The layers whose noise is scaled."""
     check_choice("method", method, ("rates", "folding"))
-    layers = [node for node in jax.tree.leaves(module, is_leaf=_is_noisy) if _is_noisy(node)]
+    layers = [layer for layer in layers_of(module) if layer.noise is not None]
     if not layers:
         raise ValueError(
-            "`module` holds no QuantumLayer with noise to scale; use `layer.with_noise(...)`."
+            "`module` holds no QuantumLayer with noise to scale; use `with_noise(module, ...)`."
         )
     if method == "folding" and any(isinstance(l.encoding, DataReuploading) for l in layers):
         raise ValueError(

@@ -162,7 +162,7 @@ class UnrolledClassifier(AbstractClassifier):
     @_accepting
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
-        fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x)
+        fn, last, solution = Unrolled(self.base.deq.cell, self.n_layers).bind_and_solve(x, key=key)
         return fn.only(self.base.logits(fn, last, solution.value, key=key)), solution
 
     def solve_with_penalty(
@@ -205,7 +205,7 @@ class EquilibriumClassifier(AbstractClassifier):
     @_accepting
     @eqx.filter_jit
     def solve(self, x: Float[Array, " d"], *, key: Key = None) -> tuple[Logits, Solution]:
-        fn, last, solution = self.deq.bind_and_solve(x)
+        fn, last, solution = self.deq.bind_and_solve(x, key=key)
         return fn.only(self.logits(fn, last, solution.value, key=key)), solution
 
     @_accepting
@@ -213,7 +213,7 @@ class EquilibriumClassifier(AbstractClassifier):
     def solve_with_penalty(
         self, x: Float[Array, " d"], *, key: Key = None, penalty_key: Key = None
     ) -> WithPenalty:
-        fn, last, solution = self.deq.bind_and_solve(x)
+        fn, last, solution = self.deq.bind_and_solve(x, key=key)
         # The penalty is a function of the equilibrium, too: its gradient goes through the solve and
         # moves equilibria to where the map contracts. `fn` is bound once for all three.
         logits = fn.only(self.logits(fn, last, solution.value, key=key))

@@ -170,6 +170,20 @@ class NoiseModel(eqx.Module):
                 )
         return channels
 
+    def check(self, n_qubits: int) -> None:
+        """Raises a `ValueError` if the model names wires that a circuit on `n_qubits` wires does
+        not have, or rates of other wires."""
+        if self.readout is not None:
+            self.readout.check(n_qubits)
+        # It would match no gate, and its noise be missing.
+        for each in self.overrides:
+            if any(wire >= n_qubits for wire in each.wires or ()):
+                raise ValueError(
+                    f"the noise model has noise of gates on wires {each.wires}, and the circuit "
+                    f"has {n_qubits} wires; choose the qubits for it, e.g. with "
+                    "`from_aer(..., qubits=...)`."
+                )
+
     @staticmethod
     def depolarizing(
         probability: Rate, *, one_wire: Rate | None = None, preparation: bool = False

@@ -69,6 +69,10 @@ class ReadoutError(eqx.Module):
     p01: Rates = eqx.field(converter=_rates_in_01("p01"))
     p10: Rates = eqx.field(converter=_rates_in_01("p10"))
 
+    def check(self, n_qubits: int) -> None:
+        """Raises a `ValueError` for rates of another number of wires."""
+        _check_wires(self, n_qubits)
+
     def rates(self, n_qubits: int) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
         """p01 and p10 on every wire.
 

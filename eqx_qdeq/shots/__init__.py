@@ -1,6 +1,7 @@
 """Shots: layers and equilibria read out with finitely many samples, and derivatives from them."""
 
 from ._bases import group_observables
+from ._device import SamplingDevice as SamplingDevice, with_shots as with_shots
 from ._experiment import all_shifts, gate_rules, layer_experiment, rules_by_angle, ShiftRule
 from ._gradients import (
     AbstractShotGradient as AbstractShotGradient,

@@ -17,6 +17,7 @@ from ..cells import AbstractLinearInjection, AngleFeedback, QuantumCell
 from ..circuits import Circuit, GATES, one_angle_each
 from ..encodings import AbstractEncoding, AngleEncoding, DataReuploading
 from ..layers import AbstractPrepared, QuantumLayer
+from ..measurements import AbstractMeasurement
 from ._bases import Group, group_observables
 from ._sampling import Estimate, estimate, Sampling
 
@@ -141,12 +142,18 @@ class Run(eqx.Module):
     the gates; the features, where they are angles; the fed-back values, where they turn wires."""
 
     template: QuantumLayer  # with an angle for each gate, which is replaced in each run
+    measurement: AbstractMeasurement  # its own, or another that is read in its place
     feedback: AngleFeedback | None  # of gain 1: the values arrive as angles
 
     @property
     def groups(self) -> tuple[Group, ...]:
         """The observables that are sampled together."""
-        return group_observables(self.template.measurement, self.template.n_qubits)
+        return group_observables(self.measurement, self.template.n_qubits)
+
+    @property
+    def out_size(self) -> int:
+        """The number of values that are read."""
+        return self.measurement.size(self.template.n_qubits)
 
     def prepare(
         self, angles: Blocks, constants: PyTree[Array], *, shared: bool
@@ -186,10 +193,14 @@ class Experiment(eqx.Module):
     constants: PyTree[Array]
     run: Run
 
+    def reading(self, measurement: AbstractMeasurement) -> "Experiment":
+        """The same preparation, of which other observables are read."""
+        return eqx.tree_at(lambda e: e.run.measurement, self, measurement)
+
     def exact(self) -> Float[Array, " m"]:
         """The exact expectation values."""
         prepared, x = self.run.prepare(self.angles, self.constants, shared=True)
-        return prepared.measure(self.run.template.measurement, x)
+        return prepared.measure(self.run.measurement, x)
 
     def sample(
         self, sampling: Sampling, key: PRNGKeyArray, weight: float | Float[Array, ""] = 1.0
@@ -226,7 +237,9 @@ def _experiment(
     gates = jnp.asarray(scales, dtype) * layer.angles[index] + jnp.asarray(offsets, dtype)
     template = layer.replace(circuit=circuit, angles=lax.stop_gradient(gates), encoding=encoding)
     features, constants = ((), x) if scale is None else ((scale * x,), None)
-    return Experiment((gates, *features, *turns), constants, Run(template, feedback))
+    return Experiment(
+        (gates, *features, *turns), constants, Run(template, template.measurement, feedback)
+    )
 
 
 def _in_radians(encoding: AbstractEncoding) -> tuple[AbstractEncoding, float | None]:

@@ -92,7 +92,7 @@ def _zero(variables, run, way, sampling, key):
     # over the batch before it arrives.
     leaves = [*jtu.tree_leaves(variables), jax.random.key_data(key)]
     batched = sum(jnp.sum(leaf).astype(angles[0].dtype) for leaf in leaves)
-    zeros = jnp.zeros(run.template.out_size, angles[0].dtype)
+    zeros = jnp.zeros(run.out_size, angles[0].dtype)
     return jnp.where(batched > 0, zeros, zeros)
 
 

@@ -11,7 +11,16 @@ from ..layers import QuantumLayer
 from ._bases import Group, group_observables
 from ._experiment import layer_experiment
 from ._gradients import AbstractShotGradient, check_gradient, ExactGradient
-from ._sampling import check_shots, Estimate, estimate, outcomes, Sampling, ShotCount, Shots
+from ._sampling import (
+    check_exact,
+    check_shots,
+    Estimate,
+    estimate,
+    outcomes,
+    Sampling,
+    ShotCount,
+    Shots,
+)
 
 
 class SampledLayer(eqx.Module):
@@ -46,6 +55,7 @@ class SampledLayer(eqx.Module):
 
     def __check_init__(self) -> None:
         check_instance("layer", self.layer, QuantumLayer, "a QuantumLayer")
+        check_exact(self.layer)
         check_gradient(self.gradient)
         check_shots(self.n_shots)
         self._groups()  # fails here, and not in the first call, if there is no basis

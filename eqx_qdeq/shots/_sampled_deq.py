@@ -13,7 +13,7 @@ from ..equilibrium import counts, guard, mask, noted, Solution, solve_map, Solve
 from ._bases import Group, group_observables
 from ._experiment import cell_experiment
 from ._gradients import AbstractShotGradient, check_gradient, ExactGradient, ParameterShift
-from ._sampling import check_shots, Estimate, estimate, Sampling, ShotCount, Shots
+from ._sampling import check_exact, check_shots, Estimate, estimate, Sampling, ShotCount, Shots
 from ._solves import (
     AbstractSampledBackward,
     AveragedPicard,
@@ -75,6 +75,7 @@ class SampledDEQ(eqx.Module):
             AveragedPicard | Solver,
             "AveragedPicard(), or an exact solver, e.g. `Newton(1e-5, 1e-5)`",
         )
+        check_exact(self.cell.layer)
         check_gradient(self.gradient)
         check_instance(
             "backward",

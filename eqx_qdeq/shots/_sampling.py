@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._checks import check_at_least
-from ..layers import AbstractPrepared
+from ..layers import AbstractPrepared, QuantumLayer
 from ._bases import Group
 
 Shots = int | Int[Array, ""]
@@ -63,6 +63,15 @@ def check_shots(n_shots: Shots | None) -> None:
     if isinstance(n_shots, bool) or not jnp.issubdtype(jnp.result_type(n_shots), jnp.integer):
         raise TypeError(f"`n_shots` must be an integer; got {n_shots!r}.")
     check_at_least("n_shots", int(np.min(n_shots)), 1)
+
+
+def check_exact(layer: QuantumLayer) -> None:
+    """Refuses a layer that a device runs: its outcomes are not known to be sampled."""
+    if layer.device is not None:
+        raise ValueError(
+            f"the layer is run by a {type(layer.device).__name__} already; sample "
+            "`eqx_qdeq.exact(layer)`."
+        )
 
 
 class Sampling(eqx.Module):
