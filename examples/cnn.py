@@ -1,6 +1,6 @@
 """A quantum equilibrium in a convolutional network, beside a linear block and an MLP of its size.
 
-On FashionMNIST if torchvision and its data are there (EQX_QDEQ_DATA), else on scikit-learn's digits.
+On FashionMNIST if torchvision and its data are there (EQX_QDEQ_DATA), else on digits.
 
     python examples/cnn.py
 """

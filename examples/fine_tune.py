@@ -1,6 +1,6 @@
 """Weights that come with the package, on other images: frozen, with a new head.
 
-    python examples/fine_tune.py
+python examples/fine_tune.py
 """
 
 from pathlib import Path
@@ -58,7 +58,9 @@ def main(epochs: int = 60, out: Path = Path("fine_tune.png"), smoke: bool = Fals
         curves.plot([row["train_loss"] for row in result.history], label=run)
     curves.set(title=f"Training on {len(few.train)} images", xlabel="epoch", ylabel="loss")
     curves.legend()
-    bar = bars.bar(list(accuracies), [100 * a for a in accuracies.values()], color=["C7", "C0", "C1"])
+    bar = bars.bar(
+        list(accuracies), [100 * a for a in accuracies.values()], color=["C7", "C0", "C1"]
+    )
     bars.bar_label(bar, fmt="%.1f")
     bars.set(title=f"Test on {len(test)} images", ylabel="accuracy in %", ylim=(0, 100))
     figure.savefig(out, dpi=100)

@@ -1,6 +1,6 @@
 """Your own parts: an encoding, an injection, a cell and a solver, about ten lines each.
 
-    python examples/own_parts.py
+python examples/own_parts.py
 """
 
 from collections.abc import Callable
@@ -103,7 +103,11 @@ def main(epochs: int = 60, out: Path = Path("own_parts.png"), smoke: bool = Fals
 
     # Any solver finds the same: ours, plain iteration, and the one that is taken if none is given.
     deq, x = result.model.layers[0], data.test.x
-    others = {"own solver": deq.solver, "Picard": qdeq.Picard(rtol=1e-5, atol=1e-5), "default": None}
+    others = {
+        "own solver": deq.solver,
+        "Picard": qdeq.Picard(rtol=1e-5, atol=1e-5),
+        "default": None,
+    }
     find = lambda solver: jax.vmap(lambda x: qdeq.DEQ(deq.cell, solver).solve(x))(x)
     values = {name: find(solver).value for name, solver in others.items()}
     apart = max(float(abs(values["own solver"] - value).max()) for value in values.values())

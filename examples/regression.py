@@ -1,6 +1,6 @@
 """A regression whose circuit is measured with finitely many shots: predictions with error bars.
 
-    python examples/regression.py
+python examples/regression.py
 """
 
 from pathlib import Path
@@ -44,28 +44,37 @@ def main(
     model, test = result.model, data.test
     r2 = training.evaluate(model, test).r2
 
-    @eqx.filter_jit
-    def predict(model, keys):
-        return jax.vmap(lambda key: jax.vmap(lambda x: model(x, key=key))(test.x))(keys)
-
+    # The same model, its circuit measured; other keys are other shots.
     keys = jax.random.split(jax.random.key(1), repeats)
-    exact = data.to_targets(jax.vmap(model)(test.x))[:, 0]
+    predict = eqx.filter_jit(
+        lambda model: jax.vmap(lambda key: jax.vmap(lambda x: model(x, key=key))(test.x))(keys)
+    )
     truth = data.to_targets(test.y).reshape(-1)
+    measured = {}
+    for n_shots in tqdm((100, 400, 1600), desc="shots"):
+        found = predict(qdeq.with_shots(model, n_shots))  # (repeats, patients, 1)
+        measured[n_shots] = data.to_targets(found.reshape(-1, 1)).reshape(repeats, -1)
+    spread = {n: float(np.std(found, axis=0).mean()) for n, found in measured.items()}
+
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
-    spreads = {}
-    for n_shots in tqdm((100, 400, 1600), desc="shots"):
-        found = data.to_targets(predict(qdeq.with_shots(model, n_shots), keys))[..., 0]
-        spreads[n_shots] = float(np.std(found, axis=0).mean())
-        if n_shots == 400:
-            left.errorbar(truth, found.mean(axis=0), 2 * np.std(found, axis=0), fmt="o", alpha=0.6)
+    mean, error = measured[400].mean(axis=0), 2 * measured[400].std(axis=0)
+    left.errorbar(truth, mean, error, fmt="o", markersize=4, alpha=0.6)
     left.axline((150, 150), slope=1, color="0.6")
-    left.set(title="Test patients, two standard deviations of 400 shots", xlabel="progression")
+    left.set(title="Test patients, with 400 shots (± 2 deviations)", xlabel="truth, a year later")
     left.set_ylabel("prediction")
-    right.loglog(list(spreads), list(spreads.values()), "o-")
-    right.set(title="Spread of a prediction", xlabel="shots", ylabel="standard deviation")
+    right.loglog(list(spread), list(spread.values()), "o-", label="measured")
+    right.loglog(
+        list(spread), [spread[100] * (100 / n) ** 0.5 for n in spread], ":", label="1/√shots"
+    )
+    right.set(title="How shots blur a prediction", xlabel="shots", ylabel="standard deviation")
+    right.legend()
     figure.savefig(out, dpi=100)
     print(f"figure {out}")
+    print(
+        f"checked: R² {r2:.3f}; 16 times the shots, a fourth of the spread: {spread[100]:.1f} and "
+        f"{spread[1600]:.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A film: the equilibrium of each frame is sought where that of the frame before was found.
 
-    python examples/sequence.py
+python examples/sequence.py
 """
 
 from pathlib import Path

@@ -1,9 +1,10 @@
 """Gains, seeds, learning rates and noise rates without compiling anew.
 
-    python examples/sweep.py
+python examples/sweep.py
 """
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 
 import equinox as eqx
@@ -49,9 +50,7 @@ def main(epochs: int = 20, out: Path = Path("sweep.png"), smoke: bool = False) -
     )
     by_gain = np.array([best(result) for result in results]).reshape(len(gains), -1)
 
-    # Learning rates: one after the other, from the program that the first compiles. (With Optuna:
-    # `optuna.create_study(direction="maximize").optimize(lambda trial: accuracy(
-    # trial.suggest_float("rate", 0.003, 0.3, log=True)), n_trials=20)`.)
+    # Learning rates: one after the other, from the program that the first compiles.
     def accuracy(rate: float) -> float:
         run = dataclasses.replace(options, optimizer=optax.adam(rate))
         return best(training.fit(make(0.1, 0), data, options=run))
@@ -62,6 +61,13 @@ def main(epochs: int = 20, out: Path = Path("sweep.png"), smoke: bool = False) -
     )
     by_rate += [accuracy(float(rate)) for rate in rates[1:]]
     n_compiled = len(COMPILED)
+    if importlib.util.find_spec("optuna"):  # such a function is all that Optuna wants
+        import optuna
+
+        study = optuna.create_study(direction="maximize")
+        rate = lambda trial: trial.suggest_float("rate", 0.003, 0.3, log=True)
+        study.optimize(lambda trial: accuracy(rate(trial)), n_trials=1 if smoke else 10)
+        print(f"Optuna's best: {study.best_value:.1f}% at {study.best_params['rate']:.3f}")
 
     # Noise rates: a trained model under all of them, by one `vmap`.
     model = results[int(np.argmax(by_gain))].model
