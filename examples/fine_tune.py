@@ -75,4 +75,4 @@ def main(epochs: int = 60, out: Path = Path("fine_tune.png"), smoke: bool = Fals
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

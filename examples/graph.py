@@ -117,4 +117,4 @@ def main(epochs: int = 60, out: Path = Path("graph.png"), smoke: bool = False) -
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

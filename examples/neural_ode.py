@@ -106,4 +106,4 @@ def main(epochs: int = 600, out: Path = Path("neural_ode.png"), smoke: bool = Fa
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

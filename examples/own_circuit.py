@@ -84,4 +84,4 @@ def main(epochs: int = 40, out: Path = Path("own_circuit.png"), smoke: bool = Fa
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

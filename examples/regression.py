@@ -11,7 +11,6 @@ import numpy as np
 import optax
 import tyro
 from matplotlib.figure import Figure
-from sklearn.metrics import r2_score
 from tqdm.auto import tqdm
 
 import eqx_qdeq as qdeq
@@ -39,7 +38,6 @@ def main(
         optimizer=optax.adamw(schedule, weight_decay=1e-2),
         epochs=epochs,
         batch_size=32,
-        metrics={"r2": r2_score},
     )
     model, test = result.model, data.test
     r2 = training.evaluate(model, test).r2
@@ -78,4 +76,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

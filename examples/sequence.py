@@ -4,7 +4,6 @@ python examples/sequence.py
 """
 
 from pathlib import Path
-from typing import Annotated
 
 import equinox as eqx
 import jax
@@ -29,7 +28,7 @@ def main(
     speeds: tuple[float, ...] = (0.25, 0.5, 1, 2, 5),
     seed: int = 0,
     out: Path = Path("sequence.png"),
-    smoke: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    smoke: bool = False,
 ) -> None:
     """Solves the frames of a film each by itself, and one after the other.
 
@@ -84,4 +83,4 @@ def main(
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

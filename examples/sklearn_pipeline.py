@@ -74,4 +74,4 @@ def main(epochs: int = 40, out: Path = Path("sklearn_pipeline.png"), smoke: bool
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

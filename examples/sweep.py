@@ -99,4 +99,4 @@ def main(epochs: int = 20, out: Path = Path("sweep.png"), smoke: bool = False) -
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

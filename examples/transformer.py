@@ -87,4 +87,4 @@ def main(epochs: int = 30, out: Path = Path("transformer.png"), smoke: bool = Fa
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))
