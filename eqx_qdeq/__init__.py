@@ -107,10 +107,14 @@ from .measurements import (
 )
 from .models import (
     AbstractClassifier as AbstractClassifier,
+    AbstractEquilibriumModel as AbstractEquilibriumModel,
+    AbstractRegressor as AbstractRegressor,
     ClassicalDEQClassifier as ClassicalDEQClassifier,
     classifier_from_config as classifier_from_config,
     QDEQClassifier as QDEQClassifier,
+    QDEQRegressor as QDEQRegressor,
     UnrolledClassifier as UnrolledClassifier,
+    UnrolledRegressor as UnrolledRegressor,
     z_and_zz as z_and_zz,
     z_products as z_products,
 )

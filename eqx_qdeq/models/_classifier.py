@@ -1,4 +1,4 @@
-"""What all classifiers share: their interface, heads, and the unrolled counterpart."""
+"""What all models share: their interface, heads, and the unrolled counterparts."""
 
 import abc
 import functools as ft
@@ -10,10 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._checks import check_at_least, check_share
 from .._inputs import precision
+from .._trees import all_finite
 from ..equilibrium import DEQ, Solution, Unrolled
 from ..jacobians import jacobian_penalty
 from ..measurements import PauliStrings
@@ -38,14 +39,15 @@ def _accepting(method: _F) -> _F:
     return checked  # pyright: ignore[reportReturnType]
 
 
-class AbstractClassifier(eqx.Module):
-    """The abstract base class of the classifiers. One sample at a time; batch with `jax.vmap`."""
+class AbstractEquilibriumModel(eqx.Module):
+    """The abstract base class of classifiers and regressors: outputs (logits or targets) are read
+    out of what a cell was iterated to. One sample at a time; batch with `jax.vmap`."""
 
     @abc.abstractmethod
     def solve(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, " classes"], Solution]:
-        """The logits, and how the equilibrium was found."""
+    ) -> tuple[Float[Array, " outputs"], Solution]:
+        """The outputs, and how the equilibrium was found."""
 
     @abc.abstractmethod
     def solve_with_penalty(
@@ -54,7 +56,7 @@ class AbstractClassifier(eqx.Module):
         *,
         key: PRNGKeyArray | None = None,
         penalty_key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, " classes"], Solution, Float[Array, ""]]:
+    ) -> tuple[Float[Array, " outputs"], Solution, Float[Array, ""]]:
         """As `solve`, and the Jacobian penalty at the equilibrium, for training: what depends on
         the sample or the angles is computed once for both."""
 
@@ -65,8 +67,8 @@ class AbstractClassifier(eqx.Module):
         """‖J‖_F² over the size of the state, at `state`: see [`eqx_qdeq.jacobian_penalty`][]."""
 
     @abc.abstractmethod
-    def unrolled(self, n_layers: int) -> "AbstractClassifier":
-        """The classifier with the same parameters that applies the cell `n_layers` times."""
+    def unrolled(self, n_layers: int) -> "AbstractEquilibriumModel":
+        """The model with the same parameters that applies the cell `n_layers` times."""
 
     @property
     @abc.abstractmethod
@@ -75,10 +77,32 @@ class AbstractClassifier(eqx.Module):
 
     def __call__(
         self, x: Float[Array, " d"], *, key: PRNGKeyArray | None = None
-    ) -> Float[Array, " classes"]:
-        """The logits of one sample. Dropout acts only if a `key` is given; give one key to a
+    ) -> Float[Array, " outputs"]:
+        """The outputs of one sample. Dropout acts only if a `key` is given; give one key to a
         whole batch for one mask, as the paper does."""
         return self.solve(x, key=key)[0]
+
+
+class AbstractClassifier(AbstractEquilibriumModel):
+    """The abstract base class of the classifiers: the outputs are logits."""
+
+    def predict_proba(self, x: Float[Array, " d"]) -> Float[Array, " classes"]:
+        """The probability of each class: the softmax of the logits."""
+        return jax.nn.softmax(self(x))
+
+    def predict(self, x: Float[Array, " d"]) -> Int[Array, ""]:
+        """The most likely class, counted from 0; -1 for a sample that is not finite."""
+        logits = self(x)
+        # A solve of such a sample ends where it began, and its logits would name some class.
+        return jnp.where(all_finite((x, logits)), jnp.argmax(logits), -1)
+
+
+class AbstractRegressor(AbstractEquilibriumModel):
+    """The abstract base class of the regressors: the outputs are real targets."""
+
+    def predict(self, x: Float[Array, " d"]) -> Float[Array, " outputs"]:
+        """The outputs: as calling it, by the name that a classifier has for its class."""
+        return self(x)
 
 
 # --- Heads: from measured values to logits. ---
@@ -145,15 +169,11 @@ def z_and_zz(n_qubits: int) -> PauliStrings:
     return z_products(n_qubits, 2)
 
 
-class UnrolledClassifier(AbstractClassifier):
-    """The paper's DIRECT model: the cell applied `n_layers` times with tied weights.
+class UnrolledModel(AbstractEquilibriumModel):
+    """The cell of an equilibrium model applied `n_layers` times with tied weights."""
 
-    Made from an equilibrium classifier, whose parameters it shares:
-    `QDEQClassifier(...).unrolled(5)`.
-    """
-
-    base: "EquilibriumClassifier"
-    n_layers: int = eqx.field(static=True)
+    base: eqx.AbstractVar["EquilibriumModel"]
+    n_layers: eqx.AbstractVar[int]
 
     def __check_init__(self) -> None:
         # `Unrolled` asks as well, but is made anew in each call: too late for who made this one.
@@ -176,30 +196,20 @@ class UnrolledClassifier(AbstractClassifier):
     ) -> Float[Array, ""]:
         return jnp.zeros((), precision(self.base))
 
-    def unrolled(self, n_layers: int) -> "UnrolledClassifier":
-        return UnrolledClassifier(self.base, n_layers)
-
     @property
     def config(self) -> dict[str, Any]:
         base = self.base.config
-        return {"model": "UnrolledClassifier", "n_layers": self.n_layers, "base": base}
+        return {"model": type(self).__name__, "n_layers": self.n_layers, "base": base}
 
 
-UnrolledClassifier.__init__.__doc__ = """**Arguments:**
-
-- `base`: the equilibrium classifier whose parameters are used.
-- `n_layers`: how often the cell is applied.
-"""
-
-
-class EquilibriumClassifier(AbstractClassifier):
-    """A classifier that reads its logits out of an equilibrium; what is left open is how."""
+class EquilibriumModel(AbstractEquilibriumModel):
+    """A model that reads its outputs out of an equilibrium; what is left open is how."""
 
     deq: eqx.AbstractVar[DEQ]
 
     @abc.abstractmethod
     def logits(self, fn: Any, last: Values, value: Values, *, key: Key) -> Logits:
-        """Reads the logits out of what a solve ended with: the bound cell, the state to which it
+        """Reads the outputs out of what a solve ended with: the bound cell, the state to which it
         was applied last, and `value`, what that application gave."""
 
     @_accepting
@@ -226,5 +236,55 @@ class EquilibriumClassifier(AbstractClassifier):
     ) -> Float[Array, ""]:
         return jacobian_penalty(self.deq.cell.bind(x), state, key=key)
 
+
+# --- Of each kind, and each unrolled one the counterpart of its own. ---
+
+
+class UnrolledClassifier(UnrolledModel, AbstractClassifier):
+    """The paper's DIRECT model: the cell applied `n_layers` times with tied weights.
+
+    Made from an equilibrium classifier, whose parameters it shares:
+    `QDEQClassifier(...).unrolled(5)`.
+    """
+
+    base: "EquilibriumClassifier"
+    n_layers: int = eqx.field(static=True)
+
+    def unrolled(self, n_layers: int) -> "UnrolledClassifier":
+        return UnrolledClassifier(self.base, n_layers)
+
+
+class UnrolledRegressor(UnrolledModel, AbstractRegressor):
+    """The cell of a regressor applied `n_layers` times with tied weights.
+
+    Made from an equilibrium regressor, whose parameters it shares:
+    `QDEQRegressor(...).unrolled(5)`.
+    """
+
+    base: "EquilibriumRegressor"
+    n_layers: int = eqx.field(static=True)
+
+    def unrolled(self, n_layers: int) -> "UnrolledRegressor":
+        return UnrolledRegressor(self.base, n_layers)
+
+
+for _model in (UnrolledClassifier, UnrolledRegressor):
+    _model.__init__.__doc__ = """**Arguments:**
+
+- `base`: the equilibrium model whose parameters are used.
+- `n_layers`: how often the cell is applied.
+"""
+
+
+class EquilibriumClassifier(EquilibriumModel, AbstractClassifier):
+    """A classifier that reads its logits out of an equilibrium."""
+
     def unrolled(self, n_layers: int) -> UnrolledClassifier:
         return UnrolledClassifier(self, n_layers)
+
+
+class EquilibriumRegressor(EquilibriumModel, AbstractRegressor):
+    """A regressor that reads its outputs out of an equilibrium."""
+
+    def unrolled(self, n_layers: int) -> UnrolledRegressor:
+        return UnrolledRegressor(self, n_layers)

@@ -1,6 +1,5 @@
-"""Classifiers with one interface: a feature vector in, logits out."""
+"""Classifiers and regressors with one interface: a feature vector in, logits or targets out."""
 
-import functools as ft
 import inspect
 import json
 from collections.abc import Callable
@@ -11,83 +10,26 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .. import circuits
-from .._checks import check_at_least, check_choice
+from .._checks import check_at_least
 from .._inputs import check_key, features, precision
-from ..cells import (
-    AbstractCell,
-    AbstractInjection,
-    AddInjection,
-    AngleFeedback,
-    ConcatInjection,
-    LinearInjection,
-    QuantumCell,
-)
+from ..cells import AbstractCell
 from ..circuits import Circuit
-from ..encodings import AmplitudeEncoding, AngleEncoding, ComplexAmplitudeEncoding
 from ..equilibrium import DEQ
-from ..layers import QuantumLayer
-from ..measurements import AbstractMeasurement, PauliZ
-from ..noise import NoiseModel
+from ..measurements import AbstractMeasurement
 from ._classifier import (
-    AbstractClassifier,
+    AbstractEquilibriumModel,
     EquilibriumClassifier,
+    EquilibriumRegressor,
     Key,
     LinearHead,
     Logits,
     PaperHead,
     Values,
-    z_products,
 )
-
-# Those with a depth; the paper's circuit has the one that the paper gives it.
-_TEMPLATES = ("hardware_efficient", "strongly_entangling", "brickwork", "basic_entangler")
-_ENCODINGS = {
-    "amplitude": AmplitudeEncoding,
-    "complex": ComplexAmplitudeEncoding,
-    "angle": ft.partial(AngleEncoding, "YZXY"),
-}
+from ._quantum import as_config, make_parts, QuantumModel
 
 
-def _make_circuit(circuit: str | Circuit, n_qubits: int, depth: int | None) -> Circuit:
-    if depth is not None and (isinstance(circuit, Circuit) or circuit == "paper"):
-        given = "the paper's circuit" if circuit == "paper" else "a circuit of your own"
-        raise ValueError(
-            f"`depth` is of the templates, and {given} has its own; got depth={depth}. Leave it "
-            "out, or name a template, e.g. circuit='hardware_efficient'."
-        )
-    if isinstance(circuit, Circuit):
-        if circuit.n_qubits != n_qubits:
-            raise ValueError(f"`circuit` has {circuit.n_qubits} wires, but n_qubits={n_qubits}.")
-        return circuit
-    check_choice("circuit", circuit, ("paper", *_TEMPLATES))
-    if circuit == "paper":
-        return circuits.paper(n_qubits)
-    return getattr(circuits, circuit)(n_qubits, 4 if depth is None else depth)
-
-
-def _make_injection(
-    name: str, in_size: int, n_values: int, gain: float | Array, key: PRNGKeyArray
-) -> AbstractInjection:
-    makers = {
-        "add": lambda: AddInjection(in_size, gain),
-        "linear": lambda: LinearInjection(in_size, n_values, in_size, key=key),
-        "concat": lambda: ConcatInjection(gain),
-        "angle": lambda: AngleFeedback(gain=gain),
-    }
-    check_choice("injection", name, tuple(makers))
-    return makers[name]()
-
-
-def _as_config(model: str, arguments: dict[str, Any]) -> str:
-    """The arguments of a constructor as JSON."""
-    # Text and not a dictionary: a static field is hashed under `jit`, and two models of one text
-    # have one structure, so that a step is compiled once for all seeds.
-    own = {name: value for name, value in arguments.items() if name not in ("self", "key")}
-    return json.dumps({"model": model} | own)
-
-
-class QDEQClassifier(EquilibriumClassifier):
+class QDEQClassifier(QuantumModel, EquilibriumClassifier):
     r"""A quantum deep equilibrium classifier: the equilibrium of a circuit's measured values, read
     out and classified by one linear map.
 
@@ -112,8 +54,9 @@ class QDEQClassifier(EquilibriumClassifier):
         *,
         circuit: str | Circuit = "hardware_efficient",
         depth: int | None = None,
-        encoding: str = "amplitude",
-        injection: str = "add",
+        features: str = "image",
+        encoding: str | None = None,
+        injection: str | None = None,
         gain: float = 1.0,
         train_gain: bool = False,
         readout: str = "z",
@@ -124,77 +67,8 @@ class QDEQClassifier(EquilibriumClassifier):
         key: PRNGKeyArray,
     ):
         given = dict(locals())  # first: nothing but the arguments has a name here yet
-        check_choice("readout", readout, ("z", "zz", "zzz"))
-        check_choice("head", head, ("linear", "paper"))
-        check_choice("encoding", encoding, tuple(_ENCODINGS))
-        if head == "paper" and readout != "z":
-            raise ValueError("the paper's head reads ⟨Z⟩ alone; use readout='z' with head='paper'.")
-        for name, value in (("n_qubits", n_qubits), ("in_size", in_size)):
-            check_at_least(name, value, 1)
-        check_at_least("n_classes", n_classes, 2)
-        check_key("key", key)
-        if injection == "linear" and (train_gain or gain != 1):
-            raise ValueError(
-                "`gain` and `train_gain` are of injections with a fixed pattern; the weights of "
-                f"injection='linear' are all trained. Leave them out; got gain={gain}, "
-                f"train_gain={train_gain}."
-            )
-        circuit = _make_circuit(circuit, n_qubits, depth)
-        layer_key, injection_key, head_key = jax.random.split(key, 3)
-        encoder = _ENCODINGS[encoding]()
-        # Asked now, since sizes that do not fit would else be found at the first call. Concatenated
-        # features have the fed-back values behind them.
-        encoder.check(in_size + n_qubits if injection == "concat" else in_size, n_qubits)
-        layer = QuantumLayer(circuit, encoder, PauliZ(), key=layer_key, engine=engine)
-        # A leaf that is an array is trained, a number stays as it is.
-        scale = jnp.asarray(gain, jnp.result_type(float)) if train_gain else gain
-        feedback = _make_injection(injection, in_size, n_qubits, scale, injection_key)
-        self.deq = DEQ(QuantumCell(layer, feedback), max_steps=max_steps)
-        # What is fed back is ⟨Z⟩ always: more read out than that costs one measurement in the end,
-        # more fed back a larger Jacobian in each step.
-        self.readout = None if readout == "z" else z_products(n_qubits, len(readout))
-        n_features = n_qubits if self.readout is None else len(self.readout)
-        if head == "paper":
-            self.head = PaperHead(n_features, in_size, n_classes, dropout, key=head_key)
-        else:
-            self.head = LinearHead(n_features, n_classes, dropout, key=head_key)
-        given.pop("depth")  # it is in the circuit
-        if injection != "linear" and not train_gain:
-            given.pop("gain")  # it is in the injection: what is compiled must not depend on it
-        self._config = _as_config("QDEQClassifier", given | {"circuit": circuit.to_dict()})
-
-    def logits(self, fn: Any, last: Values, value: Values, *, key: Key) -> Logits:
-        # Of the state that gave `value`: f(last) = ⟨Z⟩ of it, so both are of one preparation.
-        values = value if self.readout is None else fn.measure(self.readout, last)
-        return self.head(values, key=key)
-
-    def with_noise(
-        self,
-        noise: NoiseModel | None,
-        *,
-        engine: str = "auto",
-        n_trajectories: int | None = None,
-        key: PRNGKeyArray | None = None,
-    ) -> "QDEQClassifier":
-        """The classifier with the same parameters and a noisy circuit, to be evaluated or trained.
-
-        The noise is no part of `config`: to load a saved noisy classifier, give one of the same
-        structure as `like`.
-
-        **Arguments:** as for [`eqx_qdeq.QuantumLayer.with_noise`][].
-        """
-        # Only the layer changes: the injection, the solver and the head know nothing of noise.
-        layer_of = lambda model: model.deq.cell.layer
-        layer = layer_of(self).with_noise(
-            noise, engine=engine, n_trajectories=n_trajectories, key=key
-        )
-        return eqx.tree_at(layer_of, self, layer)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        config, has_gain = json.loads(self._config), lambda node: hasattr(node, "gain")
-        gains = (n.gain for n in jax.tree.leaves(self.deq.cell, is_leaf=has_gain) if has_gain(n))
-        return config if "gain" in config else {**config, "gain": next(gains, 1.0)}
+        parts = make_parts("QDEQClassifier", given, "n_classes", least=2)
+        self.deq, self.readout, self.head, self._config = parts
 
 
 QDEQClassifier.__init__.__doc__ = """**Arguments:**
@@ -205,6 +79,9 @@ QDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `circuit`: the name of a template ("paper", "hardware_efficient", "strongly_entangling",
     "brickwork", "basic_entangler") or a [`eqx_qdeq.Circuit`][].
 - `depth`: the template's depth; 4 if left out. "paper" and a circuit of your own have none.
+- `features`: "image" or "table", of which kind they are: it says what `encoding` and `injection`
+    are if they are left out. "image" is "amplitude" and "add", as in the paper; "table" is "angle"
+    and "linear", for standardized columns.
 - `encoding`: "amplitude"; "complex", which takes twice as many features; or "angle" for rounds of
     RY, RZ, RX, RY rotations.
 - `injection`: "add" (the paper's), "linear", "concat" or "angle".
@@ -219,6 +96,61 @@ QDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `key`: for the initial parameters.
 
 **Raises:** `ValueError` for a choice that does not exist or sizes that do not fit.
+"""
+
+
+class QDEQRegressor(QuantumModel, EquilibriumRegressor):
+    r"""A quantum deep equilibrium regressor: the equilibrium of a circuit's measured values, read
+    out and mapped to one or several real targets by one linear map.
+
+    Of standardized targets, as [`eqx_qdeq.training.Dataset.from_arrays`][] makes them, training
+    finds the linear map soonest.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq, jax
+
+        model = qdeq.QDEQRegressor(2, 3, depth=1, key=jax.random.key(0))
+        assert model(jax.numpy.ones(3)).shape == (1,)
+        ```
+    """
+
+    deq: DEQ
+    head: LinearHead
+    readout: AbstractMeasurement | None
+    _config: str = eqx.field(static=True, repr=False)
+
+    def __init__(
+        self,
+        n_qubits: int,
+        in_size: int,
+        n_targets: int = 1,
+        *,
+        circuit: str | Circuit = "hardware_efficient",
+        depth: int | None = None,
+        features: str = "table",
+        encoding: str | None = None,
+        injection: str | None = None,
+        gain: float = 1.0,
+        train_gain: bool = False,
+        readout: str = "z",
+        dropout: float = 0.0,
+        engine: str = "auto",
+        max_steps: int = 256,
+        key: PRNGKeyArray,
+    ):
+        given = dict(locals())  # first: nothing but the arguments has a name here yet
+        parts = make_parts("QDEQRegressor", given, "n_targets", least=1)
+        self.deq, self.readout, self.head, self._config = parts
+
+
+QDEQRegressor.__init__.__doc__ = """**Arguments:** as for [`eqx_qdeq.QDEQClassifier`][], but
+
+- `n_targets`: the number of outputs, shape `(n_targets,)`, also of one.
+- `features`: "table" if left out.
+
+There is no `head`: it is one linear map.
 """
 
 
@@ -274,7 +206,7 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
         fn = _TanhMap(state, eqx.nn.Linear(in_size, hidden_size, key=kx))
         self.deq = DEQ(_TanhCell(fn), max_steps=max_steps)
         self.head = LinearHead(hidden_size, n_classes, dropout, key=kh)
-        self._config = _as_config("ClassicalDEQClassifier", given)
+        self._config = as_config("ClassicalDEQClassifier", given)
 
     def logits(self, fn: Any, last: Values, value: Values, *, key: Key) -> Logits:
         return self.head(value, key=key)
@@ -295,26 +227,28 @@ ClassicalDEQClassifier.__init__.__doc__ = """**Arguments:**
 """
 
 
-def classifier_from_config(config: dict[str, Any], *, key: PRNGKeyArray) -> AbstractClassifier:
-    """Builds a classifier with new parameters from its `config`.
+def classifier_from_config(
+    config: dict[str, Any], *, key: PRNGKeyArray
+) -> AbstractEquilibriumModel:
+    """Builds a classifier or regressor with new parameters from its `config`.
 
     **Arguments:**
 
-    - `config`: as given by a classifier's `config`, e.g. read from JSON.
+    - `config`: as given by a model's `config`, e.g. read from JSON.
     - `key`: for the initial parameters.
 
     **Raises:** `ValueError` for an unknown model or unknown arguments.
     """
     arguments = dict(config)
     name = arguments.pop("model", None)
-    if name == "UnrolledClassifier":
+    if name in ("UnrolledClassifier", "UnrolledRegressor"):
         base = classifier_from_config(arguments["base"], key=key)
         return base.unrolled(arguments["n_layers"])
-    classes = {"QDEQClassifier": QDEQClassifier, "ClassicalDEQClassifier": ClassicalDEQClassifier}
+    classes = {c.__name__: c for c in (QDEQClassifier, QDEQRegressor, ClassicalDEQClassifier)}
     if name not in classes:
         raise ValueError(
-            f"`config` names the model {name!r}; known are {', '.join(sorted(classes))} and "
-            "UnrolledClassifier."
+            f"`config` names the model {name!r}; known are {', '.join(sorted(classes))}, "
+            "UnrolledClassifier and UnrolledRegressor."
         )
     if isinstance(arguments.get("circuit"), dict):
         # A template is saved gate by gate: what its name means may change from version to version.

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 import eqx_qdeq as qdeq
 
@@ -26,7 +27,9 @@ _MAKERS = {
     "own circuit": lambda key: qdeq.QDEQClassifier(
         3, 8, 2, circuit=qdeq.circuits.random_layer(3, 20, 1), readout="zz", key=key
     ),
+    "table": lambda key: qdeq.QDEQClassifier(2, 5, 3, depth=1, features="table", key=key),
     "classical": lambda key: qdeq.ClassicalDEQClassifier(16, 5, 4, key=key),
+    "regressor": lambda key: qdeq.QDEQRegressor(2, 5, 2, depth=1, readout="zz", key=key),
 }
 
 
@@ -49,7 +52,8 @@ def test_every_classifier_solves_trains_and_is_rebuilt(name, tol):
 
     gradient, (logits, solution), called = run(model)
     np.testing.assert_allclose(called, logits, atol=tol)
-    assert logits.shape == (model.config["n_classes"],) and solution.success
+    sizes = [model.config[name] for name in ("n_classes", "n_targets") if name in model.config]
+    assert [*logits.shape] == sizes and solution.success
     assert all(np.all(np.isfinite(g)) for g in jax.tree.leaves(gradient))
     # Through JSON, as in a file: the same structure, and other weights for another key.
     config = json.loads(json.dumps(model.config))
@@ -174,3 +178,47 @@ def test_a_sample_with_nan_is_contained():
 def test_mistakes_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make(jax.random.key(0))
+
+
+def test_the_kind_of_features_chooses_what_is_left_out():
+    key = jax.random.key(0)
+    table = qdeq.QDEQClassifier(2, 4, 3, depth=1, features="table", key=key)
+    named = qdeq.QDEQClassifier(2, 4, 3, depth=1, encoding="angle", injection="linear", key=key)
+    assert eqx.tree_equal(table, named) and table.config == named.config
+    image = qdeq.QDEQClassifier(2, 4, 3, depth=1, key=key)
+    named = qdeq.QDEQClassifier(
+        2, 4, 3, depth=1, features="table", encoding="amplitude", injection="add", key=key
+    )
+    assert eqx.tree_equal(image, named) and image.config == named.config
+    with pytest.raises(ValueError, match="`features` must be one of image, table; got 'text'"):
+        qdeq.QDEQClassifier(2, 4, 3, features="text", key=key)
+
+
+def test_predictions(tol):
+    model = _MAKERS["table"](jax.random.key(0))
+    xs = jax.random.normal(jax.random.key(1), (20, 5)).at[3, 0].set(jnp.nan)
+    both = eqx.filter_jit(
+        lambda m: [jax.vmap(f)(xs) for f in (m, m.predict, m.predict_proba, m.unrolled(3).predict)]
+    )
+    logits, classes, shares, unrolled = both(model)
+    good = np.arange(20) != 3
+    np.testing.assert_array_equal(classes[good], np.argmax(logits, axis=1)[good])
+    np.testing.assert_allclose(shares[good], scipy.special.softmax(logits, axis=1)[good], atol=tol)
+    # What is not known is no class.
+    assert classes[3] == -1 and unrolled.shape == (20,)
+
+
+def test_a_regressor_has_what_a_classifier_has():
+    model = _MAKERS["regressor"](jax.random.key(0))
+    x = _sample(model)
+    deep = model.unrolled(150)
+    assert isinstance(deep, qdeq.UnrolledRegressor) and isinstance(deep, qdeq.AbstractRegressor)
+    many, found, predicted = eqx.filter_jit(lambda m, d: (d(x), m(x), m.predict(x)))(model, deep)
+    np.testing.assert_allclose(many, found, atol=1e-5)
+    np.testing.assert_array_equal(predicted, found)
+    rebuilt = qdeq.classifier_from_config(deep.config, key=jax.random.key(0))
+    assert eqx.tree_equal(rebuilt, deep)
+    noisy = model.with_noise(qdeq.noise.NoiseModel(qdeq.noise.Depolarizing(0.05)))
+    assert isinstance(noisy, qdeq.QDEQRegressor) and not eqx.tree_equal(noisy(x), found)
+    with pytest.raises(ValueError, match="`n_targets` must be at least 1; got 0"):
+        qdeq.QDEQRegressor(2, 5, 0, key=jax.random.key(0))
