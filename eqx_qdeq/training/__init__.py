@@ -7,6 +7,7 @@ except ImportError as error:
     raise ImportError('eqx_qdeq.training needs optax: pip install "eqx-qdeq[train]"') from error
 
 from .._deprecated import deprecated_names
+from ._batches import epoch_batches
 from ._convergence import ConvergenceWarning as ConvergenceWarning
 from ._evaluate import evaluate as evaluate
 from ._files import (
@@ -14,15 +15,15 @@ from ._files import (
     load_metadata as load_metadata,
     save as save,
 )
-from ._fit import fit as fit, FitResult as FitResult
-from ._loop import TrainingError as TrainingError
+from ._fit import fit as fit
 from ._metrics import count_parameters as count_parameters, Metrics as Metrics
 from ._options import Options as Options
+from ._progress import TrainingError as TrainingError
 from ._residuals import (
     plain_iteration_history as plain_iteration_history,
     residual_history as residual_history,
 )
-from ._step import epoch_batches
+from ._result import FitResult as FitResult
 from ._together import fit_together as fit_together
 from ._writing import (
     CheckpointError as CheckpointError,

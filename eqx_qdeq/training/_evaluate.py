@@ -90,7 +90,7 @@ def named_losses(
 ) -> tuple[Array, Float[Array, " n"]]:
     """The loss of each sample, and the outputs in the shape of the targets."""
     if loss != "cross_entropy":
-        outputs = outputs.reshape(y.shape)
+        outputs, y = outputs.reshape(y.shape), y.astype(outputs.dtype)
     return outputs, jax.vmap(NAMED[loss])(outputs, y)
 
 

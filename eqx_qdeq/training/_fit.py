@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, overload, ParamSpec, Protocol
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import optax
 
@@ -21,57 +20,14 @@ from ._files import fingerprint
 from ._look import Look, look
 from ._loop import Session, train
 from ._losses import class_weights, resolve, sample_weights
-from ._metrics import count_parameters, in_words
 from ._options import gather, Options
+from ._result import FitResult, result_of
 from ._step import make_state, make_update, run_steps
 from ._writing import CheckpointError, to_json
 from .data import as_dataset, Dataset
 
 _P = ParamSpec("_P")
 Data = Dataset | tuple
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FitResult:
-    """What [`eqx_qdeq.training.fit`][] returns.
-
-    **Attributes:**
-
-    - `model`: the model after the epoch with the lowest validation loss.
-    - `last_model`: the model after the last step.
-    - `history`: one dictionary of numbers per epoch, as in the metrics file.
-    - `best_epoch`: that of `model`, counted from 1.
-    - `steps`: the number of training steps.
-    - `state`, `last_state`: those of the two models; `None` for models without.
-    - `seconds`: time spent on steps and validation, in all sessions of a resumed run, compilation
-        included.
-    """
-
-    model: Any
-    last_model: Any
-    history: list[dict[str, Any]]
-    best_epoch: int
-    steps: int
-    seconds: float
-    state: Any = None
-    last_state: Any = None
-
-    def __repr__(self) -> str:
-        return f"<FitResult: {type(self.model).__name__}, {self._extent()}>"
-
-    def __str__(self) -> str:
-        parts = [f"{self._extent()}; {count_parameters(self.model)} parameters"]
-        # Of the epoch from which `model` is.
-        record = self.history[self.best_epoch - 1]
-        for name in ("train", "validation"):
-            found = {k.removeprefix(f"{name}_"): v for k, v in record.items() if k.startswith(name)}
-            text = in_words(found).replace(", solver steps", f"\n{'':<12}solver steps")
-            parts.append(f"{name:<12}{text}")
-        return "\n".join(parts)
-
-    def _extent(self) -> str:
-        epochs = f"{len(self.history)} epochs, {self.steps} steps, {self.seconds:.1f} s"
-        return f"{epochs}, best epoch {self.best_epoch}"
 
 
 class _Fit(Protocol[_P]):
@@ -189,7 +145,7 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         else options.shared_dropout,
     )
     train, validation = dataset.train, dataset.validation
-    by_class = class_weights(options.class_weight, train.y, known.n_logits)
+    by_class = class_weights(options.class_weight, train.y, dataset.n_classes)
     weight = sample_weights(train.sample_weight, by_class, train.y)
     params, static = eqx.partition(model, options.trainable)
     # All that decides the numbers of a run, but for the initial weights, which the checkpoint
@@ -263,21 +219,6 @@ def _accumulating(options: Options) -> optax.GradientTransformation:
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:
     return None if given is None else Path(given)
-
-
-def result_of(session: Session) -> FitResult:
-    run = session.run
-    params, state = jax.tree.map(jnp.asarray, run.best)
-    return FitResult(
-        model=eqx.combine(params, session.static),
-        last_model=session.model,
-        history=run.history,
-        best_epoch=run.best_epoch,
-        steps=session.step,
-        seconds=run.seconds,
-        state=state,
-        last_state=run.state.model_state,
-    )
 
 
 def _checked(model: Any, dataset: Dataset, options: Options) -> Look:

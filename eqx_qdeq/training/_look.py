@@ -56,7 +56,9 @@ def look(
         solves = _value(model, loss, sample, state) or solves
     else:
         _check_outputs(called.outputs, target, loss, n_classes, name)
-    task = _task(called.outputs, target)
+    # Where classes have no names, they are at least those that are here.
+    least = n_classes or (int(y.max()) + 1 if is_labels(y) else 0)
+    task = _task(called.outputs, target, loss, least)
     size = int(np.prod(target.shape)) if task == "regression" else 1
     found = (False,) if solves is None else (True, solves.sought, solves.unseen)
     report = Report(task, size, *found)
@@ -147,11 +149,14 @@ def _check_outputs(outputs: PyTree, y: Any, loss: str, n_classes: int | None, na
         )
 
 
-def _task(outputs: Any, y: Any) -> str | None:
-    """What outputs are, by their shape beside that of y."""
+def _task(outputs: Any, y: Any, loss: Loss, n_classes: int) -> str | None:
+    """What outputs are: by the loss; or of one's own, by their shape beside that of y."""
     shape = getattr(outputs, "shape", None)
+    if not callable(loss):
+        return "classification" if loss == "cross_entropy" else "regression"
     if shape is None:
         return None
     if is_labels(y):
-        return "classification" if len(shape) > 0 and shape[:-1] == y.shape else None
+        is_logits = len(shape) > 0 and shape[:-1] == y.shape and shape[-1] >= max(n_classes, 2)
+        return "classification" if is_logits else None
     return "regression" if fitted(shape, y.shape) == y.shape else None

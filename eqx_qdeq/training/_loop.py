@@ -1,6 +1,5 @@
 """The loop over epochs: compiled steps, validation, reports and checkpoints, in that order."""
 
-import contextlib
 import dataclasses
 import math
 import time
@@ -14,22 +13,20 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
+from ._batches import epoch_batches
 from ._by_content import ByContent, gains_as_arrays
 from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
 from ._convergence import warn_unconverged
 from ._evaluate import Chunk, evaluate_chunks
 from ._look import Look
 from ._options import Options
-from ._step import epoch_batches, finite_rows, Fixed, Settings
+from ._progress import in_short, progress_bar, TrainingError
+from ._step import finite_rows, Fixed, Settings
 from .data import Split
 
 _FASTEST, _SLOWEST = 0.1, 0.5  # seconds between updates of the progress bar
 # Of the solves of an epoch. A single one fails now and then, and training goes on.
 _FEW = 0.01
-
-
-class TrainingError(RuntimeError):
-    """A training run that cannot go on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +255,7 @@ def train(
     # The first step compiles, and may take long: nothing is known of the pace before it. Where the
     # loop is interrupted changes no number, so the pace may depend on the clock.
     pace = first.n_batches if whole_epochs else 1
-    with _progress_bar(first) as bar:
+    with progress_bar(first.options.progress, first.step, first.total) as bar:
         if bar is not None:
             bar.set_description("compiling")
             for session in sessions:
@@ -275,7 +272,7 @@ def train(
             seconds = time.perf_counter() - started
             if bar is not None:
                 bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)
-                bar.set_postfix_str(_describe(first.means()), refresh=False)
+                bar.set_postfix_str(in_short(first.means()), refresh=False)
                 bar.update(stop - step)
             for session in sessions:
                 session.look_up(seconds)
@@ -290,33 +287,3 @@ def train(
                 pace *= 4
     for session in sessions:
         session.warn_of_best()
-
-
-def _progress_bar(session: Session) -> Any:
-    """A tqdm bar over the steps of a training, as a context; or one of `None`."""
-    if not session.options.progress:
-        return contextlib.nullcontext()
-    # Here, so that training without a bar needs no tqdm.
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise TrainingError(
-            'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
-        ) from None
-    done = min(session.step, session.total)
-    return tqdm(total=session.total, initial=done, unit="step", dynamic_ncols=True)
-
-
-def _describe(means: dict[str, float]) -> str:
-    """The means over the epoch so far, as short text."""
-    text = f"loss {means['loss']:.4f}"
-    if "accuracy" in means:
-        text += f", accuracy {means['accuracy']:.1%}"
-    if "r2" in means:
-        text += f", R² {means['r2']:.3f}"
-    if "solver_steps" in means:
-        text += (
-            f", steps {means['solver_steps']:.1f}, residual {means['residual']:.0e}, "
-            f"converged {means['fraction_converged']:.0%}"
-        )
-    return text

@@ -33,13 +33,13 @@ class Metrics:
     - `loss`: the mean loss, weighted if samples are; of cross-entropy, in nats.
     - `accuracy`: the fraction classified correctly (of tokens, if samples have several labels).
     - `confusion`: counts of shape `(classes, classes)`; rows are true classes, columns guesses.
+    - `solver_steps`: the mean number of solver steps.
+    - `residual`, `residual_max`: mean and largest ‖f(z) - z‖.
+    - `fraction_converged`: the fraction of solves that met their tolerance.
     - `mean_square`: the mean squared error, over samples and outputs.
     - `r2`: the coefficient of determination R², the mean over the outputs of
         1 - (mean squared error) / variance, as scikit-learn's `r2_score`.
     - `own`: the numbers of `metrics`, by name.
-    - `solver_steps`: the mean number of solver steps.
-    - `residual`, `residual_max`: mean and largest ‖f(z) - z‖.
-    - `fraction_converged`: the fraction of solves that met their tolerance.
     - `unseen`: transformations in the model that may hide more solves (see [`eqx_qdeq.Solves`][]).
 
     `accuracy` and `confusion` are of classifications, `mean_square` and `r2` of regressions, and
@@ -49,13 +49,13 @@ class Metrics:
     loss: float
     accuracy: float | None = None
     confusion: Int[np.ndarray, "classes classes"] | None = None
-    mean_square: float | None = None
-    r2: float | None = None
-    own: dict[str, float] = dataclasses.field(default_factory=dict)
     solver_steps: float | None = None
     residual: float | None = None
     residual_max: float | None = None
     fraction_converged: float | None = None
+    mean_square: float | None = None
+    r2: float | None = None
+    own: dict[str, float] = dataclasses.field(default_factory=dict)
     unseen: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -191,7 +191,8 @@ def scores(report: Report, outputs: Array, y: Array) -> Array:
     if report.task == "classification":
         right = guess(outputs).astype(y.dtype) == y
         return jnp.mean(right.astype(jnp.result_type(float)).reshape(len(y), -1), axis=1)
-    return jnp.square(outputs - y).reshape(len(y), -1)
+    # A single output of shape (1,) may stand beside a number.
+    return jnp.square(outputs.reshape(y.shape) - y.astype(outputs.dtype)).reshape(len(y), -1)
 
 
 def guess(logits: Float[Array, "*n classes"]) -> Int[Array, "*n"]:

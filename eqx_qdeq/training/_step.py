@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
+from ._batches import Batch, take
 from ._by_content import by_content, ByContent, call
 from ._evaluate import named_losses
 from ._forward import forward, losing, over_batch, with_penalty
@@ -66,6 +66,12 @@ class Fixed(eqx.Module):
     key: PRNGKeyArray
     settings: Settings
 
+    def batch(self, step: Int[Array, ""]) -> Batch:
+        """The samples of a step."""
+        # By the step, not split from the last key: a resumed run draws the same masks and probes.
+        key = jax.random.fold_in(self.key, step)
+        return take(self.x, self.y, self.weight, self.batches[step - self.first], key)
+
 
 def make_state(
     params: PyTree, optimizer: optax.GradientTransformation, report: Report, model_state: PyTree
@@ -103,7 +109,7 @@ def make_update(
 
     try:
         loss = jnp.zeros_like(state.penalty)
-        update = ft.partial(_update, full, objective=refuse)
+        update = ft.partial(update_by, full, objective=refuse)
         return by_content(update, state.params, state.opt_state, state.params, loss)
     # A line search evaluates the objective, so that its program has the model in it: such an
     # optimizer is known as the object that it is.
@@ -111,7 +117,7 @@ def make_update(
         return full
 
 
-def _update(
+def update_by(
     optimizer: optax.GradientTransformationExtraArgs,
     gradient: PyTree,
     opt_state: PyTree,
@@ -124,23 +130,6 @@ def _update(
         # The loss is for those that look: line searches, reduction on plateaus.
         more: Any = {"value": loss, "grad": gradient, "value_fn": objective}
         return optimizer.update(gradient, opt_state, params, **more)
-
-
-def epoch_batches(
-    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool, *, others: bool = False
-) -> Int[np.ndarray, "n_batches batch"]:
-    """Which samples are in which batch of an epoch. The last one is filled up by sample 0, written
-    as -1; or, with `others`, by the epoch's first, of which sample i is written as -1 - i."""
-    # Philox is keyed: the permutation follows from seed and epoch alone, so a resumed run needs no
-    # state of a generator. It is the same on every machine; JAX's own may change with its version.
-    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
-    n_batches = n // batch_size if drop_last else -(-n // batch_size)
-    batches = np.full(n_batches * batch_size, -1, np.int32)
-    kept = min(n, len(batches))
-    batches[:kept] = order[:kept]
-    if others:
-        batches[kept:] = -1 - order[: len(batches) - kept]
-    return batches.reshape(n_batches, batch_size)
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -172,7 +161,7 @@ def _where(condition: Bool[Array, ""], yes: State, no: State) -> State:
 
 def _step(fixed: Fixed, state: State) -> State:
     settings = fixed.settings
-    batch = _batch(fixed, state)
+    batch = fixed.batch(state.step)
 
     def objective(params: PyTree) -> tuple[Float[Array, ""], tuple[Sums, Array, PyTree]]:
         model = eqx.combine(params, fixed.static)
@@ -191,7 +180,7 @@ def _step(fixed: Fixed, state: State) -> State:
         updates, opt_state = settings.update(*arguments, loss.astype(state.penalty.dtype))
     else:
         value = lambda params: objective(params)[0]
-        updates, opt_state = _update(settings.update, *arguments, loss, value)
+        updates, opt_state = update_by(settings.update, *arguments, loss, value)
     params = eqx.apply_updates(state.params, updates)
     # A finite gradient can make infinite parameters, which would be saved. What was infinite at
     # first, such as the best loss so far, may stay.
@@ -213,28 +202,6 @@ def _step(fixed: Fixed, state: State) -> State:
     return _where(finite, done, undone)
 
 
-class _Batch(NamedTuple):
-    """The samples of a step."""
-
-    x: PyTree[Array]
-    y: Num[Array, "batch ..."]
-    mask: Float[Array, " batch"]  # 0 where the batch is filled up
-    weight: Float[Array, " batch"]  # in the loss
-    key: PRNGKeyArray
-
-
-def _batch(fixed: Fixed, state: State) -> _Batch:
-    # All batches have one shape, so that they share one compiled body. Where the last one is filled
-    # up, it is at weight 0, and means divide by the sum of the weights.
-    index = fixed.batches[state.step - fixed.first]
-    mask = (index >= 0).astype(jnp.result_type(float))
-    rows = jnp.maximum(index, -1 - index)
-    x, y = jax.tree.map(lambda a: a[rows], (fixed.x, fixed.y))
-    weight = mask if fixed.weight is None else mask * fixed.weight[rows]
-    # By the step, not split from the last key: a resumed run draws the same masks and probes.
-    return _Batch(x, y, mask, weight, jax.random.fold_in(fixed.key, state.step))
-
-
 def _as_finite(new: PyTree, old: PyTree) -> Bool[Array, ""]:
     """Whether every number is finite that was finite before."""
     pairs = zip(jax.tree.leaves(new), jax.tree.leaves(old), strict=True)
@@ -253,9 +220,9 @@ def finite_rows(
     """The rows of the batch that comes next, whether the loss and the gradient of each of them
     alone are finite, and whether those of the batch are: what to look at after a step that was
     undone."""
-    rows, whole = fixed.batches[state.step - fixed.first], _batch(fixed, state)
+    rows, whole = fixed.batches[state.step - fixed.first], fixed.batch(state.step)
 
-    def is_finite(batch: _Batch) -> Bool[Array, ""]:
+    def is_finite(batch: Batch) -> Bool[Array, ""]:
         of = lambda params: _objective(
             eqx.combine(params, fixed.static), state.model_state, *batch, fixed.settings
         )
@@ -264,7 +231,7 @@ def finite_rows(
 
     def alone(sample: PyTree) -> Bool[Array, ""]:
         x, y = jax.tree.map(lambda a: a[None], sample)
-        return is_finite(_Batch(x, y, jnp.ones(1), jnp.ones(1), whole.key))
+        return is_finite(Batch(x, y, jnp.ones(1), jnp.ones(1), whole.key))
 
     # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights. One after the
     # other: a gradient for each sample at once is the whole model that many times.

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from ._files import fingerprint
-from ._fit import FitResult, result_of, start
+from ._fit import start
 from ._loop import Session, train
 from ._options import DEFAULTS, gather, Options
+from ._result import FitResult, result_of
 from ._step import run_steps_together
 from .data import Dataset
 

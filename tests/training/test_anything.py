@@ -210,6 +210,8 @@ def test_regression_is_scikit_learns(outputs, tol):
         column = eqx.nn.Linear(3, 1, key=KEY)
         other = _fit(column, data, optimizer=optax.sgd(0.2), epochs=150).last_model
         np.testing.assert_allclose(_flat(other), _flat(ours), atol=1e-4)
+        square = lambda model, x, y, key: (model(x)[0] - y) ** 2
+        assert evaluate(other, data.test, loss=square).r2 == pytest.approx(found.r2, abs=1e-4)
 
 
 def test_huber_is_scipys():
@@ -388,3 +390,16 @@ def test_what_is_refused_of_data_and_models():
 
 def _raises(y, guesses):
     raise ValueError("wrong y")
+
+
+def test_what_is_no_classification_counts_no_classes():
+    """One logit for two classes, by a loss of one's own; and whole numbers that are fitted."""
+    y = np.arange(40) % 2
+    data = Dataset(*[Split(np.random.default_rng(0).normal(size=(40, 3)), y)] * 3, class_names="ab")
+    binary = lambda model, x, y, key: optax.sigmoid_binary_cross_entropy(model(x)[0], y * 1.0)
+    for width, options in ((1, {"loss": binary}), ("scalar", {"loss": "mean_square"})):
+        result = _fit(_mlp(width), data, **options)
+        found = evaluate(result.model, data.test, **options)
+        assert found.accuracy is None is found.confusion and "accuracy" not in str(result)
+        assert found.loss == pytest.approx(result.history[result.best_epoch - 1]["validation_loss"])
+    assert found.r2 == pytest.approx(1 - found.loss / y.var(), rel=1e-4)

@@ -1,0 +1,51 @@
+"""Which samples are in which batch, and what is taken of them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
+
+
+def epoch_batches(
+    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool, *, others: bool = False
+) -> Int[np.ndarray, "n_batches batch"]:
+    """Which samples are in which batch of an epoch. The last one is filled up by sample 0, written
+    as -1; or, with `others`, by the epoch's first, of which sample i is written as -1 - i."""
+    # Philox is keyed: the permutation follows from seed and epoch alone, so a resumed run needs no
+    # state of a generator. It is the same on every machine; JAX's own may change with its version.
+    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+    n_batches = n // batch_size if drop_last else -(-n // batch_size)
+    batches = np.full(n_batches * batch_size, -1, np.int32)
+    kept = min(n, len(batches))
+    batches[:kept] = order[:kept]
+    if others:
+        batches[kept:] = -1 - order[: len(batches) - kept]
+    return batches.reshape(n_batches, batch_size)
+
+
+class Batch(NamedTuple):
+    """The samples of a step."""
+
+    x: PyTree[Array]
+    y: Num[Array, "batch ..."]
+    mask: Float[Array, " batch"]  # 0 where the batch is filled up
+    weight: Float[Array, " batch"]  # in the loss
+    key: PRNGKeyArray
+
+
+def take(
+    x: PyTree[Array],
+    y: Num[Array, "n ..."],
+    weight: Float[Array, " n"] | None,
+    index: Int[Array, " batch"],
+    key: PRNGKeyArray,
+) -> Batch:
+    """The samples of a batch, which `epoch_batches` has written."""
+    # All batches have one shape, so that they share one compiled body. Where the last one is filled
+    # up, it is at weight 0, and means divide by the sum of the weights.
+    mask = (index >= 0).astype(jnp.result_type(float))
+    rows = jnp.maximum(index, -1 - index)
+    some_x, some_y = jax.tree.map(lambda a: a[rows], (x, y))
+    return Batch(some_x, some_y, mask, mask if weight is None else mask * weight[rows], key)

@@ -1,0 +1,37 @@
+"""How far a training is, while it runs."""
+
+import contextlib
+from typing import Any
+
+
+class TrainingError(RuntimeError):
+    """A training run that cannot go on."""
+
+
+def progress_bar(shown: bool, step: int, total: int) -> Any:
+    """A tqdm bar over the steps of a training, as a context; or one of `None`."""
+    if not shown:
+        return contextlib.nullcontext()
+    # Here, so that training without a bar needs no tqdm.
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        raise TrainingError(
+            'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
+        ) from None
+    return tqdm(total=total, initial=min(step, total), unit="step", dynamic_ncols=True)
+
+
+def in_short(means: dict[str, float]) -> str:
+    """The means over the epoch so far, as short text."""
+    text = f"loss {means['loss']:.4f}"
+    if "accuracy" in means:
+        text += f", accuracy {means['accuracy']:.1%}"
+    if "r2" in means:
+        text += f", R² {means['r2']:.3f}"
+    if "solver_steps" in means:
+        text += (
+            f", steps {means['solver_steps']:.1f}, residual {means['residual']:.0e}, "
+            f"converged {means['fraction_converged']:.0%}"
+        )
+    return text
