@@ -50,7 +50,7 @@ def make_blocks(key: jax.Array) -> dict[str, eqx.Module]:
 
 
 def main(
-    epochs: int = 10, limit: int = 8000, out: Path = Path("cnn.png"), smoke: bool = False
+    epochs: int = 8, limit: int = 5000, out: Path = Path("cnn.png"), smoke: bool = False
 ) -> None:
     """Trains the same network three times, with another block in its middle.
 

@@ -55,7 +55,7 @@ class NeuralODE(eqx.Module):
         return self.path(start, jnp.arange(7.0))[1:].reshape(-1)
 
 
-def main(epochs: int = 600, out: Path = Path("neural_ode.png"), smoke: bool = False) -> None:
+def main(epochs: int = 300, out: Path = Path("neural_ode.png"), smoke: bool = False) -> None:
     """Learns how hares and lynx change, and finds where both would stay as many.
 
     Args:
@@ -63,13 +63,14 @@ def main(epochs: int = 600, out: Path = Path("neural_ode.png"), smoke: bool = Fa
         out: the figure to write.
         smoke: two epochs only.
     """
+    epochs = 2 if smoke else epochs
     starts, years = Y[:-6], np.stack([Y[i + 1 : i + 7].reshape(-1) for i in range(15)])
     split = training.Split(starts, years)  # 15 samples are too few to set some aside
     result = training.fit(
         NeuralODE(jax.random.key(0)),
         training.Dataset(split, split, split, name="hares and lynx"),
-        optimizer=optax.adam(0.01),
-        epochs=2 if smoke else epochs,
+        optimizer=optax.adam(optax.cosine_decay_schedule(0.02, epochs)),
+        epochs=epochs,
         clip=1.0,
     )
     ode = result.model

@@ -66,20 +66,23 @@ class SlowCell(qdeq.AbstractCell):
         return lambda w: (1 - self.part) * w + self.part * f(w)
 
 
-class HeavyBall(qdeq.AbstractResidualSolver):
-    """Plain iteration with momentum: y + r + β (y - the y before)."""
+class Aitken(qdeq.AbstractResidualSolver):
+    """y + ω r, with the ω that the last two residuals suggest (Irons and Tuck, 1969)."""
 
     rtol: float
     atol: float
-    beta: float = 0.2
     norm: Callable = eqx.field(static=True, default=optx.two_norm)
     limits: SolverLimits = SolverLimits()
 
-    def remember(self, y: jax.Array, f: Callable) -> jax.Array:
-        return y
+    def remember(self, y: jax.Array, f: Callable) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros_like(y), jnp.ones((), y.dtype)
 
-    def propose(self, at: Point, memory: jax.Array) -> Proposal:
-        return Proposal(at.y + at.r + self.beta * (at.y - memory), at.y)
+    def propose(self, at: Point, memory: tuple[jax.Array, jax.Array]) -> Proposal:
+        r_before, omega = memory
+        change = at.r - r_before
+        omega *= -(r_before @ change) / jnp.maximum(change @ change, 1e-30)
+        omega = jnp.where(at.is_first, 1, omega)
+        return Proposal(at.y + omega * at.r, (at.r, omega))
 
 
 def main(epochs: int = 60, out: Path = Path("own_parts.png"), smoke: bool = False) -> None:
@@ -94,7 +97,7 @@ def main(epochs: int = 60, out: Path = Path("own_parts.png"), smoke: bool = Fals
     circuit = qdeq.circuits.strongly_entangling(n_qubits=4, depth=3)
     layer = qdeq.QuantumLayer(circuit, PhaseEncoding(), qdeq.PauliZ(), key=keys[0])
     cell = SlowCell(qdeq.QuantumCell(layer, NeighborInjection(jnp.full(4, 0.5))))
-    deq = qdeq.DEQ(cell, HeavyBall(rtol=1e-5, atol=1e-5))
+    deq = qdeq.DEQ(cell, Aitken(rtol=1e-5, atol=1e-5))
     model = eqx.nn.Sequential([deq, eqx.nn.Linear(4, 3, key=keys[1])])
     data = training.load_dataset("iris")
     epochs = 2 if smoke else epochs
@@ -119,7 +122,7 @@ def main(epochs: int = 60, out: Path = Path("own_parts.png"), smoke: bool = Fals
     curves.set(title="The iris, with four own parts", xlabel="epoch", ylabel="accuracy in %")
     curves.legend()
     for name in ("own solver", "Picard"):
-        path = training.residual_history(qdeq.DEQ(deq.cell, others[name]), x, 20)
+        path = training.residual_history(qdeq.DEQ(deq.cell, others[name]), x, 12)
         residuals.semilogy(jnp.nanmedian(path, axis=0), "o-", markersize=4, label=name)
     residuals.set(title="Median over the test flowers", xlabel="step", ylabel="‖f(w) - w‖")
     residuals.legend()

@@ -23,8 +23,10 @@ COMPILED = []  # grows whenever JAX compiles something
 
 
 def make(gain: float, seed: int) -> qdeq.QDEQClassifier:
-    options = {"depth": 6, "readout": "zz", "gain": gain, "train_gain": True}
-    return qdeq.QDEQClassifier(4, 16, 4, **options, key=jax.random.key(seed))
+    key = jax.random.key(seed)
+    model = qdeq.QDEQClassifier(4, 16, 4, depth=6, readout="zz", train_gain=True, key=key)
+    # Put in afterwards: as an argument it would be part of what is compiled.
+    return eqx.tree_at(lambda m: m.deq.cell.injection.gain, model, jnp.asarray(gain))
 
 
 def main(epochs: int = 20, out: Path = Path("sweep.png"), smoke: bool = False) -> None:
