@@ -9,7 +9,7 @@ without it.
 
 import importlib
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -88,6 +88,19 @@ def check_share(name: str, value: Any, none: str) -> None:
 def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"`{name}` must be one of {', '.join(choices)}; got {describe(value)}.")
+
+
+def check_names(
+    name: str, found: Iterable[str], needed: Iterable[str], known: Iterable[str]
+) -> None:
+    """The entries of a dictionary, which may come from a file."""
+    # A name that is not known explains one that is missing, so it comes first.
+    unknown = sorted(map(repr, set(found) - set(known)))
+    if unknown:
+        raise ValueError(f"`{name}` has entries that are not known: {', '.join(unknown)[:200]}.")
+    missing = sorted(set(needed) - set(found))
+    if missing:
+        raise ValueError(f"`{name}` lacks {', '.join(missing)}.")
 
 
 def integers(name: str, values: Any) -> tuple[int, ...]:

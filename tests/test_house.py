@@ -36,6 +36,7 @@ ROOMS = (
     "_exact",
     "models",
     "training",
+    "sklearn",
     "__init__",
 )
 

@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
@@ -90,13 +91,15 @@ def _check_indices(operations: Sequence[Operation]) -> None:
     # gradient would be zero without a word.
     used = {index for operation in operations for index, _, _ in operation.slots}
     largest = max(used, default=-1)
-    missing = sorted(set(range(largest + 1)) - used)
-    if missing:
+    if largest >= len(used):
+        # The first few alone: the largest index may be any number.
+        missing = tuple(itertools.islice((i for i in itertools.count() if i not in used), 6))
         g, (gate, wires, _) = next(
             (g, operation)
             for g, operation in enumerate(operations)
             if any(index == largest for index, _, _ in operation.slots)
         )
+        missing = [i for i in missing if i < largest]
         shown = ", ".join(map(str, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise ValueError(
             f"gate {g} ({gate_name(gate)!r} on wires {wires}): uses parameter {largest}, "
@@ -202,7 +205,10 @@ def _integers(what: str, values: Any) -> tuple[int, ...]:
 def _floats(what: str, values: Any, n: int, default: float) -> tuple[float, ...]:
     if values is None:
         return (default,) * n
-    out = tuple(map(float, _list(what, "numbers", values)))
+    try:
+        out = tuple(map(float, _list(what, "numbers", values)))
+    except OverflowError:
+        raise ValueError(f"`{what}` must be finite; one is an integer beyond all floats.") from None
     if len(out) != n:
         raise ValueError(
             f"`{what}` needs one number for each of its {_count(n, 'parameter')}; got {len(out)}."

@@ -2,12 +2,12 @@
 
 import functools as ft
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._checks import check_at_least
+from .._checks import check_at_least, check_instance, check_names
 from ._checks import check_circuit, check_lists
 from ._describe import count_resources, draw, Resources
 from ._gates import from_plain, from_qujax, Gate, invert, Operation, to_plain, to_qujax
@@ -18,6 +18,9 @@ from ._picture import Picture, picture_of
 
 # The gates times wires of the largest circuit that a notebook shows as a picture.
 _MOST_DRAWN = 20_000
+
+# What a circuit is as a dictionary.
+_COLUMNS, _OPTIONAL = ("gates", "wires", "params"), ("scales", "offsets", "n_qubits")
 
 Half = tuple["Circuit", tuple[int, ...]]
 
@@ -356,10 +359,16 @@ class Circuit:
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> "Circuit":
-        """The circuit that [`eqx_qdeq.Circuit.to_dict`][] wrote."""
-        data = dict(data)
-        gates = [from_plain(gate) for gate in data.pop("gates")]
-        return Circuit(gates, data.pop("wires"), data.pop("params"), **data)
+        """The circuit that [`eqx_qdeq.Circuit.to_dict`][] wrote.
+
+        **Raises:** `ValueError` or `TypeError` for anything else; the message names the gate.
+        """
+        check_instance("data", data, Mapping, "a dictionary, as `circuit.to_dict()` gives it")
+        check_names("data", data, needed=_COLUMNS, known=(*_COLUMNS, *_OPTIONAL))
+        lists = {name: data.get(name) for name in (*_COLUMNS, "scales", "offsets")}
+        gates = check_lists(lists)["gates"]
+        lists["gates"] = [from_plain(position, gate) for position, gate in enumerate(gates)]
+        return Circuit(**lists, n_qubits=data.get("n_qubits"))
 
     @staticmethod
     def from_qujax(

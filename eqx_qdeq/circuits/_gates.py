@@ -219,11 +219,22 @@ def to_plain(position: int, gate: Gate) -> str | dict[str, Any]:
     )
 
 
-def from_plain(data: str | dict[str, Any]) -> str | np.ndarray:
-    """The gate that `to_plain` wrote."""
+def from_plain(position: int, data: str | dict[str, Any]) -> str | np.ndarray:
+    """The gate that `to_plain` wrote.
+
+    **Raises:** `ValueError` or `TypeError` for anything else.
+    """
     if isinstance(data, str):
         return data
-    return np.array(data["real"]) + 1j * np.array(data["imag"])
+    try:
+        if set(data) != {"real", "imag"}:
+            raise ValueError
+        return np.array(data["real"], float) + 1j * np.array(data["imag"], float)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"gate {position} is neither a name nor a unitary array as a dictionary of two lists, "
+            '{"real": [[…], …], "imag": [[…], …]}.'
+        ) from None
 
 
 # --- In qujax, which measures angles in units of π --------------------------------------------

@@ -230,12 +230,12 @@ def _wrapped(like: lu.WrappedFun, function: Callable[..., Any]) -> lu.WrappedFun
 
 def _parted(out: Sequence[Any]) -> tuple[list[Any], Sums]:
     values, sums = _split(out, len(out) - len(Sums._fields))
-    return list(values), Sums(*sums)
+    return values, Sums(*sums)
 
 
-def _split(values: Sequence[Any], *sizes: int) -> list[Sequence[Any]]:
+def _split(values: Sequence[Any], *sizes: int) -> list[list[Any]]:
     ends = list(itertools.accumulate(sizes, initial=0))
-    return [values[a:b] for a, b in zip(ends, [*ends[1:], None], strict=True)]
+    return [list(values[a:b]) for a, b in zip(ends, [*ends[1:], None], strict=True)]
 
 
 _RULES: dict[Primitive, Callable[[JaxprEqn, list[Any], Wanted], tuple[list[Any], Sums]]] = {

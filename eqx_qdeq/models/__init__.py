@@ -14,4 +14,5 @@ from ._models import (
     classifier_from_config as classifier_from_config,
     QDEQClassifier as QDEQClassifier,
     QDEQRegressor as QDEQRegressor,
+    shapes_from_config,
 )

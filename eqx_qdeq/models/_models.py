@@ -2,7 +2,8 @@
 
 import inspect
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import equinox as eqx
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, check_instance, check_names, describe
 from .._inputs import check_key, features, precision
 from ..cells import AbstractCell
 from ..circuits import Circuit
@@ -228,7 +229,7 @@ ClassicalDEQClassifier.__init__.__doc__ = """**Arguments:**
 
 
 def classifier_from_config(
-    config: dict[str, Any], *, key: PRNGKeyArray
+    config: Mapping[str, Any], *, key: PRNGKeyArray
 ) -> AbstractEquilibriumModel:
     """Builds a classifier or regressor with new parameters from its `config`.
 
@@ -239,25 +240,75 @@ def classifier_from_config(
 
     **Raises:** `ValueError` for an unknown model or unknown arguments.
     """
-    arguments = dict(config)
-    name = arguments.pop("model", None)
-    if name in ("UnrolledClassifier", "UnrolledRegressor"):
+    arguments = _arguments(config)
+    name = arguments.pop("model")
+    if name in _UNROLLED:
         base = classifier_from_config(arguments["base"], key=key)
         return base.unrolled(arguments["n_layers"])
-    classes = {c.__name__: c for c in (QDEQClassifier, QDEQRegressor, ClassicalDEQClassifier)}
-    if name not in classes:
-        raise ValueError(
-            f"`config` names the model {name!r}; known are {', '.join(sorted(classes))}, "
-            "UnrolledClassifier and UnrolledRegressor."
-        )
-    if isinstance(arguments.get("circuit"), dict):
+    if "circuit" in arguments and not isinstance(arguments["circuit"], str | Circuit):
         # A template is saved gate by gate: what its name means may change from version to version.
         arguments["circuit"] = Circuit.from_dict(arguments["circuit"])
         arguments.pop("depth", None)  # that of the template from which the circuit came
-    # Not dropped: an unknown argument may be one of a later version, and what it asks for would be
-    # missing from the model. Asked of the signature, which cannot go out of date.
-    accepted = set(inspect.signature(classes[name]).parameters) - {"key"}
-    unknown = sorted(set(arguments) - accepted)
-    if unknown:
-        raise ValueError(f"`config` has arguments that {name} does not know: {unknown}.")
-    return classes[name](**arguments, key=key)
+    return _CLASSES[name](**arguments, key=key)
+
+
+_CLASSES = {c.__name__: c for c in (QDEQClassifier, QDEQRegressor, ClassicalDEQClassifier)}
+_UNROLLED = ("UnrolledClassifier", "UnrolledRegressor")
+
+
+def _arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a config: a model that there is, and arguments that it knows."""
+    check_instance("config", config, Mapping, "a dictionary, as a classifier's `config`")
+    name = config.get("model")
+    known = (*sorted(_CLASSES), *_UNROLLED)
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(
+            f"`config` names the model {describe(name)}; known are {', '.join(known)}."
+        )
+    if name in _UNROLLED:
+        needed = accepted = {"base", "n_layers"}
+    else:
+        # Unknown ones are not dropped: they may be of a later version, and what they ask for would
+        # be missing. Asked of the signature, which cannot go out of date.
+        parameters = dict(inspect.signature(_CLASSES[name]).parameters)
+        del parameters["key"]
+        accepted = set(parameters)
+        needed = {n for n, p in parameters.items() if p.default is inspect.Parameter.empty}
+    check_names("config", config, needed={*needed, "model"}, known={*accepted, "model"})
+    return dict(config)
+
+
+def shapes_from_config(config: Mapping[str, Any], *, most: int) -> AbstractEquilibriumModel:
+    """The model of a config from a file, with shapes for its arrays: nothing is computed.
+
+    **Arguments:**
+
+    - `config`: as `classifier_from_config` takes it. Circuits stand in it gate by gate.
+    - `most`: how many numbers the file has; a config that needs more is refused before they are
+        made.
+
+    **Raises:** `ValueError` or `TypeError` for a config of no classifier, or of a larger one.
+    """
+    inner: Any = config
+    # (Not by recursion: a file may nest as deep as JSON does.)
+    while isinstance(inner, Mapping) and "base" in inner:
+        inner = inner["base"]
+    arguments = _arguments(inner)
+    # Before the constructors, which make lists as long as these numbers say. Each wire and class is
+    # a row or column of some weight; each product that is read out is one, too.
+    counts = ("n_qubits", "n_classes", "n_targets", "hidden_size")
+    sizes = {name: arguments.get(name) for name in counts}
+    if arguments.get("head") == "paper":
+        sizes["in_size"] = arguments.get("in_size")
+    for name, size in sizes.items():
+        if size is not None:
+            check_at_least(name, size, 1)
+            if size > most:
+                raise ValueError(f"`{name}` is {size}, and the file has no {most} numbers.")
+    order, n = len(str(arguments.get("readout", "z"))), arguments.get("n_qubits", 1)
+    if order in (2, 3) and sum(math.comb(n, k) for k in range(1, order + 1)) > most:
+        raise ValueError(f"`readout` of {n} wires has more values than the file has numbers.")
+    if isinstance(arguments.get("circuit", ""), str) and "n_qubits" in arguments:
+        raise ValueError("`circuit` must stand in a file gate by gate, as `config` has it.")
+    build = lambda key: classifier_from_config(dict(config), key=key)
+    return eqx.filter_eval_shape(build, jax.random.key(0))

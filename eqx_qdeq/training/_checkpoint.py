@@ -7,6 +7,8 @@ takes 35; and the checksum that tells a damaged file from a good one would be ou
 
 import dataclasses
 import hashlib
+import json
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from ._files import read_header, read_leaves, write_tree
+from ._files import read_header, read_tree, write_tree
+from ._identity import difference
+from ._leaves import not_finite
 from ._step import State
 from ._writing import (
     append,
@@ -44,7 +48,17 @@ class Run:
     history: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
-# What the header keeps of a run; the rest are arrays.
+# What the header keeps of a run; the rest are arrays. JSON has no infinity, which `best_loss` is at
+# first.
+_FIELDS = {
+    "identity": dict,
+    "step": int,
+    "best_epoch": int,
+    "best_loss": int | float | None,
+    "seconds": int | float,
+    "stopped": bool,
+    "history": list,
+}
 _KNOWN = [field.name for field in dataclasses.fields(Run) if field.name not in ("state", "best")]
 
 
@@ -72,9 +86,10 @@ def digest(split: Split) -> str:
 class Checkpoints:
     """The checkpoint file of a run, in a folder of its own. Without a folder it does nothing."""
 
-    def __init__(self, folder: Path | None, identity: dict[str, Any]):
+    def __init__(self, folder: Path | None, identity: Callable[[], dict[str, Any]]):
         self.path = None if folder is None else folder / _NAME
-        self.identity = identity
+        # Compared with what comes back from a file, where tuples are lists.
+        self.identity = {} if folder is None else json.loads(to_json(identity()))
 
     def held(self) -> AbstractContextManager[None]:
         """Keeps the folder for this process."""
@@ -103,32 +118,34 @@ class Checkpoints:
                 f"'{self.path}' is the checkpoint of an earlier run; go on with resume=True, or "
                 "choose another folder."
             )
-        header, payload = read_header(self.path, "checkpoint")
+        header, payload = read_header(self.path, "checkpoint", **_FIELDS)
         # Whose it is, before the leaves: another batch size is a better answer than another shape.
         self._check(header["identity"])
-        state, best = read_leaves(self.path, header, payload, (run.state, run.best))
+        state, best = read_tree(self.path, header, payload, (run.state, run.best))
+        where = not_finite({"params": state.params, "best": best})
+        if where is not None:
+            raise CheckpointError(
+                f"'{self.path}' has weights that are NaN or infinite, the first at {where}: no run "
+                "can go on from them. Use another copy, or remove it and start again."
+            )
         known = {name: header[name] for name in _KNOWN}
-        if known["best_loss"] is None:  # JSON has no infinity
+        if known["best_loss"] is None:
             known["best_loss"] = float("inf")
         return Run(state, best, **known)
 
     def _check(self, stored: dict[str, Any]) -> None:
-        for name, here in self.identity.items():
-            there = stored.get(name)
-            if there != here:
-                # Of a dictionary, the entry that differs: the whole may be pages.
-                if isinstance(there, dict) and isinstance(here, dict):
-                    key = min(k for k in there | here if there.get(k) != here.get(k))
-                    name, there, here = f"{name}[{key!r}]", there.get(key), here.get(key)
-                raise CheckpointError(
-                    f"'{self.path}' is of another run: {name} was {_short(there)} there and is "
-                    f"{_short(here)} here. Use another folder, or the same settings."
-                )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+        try:
+            text = difference(stored, self.identity)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+            raise CheckpointError(
+                f"'{self.path}' has an identity that this release does not write: it is forged or "
+                "of another release."
+            ) from error
+        if text is not None:
+            raise CheckpointError(
+                f"'{self.path}' is of another run: {text}. Use another folder, or the "
+                "same settings."
+            )
 
 
 class MetricsFile:

@@ -60,7 +60,8 @@ class _Walk:
         if isinstance(value, float):
             self.found[path] = f"{value:.9g}"
         elif isinstance(value, _PLAIN):
-            self.found[path] = repr(value)
+            text = repr(value)
+            self.found[path] = text if len(text) <= 200 else _short_hash(text)
         elif isinstance(value, np.generic):
             self.visit(path, value.item())
         elif isinstance(value, jax.Array | np.ndarray):
@@ -103,6 +104,10 @@ class _Walk:
             self.visit(path, value.__wrapped__)
         elif callable(value) and hasattr(value, "__name__"):
             self.found[path] = _library_name(value)
+        elif type(value).__module__.startswith("eqx_qdeq"):
+            self.found[path] = type(value).__qualname__
+            for name, part in sorted(getattr(value, "__dict__", {}).items()):
+                self.visit(f"{path}.{name}", part)
         elif _is_of_a_library_class(type(value)):
             text = repr(value)
             self.found[path] = text if " at 0x" not in text else type(value).__qualname__

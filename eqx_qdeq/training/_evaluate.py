@@ -48,8 +48,8 @@ def chunks(split: Split, batch_size: int = 1024, by_class: np.ndarray | None = N
         mask = (rows < len(y)).astype(jax.dtypes.canonicalize_dtype(float))
         rows = np.minimum(rows, len(y) - 1)
         weight = mask if weights is None else mask * weights[rows].astype(mask.dtype)
-        some = jax.tree.map(lambda a, rows=rows: a[rows], (x, y))
-        result.append(jax.tree.map(jnp.asarray, Chunk(*some, mask, weight, rows)))
+        some_x = jax.tree.map(lambda a, rows=rows: a[rows], x)
+        result.append(jax.tree.map(jnp.asarray, Chunk(some_x, y[rows], mask, weight, rows)))
     return result
 
 

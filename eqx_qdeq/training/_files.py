@@ -1,4 +1,4 @@
-"""Models as files: one line of JSON, then Equinox's serialised leaves.
+"""Models as files: one line of JSON, then Equinox's serialised leaves, which `_leaves.py` reads.
 
 The line has a SHA-256 of the rest and of itself, and the path, dtype and shape of every leaf, so
 that a file that is damaged or holds something else is told apart from a good one before anything
@@ -6,25 +6,24 @@ is made of it. How files are written is in `_writing.py`.
 """
 
 import hashlib
-import io
 import json
+import math
 import os
-import re
+import warnings
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
-import jax.tree_util as jtu
-import numpy as np
 from jaxtyping import PyTree
 
-from ..models import classifier_from_config
+from ..models import shapes_from_config
+from ._leaves import describe_leaves, LeafError, not_finite, read_leaves, serialise, short
 from ._writing import CheckpointError, to_json, write_atomic
 
-_VERSION = 1
+# A checkpoint of version 1 does not know its initial weights and its optimizer.
+_VERSIONS = {"model": 1, "checkpoint": 2}
 _START = b'{"format": "eqx-qdeq '
+_FIELDS = {"format": str, "version": int, "sha256": str, "leaves": list}
+_MODEL = {"config": dict | None, "metadata": object}
 
 
 # --- Models -----------------------------------------------------------------------------------
@@ -50,7 +49,9 @@ def save(path: str | os.PathLike[str], model: PyTree, *, metadata: dict | None =
 def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
     """Reads a model that [`eqx_qdeq.training.save`][] wrote.
 
-    Floating-point weights come in the precision of the session, whatever that of the file.
+    Numbers come in the precision of the session, whatever that of the file. A warning tells if some
+    were rounded, or are not finite. A file from a stranger is safe to load: nothing in it is
+    executed, and it makes no more arrays than it has.
 
     **Arguments:**
 
@@ -66,7 +67,7 @@ def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
     something else, or of another architecture.
     """
     file = Path(path)
-    header, payload = read_header(file, "model")
+    header, payload = read_header(file, "model", **_MODEL)
     if like is None:
         if header["config"] is None:
             raise CheckpointError(
@@ -74,13 +75,22 @@ def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
                 "of the same structure."
             )
         try:
-            # Any key: its weights are about to be replaced.
-            like = classifier_from_config(header["config"], key=jax.random.key(0))
-        except (TypeError, ValueError) as error:
+            # As shapes alone, and no more of them than the file has numbers for: nothing is made of
+            # what a config says until the leaves agree with it. (A number has two bytes at least.)
+            like = shapes_from_config(header["config"], most=len(payload) // 2)
+        except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise CheckpointError(
-                f"'{file}' has a config that this release cannot build: {error}"
+                f"'{file}' has a config that this release cannot build: {short(error, 300)}"
             ) from error
-    return read_leaves(file, header, payload, like)
+    model = read_tree(file, header, payload, like)
+    where = not_finite(model)
+    if where is not None:
+        warnings.warn(
+            f"'{file}' has numbers that are NaN or infinite, the first at {where}: what it "
+            "computes with them is not finite either.",
+            stacklevel=2,
+        )
+    return model
 
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -97,60 +107,8 @@ def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     **Raises:** [`eqx_qdeq.training.CheckpointError`][] naming the file, if it is missing,
     damaged or something else.
     """
-    header, _ = read_header(Path(path), "model")
+    header, _ = read_header(Path(path), "model", **_MODEL)
     return {"config": header["config"], "metadata": header["metadata"]}
-
-
-# --- Leaves -----------------------------------------------------------------------------------
-
-
-def _is_key(x: Any) -> bool:
-    return isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
-
-
-def _write_leaf(file: Any, x: Any) -> None:
-    eqx.default_serialise_filter_spec(file, jax.random.key_data(x) if _is_key(x) else x)
-
-
-def _serialise(tree: PyTree) -> bytes:
-    buffer = io.BytesIO()
-    eqx.tree_serialise_leaves(buffer, tree, filter_spec=_write_leaf)
-    return buffer.getvalue()
-
-
-def _read_leaf(file: Any, x: Any) -> Any:
-    if _is_key(x):
-        return jax.random.wrap_key_data(jnp.load(file), impl=jax.random.key_impl(x))
-    if isinstance(x, jax.Array | np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact):
-        # What was saved in float64 is read into a float32 tree, and the other way round. Read by
-        # NumPy: JAX would warn about float64 where that is off. NumPy does not know bfloat16.
-        stored = np.load(file)
-        stored = stored.view(x.dtype) if stored.dtype.kind == "V" else stored.astype(x.dtype)
-        return jnp.asarray(stored) if isinstance(x, jax.Array) else stored
-    return eqx.default_deserialise_filter_spec(file, x)
-
-
-# What `tree_serialise_leaves` writes has no names: the weights of another model, if of the same
-# shapes, would be read without complaint. So the header lists where each belongs.
-def describe_leaves(tree: PyTree) -> list[list[str]]:
-    """The path and the kind of each leaf that is saved."""
-    leaves = []
-    for path, leaf in jtu.tree_leaves_with_path(tree):
-        if isinstance(leaf, jax.Array | np.ndarray):
-            leaves.append([jtu.keystr(path), f"{leaf.dtype}{list(leaf.shape)}"])
-        elif eqx.is_array_like(leaf):
-            leaves.append([jtu.keystr(path), type(leaf).__name__])
-    return leaves
-
-
-def fingerprint(tree: PyTree) -> str:
-    """A short name for the values of all leaves that would be saved."""
-    return hashlib.sha256(_serialise(tree)).hexdigest()[:16]
-
-
-def _kind(description: str) -> str:
-    """Floats of any precision are one kind: they are converted when read."""
-    return re.sub("^float(32|64)", "float", description)
 
 
 # --- Files ------------------------------------------------------------------------------------
@@ -158,11 +116,11 @@ def _kind(description: str) -> str:
 
 def write_tree(path: Path, kind: str, header: dict[str, Any], tree: PyTree) -> None:
     """Writes the leaves of `tree`, with a header, as a file of the given kind."""
-    payload = _serialise(tree)
+    payload = serialise(tree)
     text = to_json(
         {
             "format": f"eqx-qdeq {kind}",
-            "version": _VERSION,
+            "version": _VERSIONS[kind],
             "sha256": hashlib.sha256(payload).hexdigest(),
             **header,
             "leaves": describe_leaves(tree),
@@ -172,20 +130,13 @@ def write_tree(path: Path, kind: str, header: dict[str, Any], tree: PyTree) -> N
     write_atomic(path, f"{text}\t{digest}\n".encode() + payload)
 
 
-def read_header(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
-    """The header and the bytes of the leaves, checked to be whole.
+def read_header(path: Path, kind: str, **fields: Any) -> tuple[dict[str, Any], bytes]:
+    """The header and the bytes of the leaves, checked to be whole. A checksum says that nothing was
+    damaged, and not that nobody made it up: `fields` are the types of what else must be there.
 
     **Raises:** [`eqx_qdeq.training.CheckpointError`][] naming the file.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError(f"there is no file '{path}'.") from None
-    except OSError as error:
-        raise CheckpointError(f"'{path}' cannot be read: {error.strerror}.") from None
-    # Told apart from a damaged file by how it begins: it may be something that is dear to someone.
-    if not content.startswith(_START):
-        raise CheckpointError(f"'{path}' is not a {kind} file of eqx_qdeq.training.")
+    content = _content(path, kind)
     line, _, payload = content.partition(b"\n")
     text, _, digest = line.rpartition(b"\t")
     # The header's checksum first: until it agrees, nothing in it is believed.
@@ -194,36 +145,70 @@ def read_header(path: Path, kind: str) -> tuple[dict[str, Any], bytes]:
     )
     if hashlib.sha256(text).hexdigest().encode() != digest:
         raise damaged
-    header = json.loads(text)
+    try:
+        header = json.loads(text, object_pairs_hook=_without_doubles, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"'{path}' has a header that is no JSON: {short(error)}") from error
+    for name, wanted in (_FIELDS | fields).items():
+        if name not in header or not isinstance(header[name], wanted):
+            found = type(header[name]).__name__ if name in header else "none"
+            raise CheckpointError(
+                f"'{path}' has a header whose {name!r} should be of type "
+                f"{getattr(wanted, '__name__', wanted)} and is {found}: it is forged or of another "
+                "release."
+            )
     if header["format"] != f"eqx-qdeq {kind}":
-        found = header["format"].removeprefix("eqx-qdeq ")
+        found = short(header["format"].removeprefix("eqx-qdeq "))
         raise CheckpointError(f"'{path}' is a {found} file, not a {kind} file.")
-    if header["version"] != _VERSION:
+    if header["version"] != _VERSIONS[kind]:
+        anew = ", or start anew in another folder" if kind == "checkpoint" else ""
         raise CheckpointError(
-            f"'{path}' has version {header['version']} of the format and this release reads "
-            f"version {_VERSION}; use the release that wrote it."
+            f"'{path}' has version {short(header['version'])} of the format and this release reads "
+            f"version {_VERSIONS[kind]}; use the release that wrote it{anew}."
         )
     if hashlib.sha256(payload).hexdigest() != header["sha256"]:
         raise damaged
     return header, payload
 
 
-def read_leaves(path: Path, header: dict[str, Any], payload: bytes, like: PyTree) -> PyTree:
-    """The tree in the file; `like` gives the structure.
+def _content(path: Path, kind: str) -> bytes:
+    try:
+        # A pipe or a device may never end.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"'{path}' is not a regular file.")
+        with path.open("rb") as file:
+            # Told apart from a damaged file by how it begins, before all of it is read: it may be
+            # something that is large, or dear to someone.
+            start = file.read(len(_START))
+            if start == _START:
+                return start + file.read()
+    except FileNotFoundError:
+        raise CheckpointError(f"there is no file '{path}'.") from None
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        problem = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"'{short(path)}' cannot be read: {problem}.") from None
+    raise CheckpointError(f"'{path}' is not a {kind} file of eqx_qdeq.training.")
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):  # readers differ in which one counts
+        raise ValueError("a name stands twice in one object.")
+    return found
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{short(text)} is no finite number.")
+    return float(text)
+
+
+def read_tree(path: Path, header: dict[str, Any], payload: bytes, like: PyTree) -> PyTree:
+    """The tree in the file; `like` gives the structure, as arrays or as their shapes.
 
     **Raises:** [`eqx_qdeq.training.CheckpointError`][] if the file holds another structure.
     """
-    # The first difference is named, which a difference in number alone would not tell.
-    stored, wanted = header["leaves"], describe_leaves(like)
-    for (name, have), (other, want) in zip(stored, wanted, strict=False):
-        if name != other or _kind(have) != _kind(want):
-            raise CheckpointError(
-                f"'{path}' is of another architecture: it has {have} at {name}, where {want} at "
-                f"{other} is expected."
-            )
-    if len(stored) != len(wanted):
-        raise CheckpointError(
-            f"'{path}' is of another architecture: it has {len(stored)} arrays and numbers, where "
-            f"{len(wanted)} are expected."
-        )
-    return eqx.tree_deserialise_leaves(io.BytesIO(payload), like, filter_spec=_read_leaf)
+    try:
+        return read_leaves(header["leaves"], payload, like, f"'{path}'")
+    except LeafError as error:
+        raise CheckpointError(f"'{path}' {error}") from error

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import inspect
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +15,14 @@ import optax
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._convergence import warn_unseen
 from ._evaluate import check_outputs_known, chunks, spread
-from ._files import fingerprint
+from ._identity import model_identity, optimizer_identity
 from ._look import Look, look
 from ._loop import Session, train
 from ._losses import class_weights, resolve, sample_weights
 from ._options import gather, Options
 from ._result import FitResult, result_of
 from ._step import make_state, make_update, run_steps
-from ._writing import CheckpointError, to_json
+from ._writing import CheckpointError
 from .data import as_dataset, Dataset
 
 _P = ParamSpec("_P")
@@ -148,12 +147,14 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
     by_class = class_weights(options.class_weight, train.y, dataset.n_classes)
     weight = sample_weights(train.sample_weight, by_class, train.y)
     params, static = eqx.partition(model, options.trainable)
-    # All that decides the numbers of a run, but for the initial weights, which the checkpoint
-    # replaces, and the number of epochs, which may grow.
-    identity = {
+    optimizer = _accumulating(options)
+    state = make_state(params, optimizer, known.in_training, options.state)
+    run = Run(state, to_host((params, options.state)))
+    update = make_update(optimizer, run.state)
+    # All that decides the numbers of a run, but for the number of epochs, which may grow.
+    identity = lambda: {
         "config": options.config,
         "model": getattr(model, "config", None),
-        "untrained part": fingerprint(static),
         "training data": [dataset.name, digest(train)],
         "validation data": digest(validation),
         "loss": _name(options.loss),
@@ -167,13 +168,11 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         "shared_dropout": options.shared_dropout,
         "drop_last": options.drop_last,
         "precision": str(jnp.result_type(float)),
+        **model_identity(model, params),
+        **optimizer_identity(update, run.state),
     }
-    # Compared with what comes back from a file, where tuples are lists.
-    checkpoints = Checkpoints(_path(options.checkpoint_dir), json.loads(to_json(identity)))
+    checkpoints = Checkpoints(_path(options.checkpoint_dir), identity)
     metrics = MetricsFile(_path(options.metrics_path))
-    optimizer = _accumulating(options)
-    state = make_state(params, optimizer, known.in_training, options.state)
-    run = Run(state, to_host((params, options.state)))
     if checkpoints.path is not None and checkpoints.path == metrics.path:
         raise CheckpointError(f"'{metrics.path}' cannot be both the checkpoint and the metrics.")
     locks.enter_context(checkpoints.held())
@@ -196,7 +195,7 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         run,
         checkpoints,
         metrics,
-        make_update(optimizer, run.state),
+        update,
     )
 
 

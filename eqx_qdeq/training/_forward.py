@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from ..equilibrium import Solution, Solves, Unrolled, with_solves
-from ..models import UnrolledClassifier
+from ..models import UnrolledClassifier, UnrolledRegressor
 
 BATCH = "batch"
 """The name of the axis over samples, for models with state: as in Equinox's examples."""
@@ -69,7 +69,7 @@ def losing(
 
 def _seeks(model: Any) -> bool:
     # Nothing is solved in an unrolled model: its residual is a result, not a failure.
-    return not isinstance(model, Unrolled | UnrolledClassifier)
+    return not isinstance(model, Unrolled | UnrolledClassifier | UnrolledRegressor)
 
 
 def _takes_key(model: Callable[..., Any]) -> bool:
@@ -83,8 +83,8 @@ def _takes_key(model: Callable[..., Any]) -> bool:
 def over_batch(function: Callable[..., Any], in_axes: Any, state: PyTree) -> Callable[..., Any]:
     """`function`, which returns (results, state), for a batch. A model with state may look at the
     other samples, as batch normalization does."""
-    axis = {} if state is None else {"axis_name": BATCH}
-    return jax.vmap(function, in_axes, out_axes=(0, None), **axis)
+    axis_name = None if state is None else BATCH
+    return jax.vmap(function, in_axes, out_axes=(0, None), axis_name=axis_name)
 
 
 def in_inference(model: Any) -> Any:

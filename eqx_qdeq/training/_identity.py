@@ -47,7 +47,8 @@ def optimizer_identity(
         lambda p: jnp.asarray(directions(p.size + shift)[shift:].reshape(p.shape), p.dtype),
         state.params,
     )
-    arrays, rest = eqx.partition(state.opt_state, eqx.is_array)
+    number = lambda x: jnp.asarray(x) if isinstance(x, int | float) else x
+    arrays, rest = eqx.partition(jtu.tree_map(number, state.opt_state), eqx.is_array)
     searches = not isinstance(update, ByContent)
     # One that searches along a line is compiled with its objective and has its own step lengths.
     sizes = _SIZES if searches else _SIZES + len(_COUNTS) * (1.0,)
@@ -166,7 +167,9 @@ def difference(stored: dict[str, Any], here: dict[str, Any]) -> str | None:
 
 def _other_entry(name: str, there: dict[str, Any], here: dict[str, Any]) -> str | None:
     for key in sorted(there | here):
-        text = differs(there.get(key), here.get(key))
+        if (key in there) != (key in here):
+            return f"{name}[{key!r}] is only {'there' if key in there else 'here'}"
+        text = differs(there[key], here[key])
         if text is not None:
             return f"{name}[{key!r}] {text}"
     return None

@@ -1,5 +1,6 @@
 """A model, data and a loss are looked at before anything is compiled: by shapes alone."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -60,9 +61,12 @@ def look(
     least = n_classes or (int(y.max()) + 1 if is_labels(y) else 0)
     task = _task(called.outputs, target, loss, least)
     size = int(np.prod(target.shape)) if task == "regression" else 1
-    found = (False,) if solves is None else (True, solves.sought, solves.unseen)
-    report = Report(task, size, *found)
-    in_training = Report(None, 1, *found) if callable(loss) else report
+    report = Report(task, size)
+    if solves is not None:
+        report = Report(task, size, True, solves.sought, solves.unseen)
+    in_training = report
+    if callable(loss):
+        in_training = dataclasses.replace(report, task=None, n_outputs=1)
     n_logits = called.outputs.shape[-1] if task == "classification" else 0
     return Look(loss, report, in_training, called.outputs is not None, needs_key, n_logits)
 

@@ -159,7 +159,8 @@ class Sums(eqx.Module):
         return jax.lax.stop_gradient(cls(**found))
 
     def means(self, report: Report, spread: Float[np.ndarray, " k"] | None) -> dict[str, float]:
-        """Named means as Python numbers; `spread` is the variance of each target."""
+        """Named means as Python numbers; `spread` is the variance of each target
+        of a regression."""
         host = vars(jax.device_get(self))
         # At the start of an epoch there are no samples yet.
         n = max(float(host["weight"]), 1.0)
@@ -167,7 +168,7 @@ class Sums(eqx.Module):
         score = np.asarray(host["score"], np.float64) / n
         if report.task == "classification":
             means["accuracy"] = float(score)
-        if report.task == "regression":
+        if spread is not None:
             means["mean_square"] = float(np.mean(score))
             # Of a constant target any error is worse than the mean, which has none.
             still = spread == 0

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
-from ._files import fingerprint
 from ._fit import start
+from ._leaves import fingerprint
 from ._loop import Session, train
 from ._options import DEFAULTS, gather, Options
 from ._result import FitResult, result_of

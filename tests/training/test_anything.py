@@ -396,7 +396,8 @@ def test_what_is_no_classification_counts_no_classes():
     """One logit for two classes, by a loss of one's own; and whole numbers that are fitted."""
     y = np.arange(40) % 2
     data = Dataset(*[Split(np.random.default_rng(0).normal(size=(40, 3)), y)] * 3, class_names="ab")
-    binary = lambda model, x, y, key: optax.sigmoid_binary_cross_entropy(model(x)[0], y * 1.0)
+    sigmoid = optax.sigmoid_binary_cross_entropy
+    binary = lambda model, x, y, key: sigmoid(model(x)[0], y.astype(x.dtype))
     for width, options in ((1, {"loss": binary}), ("scalar", {"loss": "mean_square"})):
         result = _fit(_mlp(width), data, **options)
         found = evaluate(result.model, data.test, **options)

@@ -77,11 +77,46 @@ def test_leaves_of_every_kind(tmp_path):
 
 def test_a_file_of_the_other_precision_is_converted(tmp_path, x64):
     path = tmp_path / "tree.eqx"
-    here, there = (np.float64, np.float32) if x64 else (np.float32, np.float64)
-    save(path, {"a": np.arange(3, dtype=there) / 3})
-    loaded = load(path, like={"a": jnp.zeros(3)})["a"]
-    assert loaded.dtype == here
-    np.testing.assert_allclose(loaded, np.arange(3) / 3, rtol=1e-7)
+    there, here = (32, 64) if x64 else (64, 32)
+    tree = {
+        "a": np.arange(3).astype(f"float{there}") / 4,
+        "c": np.arange(3).astype(f"complex{2 * there}") * 1j,
+        "half": np.arange(3).astype(np.float16) / 3,
+        "i": np.arange(3).astype(f"int{there}"),
+        "u": np.uint8(7),
+        "exact": 0.1,
+    }
+    save(path, tree)
+    kinds = {"a": float, "c": complex, "i": int}
+    like = {k: jnp.zeros(3, jnp.result_type(kind)) for k, kind in kinds.items()}
+    loaded = load(path, like=tree | like | {"half": jnp.zeros(3, jnp.float16), "exact": 0.0})
+    assert {str(loaded[k].dtype) for k in kinds} == {
+        f"float{here}",
+        f"complex{2 * here}",
+        f"int{here}",
+    }
+    assert all(np.array_equal(loaded[name], leaf) for name, leaf in tree.items())
+    assert loaded["exact"] == 0.1 and type(loaded["exact"]) is float
+
+
+def test_a_warning_tells_what_is_rounded(tmp_path):
+    path = tmp_path / "tree.eqx"
+    save(path, {"a": np.array([0.5, 0.1], np.float32), "b": np.zeros(2, np.float32)})
+    like = {"a": jnp.zeros(2, jnp.float16), "b": jnp.zeros(2, jnp.bfloat16)}
+    with pytest.warns(UserWarning, match=r"eqx' .*: \['a'\] from float32 to float16 were"):
+        loaded = load(path, like=like)
+    assert loaded["a"].tolist() == [0.5, np.float16(0.1)]
+    save(path, {"a": np.array([0.5, 1e30], np.float32), "b": np.zeros(2, np.float32)})
+    _refused(path, r"\['a'\] \(float32\[2\]\), 1\S*e\+30 does not fit into float16", like)
+    save(path, [np.array([1, 1000], np.int16)])
+    _refused(path, "1000 does not fit into int8", [jnp.zeros(2, jnp.int8)])
+
+
+def test_a_warning_tells_what_is_not_finite(tmp_path):
+    path = tmp_path / "tree.eqx"
+    save(path, {"a": jnp.array([1.0, jnp.nan]), "b": 1.0})
+    with pytest.warns(UserWarning, match=r"numbers that are NaN or infinite, the first at \['a'\]"):
+        load(path, like={"a": jnp.zeros(2), "b": 0.0})
 
 
 def test_saving_replaces_the_file(tmp_path):

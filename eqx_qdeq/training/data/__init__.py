@@ -6,7 +6,6 @@ from ._dataset import (
     as_dataset,
     Dataset as Dataset,
     Split as Split,
-    stratified_split as stratified_split,
 )
 from ._load import load_dataset as load_dataset
 from ._preprocess import (
@@ -25,5 +24,7 @@ from ._preprocess import (
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
 )
+from ._splits import stratified_split as stratified_split
+from ._stored import read_array
 
 __getattr__ = deprecated_names(__name__, {"Normalise": "Normalize"})

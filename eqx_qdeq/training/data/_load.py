@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._arrays import as_samples, check_finite, DataError
-from ._dataset import check_shapes, Dataset, random_split, Split, stratified_split
+from ._dataset import check_shapes, Dataset, Split
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
+from ._splits import random_split, stratified_split
 from ._tables import read_table, TABLES
 
 # --- Where samples come from. ---

@@ -48,7 +48,7 @@ class RecipeResult:
         test, fitted = self.test, self.fit
         rows = {
             "recipe": f"{self.recipe.name}: {self.recipe.summary}",
-            "test accuracy": f"{test.accuracy:.2%} on {test.confusion.sum()} samples",
+            "test accuracy": f"{test.accuracy:.2%} on {len(self.dataset.test)} samples",
             "parameters": f"{self.n_parameters}",
         }
         if test.solver_steps is not None:  # models of other kinds solve nothing
