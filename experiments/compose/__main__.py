@@ -21,6 +21,7 @@ from .tasks import Task, TASKS
 RESULTS = Path(__file__).parent / "results.jsonl"
 SIDES = {
     "eqx_qdeq": "eqx-qdeq: a quantum equilibrium",
+    "sklearn": "eqx-qdeq as a scikit-learn estimator",
     "pennylane": "PennyLane: the circuit, applied once",
     "torchdeq": "TorchDEQ: a classical equilibrium",
     "pennylane_torchdeq": "PennyLane in TorchDEQ: a quantum equilibrium",
