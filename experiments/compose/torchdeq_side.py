@@ -9,6 +9,8 @@ from torchdeq import get_deq
 
 from .tasks import Task
 
+torch.set_num_threads(1)  # for so small models more of them only wait for each other
+
 
 class Model(nn.Module):
     """An equilibrium of `size` numbers, and a linear map."""
