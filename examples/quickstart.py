@@ -55,4 +55,4 @@ def main(steps: int = 500, smoke: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

@@ -3,6 +3,8 @@
 from ._anderson import Anderson as Anderson
 from ._base import (
     AbstractResidualSolver as AbstractResidualSolver,
+    Point as Point,
+    Proposal as Proposal,
     SolverLimits as SolverLimits,
 )
 from ._broyden import Broyden as Broyden, broyden_inverse

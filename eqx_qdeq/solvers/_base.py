@@ -83,33 +83,55 @@ class Record(eqx.Module):
 
 
 class Point(eqx.Module):
-    """An iterate that was evaluated, as a method sees it."""
+    """An iterate that was evaluated, as `propose` of a solver sees it.
+
+    **Attributes:**
+
+    - `y`, `r`: the iterate and its residual f(y) - y, flat vectors.
+    - `error`, `first_error`, `best_error`: norms of the residual: here, at the initial guess, and
+        at the best iterate so far.
+    - `best`, `best_r`: that iterate and its residual.
+    - `is_first`, `converged`: whether this is the initial guess, and whether it is good enough.
+    - `stale`: steps since the best error fell by more than one part in a thousand.
+    - `tolerance`: what `error` is compared with.
+    - `f`, `jvp`: the map, and t ↦ J(y) t for solvers with `linearises = True`.
+    """
 
     y: Float[Array, " n"]
-    r: Float[Array, " n"]  # f(y) - y
-    error: Float[Array, ""]  # the norm of r
+    r: Float[Array, " n"]
+    error: Float[Array, ""]
     first_error: Float[Array, ""]
     best: Float[Array, " n"]
     best_r: Float[Array, " n"]
     best_error: Float[Array, ""]
     is_first: Bool[Array, ""]
-    stale: Int[Array, ""]  # steps since the best error fell by more than one part in a thousand
+    stale: Int[Array, ""]
     converged: Bool[Array, ""]
     tolerance: Float[Array, ""]
     f: FlatMap
-    jvp: FlatMap | None  # t ↦ J(y) t
+    jvp: FlatMap | None
 
 
 class Proposal(eqx.Module):
-    """Where to look next, what the method remembers, and what that cost beside f(y)."""
+    """Where a solver looks next, what it remembers, and what that cost beside f(y).
+
+    **Attributes:**
+
+    - `y`: the next iterate, a flat vector.
+    - `memory`: what the next `propose` is given, of the same structure as the last.
+    - `num_evals`, `num_jvps`: evaluations of f and products with its Jacobian, for the statistics.
+    - `gives_up`: whether the solve ends here.
+    - `fallback`: where to look if `y` is not finite; at the best iterate if left out.
+    - `aside`: whether the iterate is no attempt, and does not count as stale.
+    """
 
     y: Float[Array, " n"]
     memory: PyTree
     num_evals: int | Int[Array, ""] = 0
     num_jvps: int | Int[Array, ""] = 0
     gives_up: bool | Bool[Array, ""] = False
-    fallback: Float[Array, " n"] | None = None  # where to look if y is not finite; or at the best
-    aside: bool | Bool[Array, ""] = False  # the iterate is no attempt: it does not count as stale
+    fallback: Float[Array, " n"] | None = None
+    aside: bool | Bool[Array, ""] = False
 
 
 class _State(eqx.Module):
