@@ -10,8 +10,8 @@ M = DF = \begin{pmatrix} DG \\ t^\top \end{pmatrix}.$$
 
 **What is proven.** Let K be a Lipschitz constant of DG (Frobenius or spectral norm), $\beta_0 \geq
 \|M(u)^{-1}\|$ and $\|G(u)\| \leq \rho$. For every s in [0, h] the point $u + s t$ has
-$\|F\| \leq \rho + K s^2/2$, since G vanishes to first order along t, and $\|M(u + s t)^{-1}\| \leq b$ with
-$b = \beta_0/(1 - \beta_0 K s)$. So if
+$\|F\| \leq \rho + K s^2/2$, since G vanishes to first order along t, and
+$\|M(u + s t)^{-1}\| \leq b$ with $b = \beta_0/(1 - \beta_0 K s)$. So if
 
 $$b^2 K \big(\rho + \tfrac12 K h^2\big) \leq \tfrac12 \quad\text{with}\quad \beta_0 K h < 1,$$
 
