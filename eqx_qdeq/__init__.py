@@ -75,6 +75,7 @@ from .equilibrium import (
     Unrolled as Unrolled,
 )
 from .guarantees import (
+    Branch as Branch,
     Certificate as Certificate,
     certify as certify,
     contractive as contractive,
@@ -83,6 +84,7 @@ from .guarantees import (
     find_equilibria as find_equilibria,
     lipschitz_bound as lipschitz_bound,
     lipschitz_bound_for_norm as lipschitz_bound_for_norm,
+    trace_branch as trace_branch,
 )
 from .jacobians import (
     jacobian as jacobian,
@@ -103,6 +105,7 @@ from .measurements import (
     AbstractMeasurement as AbstractMeasurement,
     Hermitian as Hermitian,
     PauliStrings as PauliStrings,
+    PauliSum as PauliSum,
     PauliZ as PauliZ,
     Probabilities as Probabilities,
 )

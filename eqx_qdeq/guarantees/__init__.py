@@ -1,6 +1,7 @@
 """What can be said about an equilibrium: how the map contracts, what exists, what is unique."""
 
 from ._boxes import joint_spread, value_ranges
+from ._branch import Branch as Branch, trace_branch as trace_branch
 from ._certificate import Certificate as Certificate, certify as certify
 from ._contraction import (
     contractive as contractive,

@@ -93,6 +93,7 @@ def find_equilibria(
     max_steps: int = 256,
     tolerance: float = 1e-3,
     spread: float = 2.0,
+    starts: PyTree[Array] | None = None,
 ) -> Equilibria:
     r"""Looks for equilibria from many starts.
 
@@ -126,6 +127,8 @@ def find_equilibria(
     - `tolerance`: equilibria closer than this, in the Euclidean norm, count as one. To be well
         above the solver's error.
     - `spread`: of the starts, for cells that are not quantum.
+    - `starts`: states to start from besides, with a leading axis, e.g. the `values` of a
+        [`eqx_qdeq.Branch`][]. Those that are not finite count as failed.
 
     **Returns:**
 
@@ -151,7 +154,10 @@ def find_equilibria(
         solution = solve_map(fn, unravel(v), solver, ImplicitAdjoint(), max_steps=max_steps)
         return ravel_pytree(solution.value)[0], solution.success, solution.stats["residual"]
 
-    solved = jax.vmap(solve)(jnp.concatenate([first[None], others]))
+    points = [first[None], others]
+    if starts is not None:
+        points.append(jax.vmap(lambda z: ravel_pytree(z)[0])(starts).astype(first.dtype))
+    solved = jax.vmap(solve)(jnp.concatenate(points))
     points, success, residual = lax.stop_gradient(solved)
     # The best solved one stands for its neighbors.
     order = jnp.argsort(jnp.where(success, residual, jnp.inf))

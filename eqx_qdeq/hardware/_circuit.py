@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
+from jaxtyping import Array
 
 from .._checks import need
 from ..circuits import append_gate, Circuit
 from ..encodings import AngleEncoding, DataReuploading
 from ..layers import QuantumLayer
-from ..measurements import Hermitian, PauliStrings, PauliZ
+from ..measurements import Hermitian, PauliStrings, PauliSum, PauliZ
 from ..noise import as_strings
 
 
@@ -44,14 +45,14 @@ def layer_circuit(layer: QuantumLayer, gates: Circuit, in_size: int, vector: Any
     return out
 
 
-def observables(layer: QuantumLayer) -> tuple[list[Any], np.ndarray]:
+def observables(layer: QuantumLayer) -> tuple[list[Any], np.ndarray | Array]:
     """Pauli operators, and the matrix from their values to those of the measurement."""
     need_qiskit()
     from qiskit.quantum_info import SparsePauliOp
 
-    if not isinstance(layer.measurement, PauliZ | PauliStrings | Hermitian):
+    if not isinstance(layer.measurement, PauliZ | PauliStrings | PauliSum | Hermitian):
         raise ValueError(
-            "estimators measure PauliZ, PauliStrings and Hermitian; got "
+            "estimators measure PauliZ, PauliStrings, PauliSum and Hermitian; got "
             f"{type(layer.measurement).__name__}. Write the observables as one of those."
         )
     n = layer.n_qubits

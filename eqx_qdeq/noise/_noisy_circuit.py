@@ -17,7 +17,7 @@ from jaxtyping import Array, Complex, Float
 
 from .._precise import dot, matmul, tensordot
 from ..circuits import Circuit
-from ..measurements import AbstractMeasurement, PauliStrings
+from ..measurements import AbstractMeasurement, PauliStrings, PauliSum
 from ..simulate import Block, complex_dtype
 from ._model import Channels, NoiseModel, PreparationNoise
 from ._paulis import (
@@ -29,7 +29,7 @@ from ._paulis import (
     transfer_of_operators,
     walsh_hadamard,
 )
-from ._readout import ReadoutError
+from ._readout import as_strings, ReadoutError
 from ._steps import fused, gate_stacks, make_steps, on_pair
 
 # A state is the vector r of its expectation values, r_P = Tr P ρ, and an observable O = Σ_P c_P P
@@ -131,15 +131,16 @@ def observables(
         values = np.moveaxis(np.asarray(diagonals, float), 0, -1)
         values = values.reshape((2,) * n_qubits + (-1,)) / 2**n_qubits
         out = jnp.asarray(walsh_hadamard(values, n_qubits), dtype)
-    elif isinstance(measurement, PauliStrings):
+    elif isinstance(measurement, PauliStrings | PauliSum):
         measurement.size(n_qubits)  # raises where a wire does not exist
-        index = np.zeros((n_qubits + 1, len(measurement)), int)
-        for q, string in enumerate(measurement.strings):
-            index[-1, q] = q
+        strings, weights = as_strings(measurement, n_qubits)
+        index = np.zeros((n_qubits, len(strings)), int)
+        for k, string in enumerate(strings):
             for wire, letter in string:
-                index[wire, q] = "IXYZ".index(letter)
-        shape = (4,) * n_qubits + (len(measurement),)
-        out = jnp.zeros(shape, dtype).at[tuple(index)].set(1)
+                index[wire, k] = "IXYZ".index(letter)
+        # Added, since a string may stand in a sum twice.
+        nothing = jnp.zeros((4,) * n_qubits + (len(weights),), dtype)
+        out = nothing.at[tuple(index)].add(jnp.asarray(weights, dtype).T)
     else:
         eye = jnp.eye(2**n_qubits, dtype=complex_dtype(dtype))
         out = coefficients_of_matrices(measurement.apply(eye))

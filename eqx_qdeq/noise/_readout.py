@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from .._precise import dot, tensordot
-from ..measurements import AbstractMeasurement, Hermitian, PauliStrings, PauliZ
+from ..measurements import AbstractMeasurement, Hermitian, PauliStrings, PauliSum, PauliZ
 from ._channel import as_array, Rate, rate_in_01
 from ._paulis import on_each_wire, pauli_matrices
 
@@ -128,13 +128,15 @@ ReadoutError.__init__.__doc__ = """**Arguments:**
 """
 
 
-def as_strings(measurement: AbstractMeasurement, n: int) -> tuple[list[String], np.ndarray]:
+def as_strings(measurement: AbstractMeasurement, n: int) -> tuple[list[String], np.ndarray | Array]:
     """Pauli strings, and the matrix from their values to those of the measurement.
 
     **Raises:** `TypeError` for a measurement that is not known to be made of Pauli strings.
     """
     if isinstance(measurement, PauliStrings):
         return list(measurement.strings), np.eye(len(measurement))
+    if isinstance(measurement, PauliSum):
+        return list(measurement.strings.strings), measurement.coefficients
     if isinstance(measurement, PauliZ):
         wires = range(n) if measurement.wires is None else measurement.wires
         return [((w, "Z"),) for w in wires], np.eye(len(wires))
@@ -154,9 +156,9 @@ def as_strings(measurement: AbstractMeasurement, n: int) -> tuple[list[String], 
         parts, mixed = expanded(strings, *measurement._pauli_map(n))
         return list(parts.strings), matrix @ np.asarray(mixed)
     raise TypeError(
-        "with readout error, trajectories know PauliZ, PauliStrings, Probabilities and Hermitian; "
-        f"got {type(measurement).__name__}. Write the observables as one of those, or use another "
-        "engine."
+        "with readout error, trajectories know PauliZ, PauliStrings, PauliSum, Probabilities and "
+        f"Hermitian; got {type(measurement).__name__}. Write the observables as one of those, "
+        "or use another engine."
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from .._precise import dot, tensordot
-from ..measurements import AbstractMeasurement, Hermitian, PauliStrings
+from ..measurements import AbstractMeasurement, Hermitian, PauliStrings, PauliSum
 from ..noise import InvertedReadout
 
 Entries = tuple[tuple[complex, ...], ...]
@@ -72,11 +72,12 @@ def _rotate(
 
 class Group(NamedTuple):
     """Observables that share their bitstrings: their places in the measurement, the basis, and
-    their eigenvalues for every bitstring, shape `(len(members), 2**n)`."""
+    their eigenvalues for every bitstring, shape `(len(members), 2**n)`. An observable that is a sum
+    may be in several groups, with a part of it in each."""
 
     members: tuple[int, ...]
     basis: BasisOutcomes
-    eigenvalues: np.ndarray
+    eigenvalues: np.ndarray | Array
 
     def moments(
         self, probabilities: Float[Array, " dim"]
@@ -89,9 +90,11 @@ class Group(NamedTuple):
         squares = (eigenvalues - mean[:, None]) ** 2
         return mean, jnp.sum(squares * probabilities[None], axis=1)
 
-    def largest_variances(self) -> np.ndarray:
+    def largest_variances(self) -> np.ndarray | Array:
         """The largest variance that each observable can have: a quarter of its range, squared
         (Popoviciu). Half of the weight at each end has it."""
+        if isinstance(self.eigenvalues, Array):
+            return jnp.ptp(self.eigenvalues, axis=1) ** 2 / 4
         return np.ptp(self.eigenvalues.astype(float), axis=1) ** 2 / 4
 
 
@@ -118,9 +121,18 @@ def group_observables(measurement: AbstractMeasurement, n_qubits: int) -> tuple[
         return _pauli_groups(measurement, n_qubits)
     if isinstance(measurement, Hermitian):
         return _eigenbases(measurement, n_qubits)
+    if isinstance(measurement, PauliSum):
+        # Every group of strings contributes a part to every sum.
+        return tuple(
+            group._replace(
+                members=tuple(range(size)),
+                eigenvalues=measurement.combined(group.eigenvalues, group.members),
+            )
+            for group in group_observables(measurement.strings, n_qubits)
+        )
     raise ValueError(
         f"no basis is known in which to sample {type(measurement).__name__}: give it a method "
-        "`diagonals`, or measure PauliStrings or Hermitian instead."
+        "`diagonals`, or measure PauliStrings, a PauliSum or Hermitian instead."
     )
 
 

@@ -208,9 +208,9 @@ def estimate(
     probabilities = outcomes(groups, prepared, x)
     if sampling.n_shots is None:
         values = [g.moments(p)[0] for g, p in zip(groups, probabilities, strict=True)]
-        errors = [jnp.zeros_like(exact) for exact in values]
+        squares = [jnp.zeros_like(exact) for exact in values]
     else:
-        values, errors = [], []
+        values, squares = [], []
         shots = sampling.shots(len(groups), probabilities[0].dtype, weight)
         # All groups at once: one binomial variate to compile, not one for each.
         all_counts = jax.vmap(lambda p, n, k: sample_counts(p, n, key=k))(
@@ -225,7 +225,10 @@ def estimate(
             variance = variance * n / jnp.maximum(n - 1, 1)
             variance = jnp.where(n > 1, variance, jnp.asarray(group.largest_variances(), p.dtype))
             values.append(mean)
-            errors.append(jnp.sqrt(variance / n))
-    # From group after group back to the order of the measurement.
-    order = np.argsort(np.concatenate([group.members for group in groups]))
-    return Estimate(jnp.concatenate(values)[order], jnp.concatenate(errors)[order])
+            squares.append(variance / n)
+    # From group after group to the order of the measurement. The parts of a sum come from shots of
+    # their own, so that the squares of their errors add up as well.
+    places = np.concatenate([group.members for group in groups])
+    nothing = jnp.zeros(places.max() + 1, values[0].dtype)
+    add = lambda parts: nothing.at[places].add(jnp.concatenate(parts))
+    return Estimate(add(values), jnp.sqrt(add(squares)))

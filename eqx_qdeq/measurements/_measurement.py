@@ -1,0 +1,99 @@
+"""What is read out of a state: the interface, and what its kinds share."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Complex, Float
+
+from .._inputs import numbers
+from .._precise import dot
+
+# Up to this many wires the signs of diagonal observables are one constant matrix and all
+# values one matrix product; above it, the matrix would outgrow the state.
+MATRIX_WIRES = 11
+
+
+class AbstractMeasurement(eqx.Module):
+    """The abstract base class of all measurements: a list of m Hermitian observables O_q."""
+
+    @abc.abstractmethod
+    def size(self, n_qubits: int) -> int:
+        """The number m of values. Raises a `ValueError` if a wire does not exist."""
+
+    @abc.abstractmethod
+    def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
+        r"""The expectation values $\langle\psi|O_q|\psi\rangle$, shape `(m,)`."""
+
+    @abc.abstractmethod
+    def apply(self, states: Complex[Array, "dim cols"]) -> Complex[Array, "m dim cols"]:
+        r"""$O_q|\psi\rangle$ for every observable and every column."""
+
+    @abc.abstractmethod
+    def norms(self, n_qubits: int) -> np.ndarray:
+        """The operator norms ‖O_q‖, shape `(m,)`: no value exceeds them."""
+
+    def diagonals(self, n_qubits: int) -> np.ndarray | None:
+        """The eigenvalues in the computational basis, shape `(m, 2**n)`, if all observables are
+        diagonal there; otherwise `None`. They are then applied as real factors."""
+        return None
+
+    def values_of_parts(self, parts: Float[Array, " twice"]) -> Float[Array, " m"]:
+        """As `values`, for a state given by its 2ⁿ real parts followed by its imaginary parts."""
+        dim = parts.shape[0] // 2
+        n = dim.bit_length() - 1
+        signs = self.diagonals(n) if n <= MATRIX_WIRES else None
+        if signs is None:
+            return self.values(lax.complex(parts[:dim], parts[dim:]))
+        # One product over both parts. Nothing here moves the axis of a `vmap` to the front: the
+        # batch stays the last axis of the states, as the matrix product left it, and XLA need
+        # not transpose them on the way back.
+        both = jnp.asarray(np.concatenate([signs, signs], axis=1), parts.dtype)
+        return dot(both, parts**2)
+
+
+def count_wires(state: Array) -> int:
+    return state.shape[0].bit_length() - 1
+
+
+def as_state(state: Any) -> Complex[Array, " dim"]:
+    """One state vector, of a kind of numbers that has amplitudes."""
+    array = state if isinstance(state, Array) else np.asarray(state)
+    if array.ndim != 1 or array.size < 2 or array.size & (array.size - 1):
+        raise ValueError(
+            f"`state` must be one state vector, of shape (2**n,); got the shape {array.shape}. "
+            "Batch with `jax.vmap(measurement.values)`."
+        )
+    if not jnp.issubdtype(array.dtype, jnp.complexfloating):
+        array = numbers(array, name="state")
+        return lax.complex(array, jnp.zeros_like(array))
+    return jnp.asarray(array)
+
+
+def check_wires(wires: Sequence[int], n_qubits: int, what: str) -> None:
+    for wire in wires:
+        if not 0 <= wire < n_qubits:
+            raise ValueError(
+                f"{what} names wire {wire}, but the circuit has {n_qubits} wires "
+                f"(0 to {n_qubits - 1})."
+            )
+
+
+def check_distinct(wires: Sequence[int], what: str) -> None:
+    if len(set(wires)) != len(wires):
+        raise ValueError(f"{what} names a wire twice: {tuple(wires)}.")
+
+
+def probabilities(state: Complex[Array, " dim"]) -> Float[Array, " dim"]:
+    return state.real**2 + state.imag**2
+
+
+def parity_signs(masks: np.ndarray, n_qubits: int) -> np.ndarray:
+    """(-1) to the number of ones in `k & mask`, shape `(len(masks), 2**n_qubits)`."""
+    # A string of Zs is diagonal: Z contributes -1 for each of its wires on which k has a one.
+    both = masks[:, None] & np.arange(2**n_qubits)[None, :]
+    return 1 - 2 * (np.bitwise_count(both).astype(np.int8) & 1)
