@@ -109,5 +109,5 @@ def test_what_does_not_go_together():
 
 def test_one_that_diverges_is_named():
     options = OPTIONS | {"optimizer": optax.sgd(float("inf"))}
-    with pytest.raises(TrainingError, match="step 2"):
+    with pytest.raises(TrainingError, match="in step 1 "):
         fit_together(_models(), DATA, seeds=SEEDS, **options)
