@@ -127,16 +127,20 @@ class Checkpoints:
         agrees = (
             header["step"] == int(state.step) >= 0
             and 0 <= known["best_epoch"] <= len(history)
+            and 0 <= known["seconds"] < 1e18
+            and -1e300 < (known["best_loss"] or 0) < 1e300
             and all(isinstance(record, dict) for record in history)
             and [record.get("epoch") for record in history] == list(range(1, len(history) + 1))
         )
         if not agrees:
             raise CheckpointError(
-                f"'{self.path}' does not agree with itself: its steps, epochs and history are not "
+                f"'{self.path}' does not agree with itself: its steps, seconds and history are not "
                 "of one run. Use another copy, or remove it and start again."
             )
         if known["best_loss"] is None:
             known["best_loss"] = float("inf")
+        # A whole number is an integer in JSON.
+        known |= {name: float(known[name]) for name in ("best_loss", "seconds")}
         return Run(state, best, **known)
 
     def _check(self, stored: dict[str, Any]) -> None:
