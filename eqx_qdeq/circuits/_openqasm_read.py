@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from .._checks import short
 from ._gates import numbers_as_parameters, Operation
 from ._openqasm_formulas import Affine, Formulas
 from ._openqasm_gates import Gates, Limits
@@ -116,7 +117,7 @@ class _Program:
         file = reader.take()
         if file.text not in _INCLUDES:
             raise QasmError(
-                file.line, f"cannot include {file.text}; only {' and '.join(_INCLUDES)}."
+                file.line, f"cannot include {short(file.text)}; only {' and '.join(_INCLUDES)}."
             )
         reader.expect(";")
 

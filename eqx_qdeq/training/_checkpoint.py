@@ -110,9 +110,10 @@ class Checkpoints:
         if self.path is None:
             return None
         # Of a run that was killed while it saved.
-        remove_leftovers(self.path)
-        if not self.path.exists():
-            return None
+        with one_line(self.path, "read"):
+            remove_leftovers(self.path)
+            if not self.path.exists():
+                return None
         if not resume:
             raise CheckpointError(
                 f"'{self.path}' is the checkpoint of an earlier run; go on with resume=True, or "
@@ -133,16 +134,20 @@ class Checkpoints:
         agrees = (
             header["step"] == int(state.step) >= 0
             and 0 <= known["best_epoch"] <= len(history)
+            and 0 <= known["seconds"] < 1e18
+            and -1e300 < (known["best_loss"] or 0) < 1e300
             and all(isinstance(record, dict) for record in history)
             and [record.get("epoch") for record in history] == list(range(1, len(history) + 1))
         )
         if not agrees:
             raise CheckpointError(
-                f"'{self.path}' does not agree with itself: its steps, epochs and history are not "
+                f"'{self.path}' does not agree with itself: its steps, seconds and history are not "
                 "of one run. Use another copy, or remove it and start again."
             )
         if known["best_loss"] is None:
             known["best_loss"] = float("inf")
+        # A whole number is an integer in JSON.
+        known |= {name: float(known[name]) for name in ("best_loss", "seconds")}
         return Run(state, best, **known)
 
     def _check(self, stored: dict[str, Any]) -> None:
@@ -177,8 +182,8 @@ class MetricsFile:
         """
         if self.path is None:
             return
-        remove_leftovers(self.path)
         with one_line(self.path, "read"):
+            remove_leftovers(self.path)
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else None
         known = [to_json(record) for record in history or []]
         if text is not None:

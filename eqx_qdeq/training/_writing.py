@@ -96,12 +96,13 @@ def remove_leftovers(path: Path) -> None:
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = leftover.name.removeprefix(_prefix(path)).partition(".")[0]
         # What other processes write, here or on another machine, is theirs while they may live.
-        if process.isdigit() and os.name == "posix":
-            gone = int(process) == os.getpid() or not _is_alive(int(process))
-        else:
-            gone = time.time() - leftover.stat().st_mtime > _DAY
-        if gone:
-            leftover.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone meanwhile, or not to be removed: it does no harm
+            if process.isdigit() and os.name == "posix":
+                gone = int(process) == os.getpid() or not _is_alive(int(process))
+            else:
+                gone = time.time() - leftover.stat().st_mtime > _DAY
+            if gone:
+                leftover.unlink()
 
 
 def _is_alive(process: int) -> bool:

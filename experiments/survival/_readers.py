@@ -40,7 +40,7 @@ def readers() -> dict[str, Reader]:
             content = json.loads(data)
         except (ValueError, RecursionError):
             return None
-        return Circuit.from_dict(content)
+        return Circuit.from_dict(content) if isinstance(content, dict) else None
 
     def model(data: bytes) -> object:
         return load(_written(folder / "model.eqx", seal(START + data)))

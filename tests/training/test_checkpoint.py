@@ -229,7 +229,7 @@ def test_frozen_parts_must_be_the_same(tmp_path):
     options = {"trainable": trainable, "checkpoint_dir": tmp_path, "progress": False}
     fit(model, DATA, optimizer=ADAM, epochs=1, **options)
     other = eqx.tree_at(where, model, 2 * model.u)
-    with pytest.raises(CheckpointError, match="untrained part was"):
+    with pytest.raises(CheckpointError, match=r"untrained part\['.u'\] has other values"):
         fit(other, DATA, optimizer=ADAM, epochs=1, **options)
 
 

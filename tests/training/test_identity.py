@@ -187,7 +187,7 @@ MINE = """
 
 def test_another_text_of_a_class(tmp_path):
     one = {"model": _class(MINE, {"FACTOR": 2})}
-    moved = "\n\n# of another place" + MINE.replace(
+    moved = "\n\n    # of another place" + MINE.replace(
         "key=None):", "key=None):\n            'Says it.'"
     )
     _alike(tmp_path / "a", one, {"model": _class(moved, {"FACTOR": 2})})
