@@ -17,6 +17,9 @@ from . import RESULTS
 # Why nothing can tell these mutants from the code, or why nothing should.
 _EQUAL = "equivalent: "
 EXPLAINED: dict[str, str] = {
+    "adjoints 009": "a failed sample; `DEQ` drops it by itself as well",
+    "adjoints 016": "a failed sample; `DEQ` drops it by itself as well",
+    "adjoints 028": "a failed sample; `DEQ` drops it by itself as well",
     "adjoints 011": _EQUAL + "only the derivative of this value is used",
     "adjoints 018": "the length of a cycle; results are the same, the memory is one vector less",
     "adjoints 031": "a matrix or products: both are exact, the other one is slower",
