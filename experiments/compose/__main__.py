@@ -107,7 +107,7 @@ def table(records: Mapping[str, Record]) -> str:
             epochs = "" if found["epochs"] == found["of"] else f", {found['epochs']} epoch"
             out = f"{found['measure']} {scores.mean():.1f}{spread} %{epochs}"
             rows.append((brings, what, str(found["lines"]), out, f"{seconds:.1f} s"))
-    header = ("what a user brings", "with", "lines", "what comes out", "processor time, with compilation")
+    header = ("what a user brings", "with", "lines", "what comes out", "processor time")
     return markdown(header, rows, words=2, spaced=True)
 
 
