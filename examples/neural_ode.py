@@ -90,6 +90,7 @@ def main(epochs: int = 300, out: Path = Path("neural_ode.png"), smoke: bool = Fa
         left.plot(range(1900, 1921), np.exp(Y[:, i]), f"C{i}o", label=f"{name}, bought")
         left.plot(1900 + times, np.exp(path[:, i]), f"C{i}", label=f"{name}, from 1900 on")
     left.set(title="Two species and their neural ODE", xlabel="year", ylabel="thousand pelts")
+    left.set(xticks=range(1900, 1921, 5), ylim=(0, 110))
     left.legend(ncols=2, fontsize="small")
     h, l = np.meshgrid(np.linspace(1.5, 5, 24), np.linspace(0.8, 4.6, 24))
     flow = jax.vmap(ode.field)(jnp.stack([h.ravel(), l.ravel()], axis=1).astype(Y.dtype))

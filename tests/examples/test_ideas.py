@@ -104,7 +104,7 @@ def test_graph(checked):
         "slope of the map at most #; test accuracy with a quantum signal #%, without #%, of # "
         "graphs",
     )
-    assert slope < 1 and n > 50
+    assert slope < 1 and n > 20
 
 
 def test_regression(checked):
