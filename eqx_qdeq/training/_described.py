@@ -195,7 +195,7 @@ _NOT_FORWARD = frozenset(
 
 def _code(code: types.CodeType, doc: str | None) -> list[Any]:
     """What code does, without the names of its variables and its place in a file."""
-    consts = [_constant(c, doc) for c in code.co_consts if doc is None or c != doc]
+    consts = [_constant(None if c == doc else c, doc) for c in code.co_consts]
     return [code.co_code.hex(), list(code.co_names), consts]
 
 
@@ -282,7 +282,7 @@ def sketch(array: Array | np.ndarray) -> dict[str, Any]:
     kind = f"{values.dtype}{list(values.shape)}"
     if not jnp.issubdtype(values.dtype, jnp.inexact):
         return {"sketch": [kind, hashlib.sha256(values.tobytes()).hexdigest()[:16]]}
-    wide = values.astype(complex if values.dtype.kind == "c" else float).ravel()
+    wide: Any = values.astype(complex if values.dtype.kind == "c" else float).ravel()
     parts = np.concatenate([wide.real, wide.imag]) if wide.dtype.kind == "c" else wide
     finite = np.isfinite(parts)
     if not finite.all():

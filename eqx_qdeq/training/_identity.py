@@ -54,7 +54,7 @@ def optimizer_identity(
     counts = np.full(len(sizes), -1)
     counts[len(_SIZES) :] = _COUNTS[: len(sizes) - len(_SIZES)]
     schedule = jnp.asarray(sizes, state.penalty.dtype), jnp.asarray(counts, jnp.int32)
-    probe = _probe_search if searches else _probe
+    probe: Callable[..., Any] = _probe_search if searches else _probe
     found = probe(update, arrays, rest, state.params, random(0), random(1), schedule)
     table = np.stack([np.asarray(column, float) for column in found], axis=1)
     rows = [[float(f"{x:.6g}") if np.isfinite(x) else None for x in row] for row in table]

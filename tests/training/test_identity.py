@@ -178,6 +178,7 @@ MINE = """
         linear: eqx.nn.Linear
 
         def __call__(self, x, *, key=None):
+            "Does it."
             return helper(self.linear(x))
 
     def helper(x):
@@ -187,9 +188,7 @@ MINE = """
 
 def test_another_text_of_a_class(tmp_path):
     one = {"model": _class(MINE, {"FACTOR": 2})}
-    moved = "\n\n    # of another place" + MINE.replace(
-        "key=None):", "key=None):\n            'Says it.'"
-    )
+    moved = "\n\n    # of another place" + MINE.replace("Does it.", "Says it.")
     _alike(tmp_path / "a", one, {"model": _class(moved, {"FACTOR": 2})})
     others = [
         _class(MINE.replace("self.linear(x))", "self.linear(-x))"), {"FACTOR": 2}),
