@@ -88,6 +88,7 @@ from .jacobians import (
     spectral_radius as spectral_radius,
 )
 from .layers import (
+    AbstractDevice as AbstractDevice,
     AbstractPrepared as AbstractPrepared,
     LayerPlan as LayerPlan,
     map_layers as map_layers,

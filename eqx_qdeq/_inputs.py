@@ -75,6 +75,12 @@ def numbers(value: Any, dtype: Any = None, *, name: str = "x") -> Array:
 
 
 def _on_host(value: Any, name: str) -> np.ndarray:
+    # NumPy would give what lies under the mask.
+    if np.ma.is_masked(value):
+        raise ValueError(
+            f"`{name}` has masked entries, {np.ma.count_masked(value)} of them; say what they are, "
+            "e.g. with `x.filled(0.0)`."
+        )
     try:
         return np.asarray(value)
     except (TypeError, ValueError):
@@ -122,26 +128,27 @@ def features(
     return array
 
 
-def arrays(tree: PyTree) -> PyTree[Array]:
+def arrays(tree: PyTree, name: str = "x") -> PyTree[Array]:
     """A sample of any structure, its numbers and NumPy arrays as JAX arrays. Integers stay integers
     (a cell may look them up), and a list of numbers is one array."""
     if isinstance(tree, list | tuple) and not hasattr(tree, "_fields"):
         leaves = jtu.tree_leaves(tree)
         if leaves and all(isinstance(v, int | float | np.generic) for v in leaves):
             try:
-                return _as_given(np.asarray(tree))
+                return _as_given(np.asarray(tree), name)
             except ValueError:
                 pass  # lists of different lengths: a structure
-        return type(tree)(arrays(part) for part in tree)
-    return jtu.tree_map(lambda v: _as_given(v) if eqx.is_array_like(v) else v, tree)
+        return type(tree)(arrays(part, name) for part in tree)
+    return jtu.tree_map(lambda v: _as_given(v, name) if eqx.is_array_like(v) else v, tree)
 
 
-def _as_given(value: Any) -> Array:
+def _as_given(value: Any, name: str) -> Array:
     # Not for JAX to convert: it makes infinity of what single precision cannot hold.
     if isinstance(value, Array):
         return value
-    array = np.asarray(value)
-    return numbers(array) if np.issubdtype(array.dtype, np.floating) else jnp.asarray(array)
+    array = _on_host(value, name)
+    is_float = np.issubdtype(array.dtype, np.floating)
+    return numbers(array, name=name) if is_float else jnp.asarray(array)
 
 
 def real_state(z: PyTree) -> PyTree[Array]:

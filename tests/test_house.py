@@ -38,6 +38,7 @@ ROOMS = (
     "training",
     "sklearn",
     "__init__",
+    "__main__",
 )
 
 

@@ -130,7 +130,7 @@ def _guess(cell: AbstractCell, x: PyTree[Array], z0: Any) -> PyTree[Array]:
     """An initial guess in the place of the cell's own, and like it."""
     # A function of its own: JAX remembers what it is given and compares it, and comparing modules
     # that hold tracers fails.
-    own, z0 = jax.eval_shape(lambda x: cell.init(x), x), arrays(z0)
+    own, z0 = jax.eval_shape(lambda x: cell.init(x), x), arrays(z0, "z0")
     same = jtu.tree_structure(own) == jtu.tree_structure(z0)
     pairs = list(zip(jtu.tree_leaves(own), jtu.tree_leaves(z0), strict=False))
     if not same or any(a.shape != getattr(b, "shape", None) for a, b in pairs):

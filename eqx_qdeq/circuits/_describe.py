@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
+from .._checks import check_at_least
 from ._gates import gate_name, Operation
 
 # --- Drawn ------------------------------------------------------------------------------------
@@ -21,6 +22,7 @@ _NARROWEST = 20
 
 def draw(operations: Sequence[Operation], n_qubits: int, width: int) -> str:
     """The drawing, lines no longer than `width` unless a single gate is."""
+    check_at_least("width", width, 1)
     if width < _NARROWEST:
         raise ValueError(f"`width` must be at least {_NARROWEST} characters; got {width}.")
     digits = len(str(n_qubits - 1))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._checks import check_choice, is_number
+from .._checks import check_choice, check_within, is_number
 from ..circuits import Circuit
 from ..encodings import DataReuploading
 from ..layers import layers_of, map_layers, QuantumLayer
@@ -271,14 +271,14 @@ def fold(circuit: Circuit, scale: float | int) -> Circuit:
 
 def _foldings(scale: float | int, size: int) -> int:
     """How many pairs of gates bring `size` gates closest to `scale` times as many."""
+    _check(scale)
     if not 1 <= scale < math.inf:
         raise ValueError(f"`scale` must be at least 1, since folding adds gates; got {scale}.")
     return round((scale - 1) * size / 2)
 
 
 def _check(power: float | int) -> None:
-    if not power >= 0:
-        raise ValueError(f"noise is scaled by at least 0; got {power}.")
+    check_within("scale", power, 0, math.inf, "how many times as strong the noise is")
 
 
 def _positive(kept: Any) -> Any:

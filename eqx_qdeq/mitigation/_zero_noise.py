@@ -1,8 +1,9 @@
 """Zero-noise extrapolation: values at several noise scales, and what they say of none at all."""
 
 import abc
+import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import equinox as eqx
@@ -10,11 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from .._checks import check_within, describe
 from .._precise import dot
 from ..cells import AbstractCell
 from ._scale import reached_scales, scale_noise
 
 Scales = tuple[float | int, ...]
+
+
+def _as_scales(values: Any) -> Scales:
+    """Scales as a tuple, which can be hashed."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"`scales` must be numbers, e.g. (1, 2, 3); got {describe(values)}.")
+    scales = tuple(v.item() if hasattr(v, "item") else v for v in values)
+    for scale in scales:
+        check_within("scales", scale, 0, math.inf, "how many times as strong the noise is")
+    return scales
 
 
 class AbstractExtrapolation(eqx.Module):
@@ -145,7 +157,7 @@ class ZeroNoise(eqx.Module):
     """
 
     module: Callable[..., Float[Array, " m"]]
-    scales: tuple[float | int, ...] = eqx.field(static=True, default=(1.0, 2.0, 3.0))
+    scales: Scales = eqx.field(static=True, converter=_as_scales, default=(1.0, 2.0, 3.0))
     extrapolation: AbstractExtrapolation = Polynomial()
     method: str = eqx.field(static=True, default="rates")
 
@@ -176,7 +188,7 @@ class ZeroNoiseCell(AbstractCell):
     `reached`."""
 
     cell: AbstractCell
-    scales: tuple[float | int, ...] = eqx.field(static=True, default=(1.0, 2.0, 3.0))
+    scales: Scales = eqx.field(static=True, converter=_as_scales, default=(1.0, 2.0, 3.0))
     extrapolation: AbstractExtrapolation = Polynomial()
     method: str = eqx.field(static=True, default="rates")
 

@@ -10,6 +10,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Complex, Float
 
+from .._inputs import numbers
+
 Rate = float | Float[Array, ""]
 
 # Why channels are weighted sums and not lists of Kraus operators. The operators of the textbooks
@@ -56,11 +58,24 @@ class AbstractChannel(eqx.Module):
         """The channel as a weighted sum of operators, as trajectories sample it."""
 
 
-def as_rate(value: Any) -> Rate:
-    """A number stays a number, which nobody trains; the rest becomes a JAX array."""
-    if isinstance(value, int | float | np.number):
+def as_rate(value: Any, name: str, axes: int = 0) -> Rate:
+    """A number stays a number, which nobody trains; the rest becomes a JAX array, of at most so
+    many axes."""
+    if isinstance(value, int | float | np.floating | np.integer):
         return float(value)
-    return as_array(value)
+    array = numbers(value, jnp.result_type(float), name=name)
+    if array.ndim > axes:
+        raise ValueError(
+            f"`{name}` must be one number; got an array of shape {array.shape}. A channel is that "
+            "of one gate: give others to other gates with `GateNoise`, and make several models by "
+            "`equinox.filter_vmap`."
+        )
+    return array
+
+
+def rate(name: str) -> Callable[[Any], Rate]:
+    """The converter of a field that is a number, which its error calls `name`."""
+    return lambda value: as_rate(value, name)
 
 
 def as_array(value: Any) -> Array:
@@ -81,11 +96,11 @@ def check_rate(value: Any, name: str, high: float = 1.0) -> None:
         raise ValueError(f"`{name}` must lie in [0.0, {high}]; got {value}.")
 
 
-def rate_in_01(name: str) -> Callable[[Any], Rate]:
+def rate_in_01(name: str, axes: int = 0) -> Callable[[Any], Rate]:
     """The converter of a field that is a rate in [0, 1], which its error calls `name`."""
 
     def convert(value: Any) -> Rate:
-        rate = as_rate(value)
+        rate = as_rate(value, name, axes)
         check_rate(rate, name)
         return rate
 

@@ -18,11 +18,11 @@ from .._precise import dot
 from ._channel import (
     AbstractChannel,
     as_array,
-    as_rate,
     Branches,
     check_rate,
     complex_array,
     Rate,
+    rate,
     rate_in_01,
 )
 from ._paulis import pauli_matrices, PAULIS, transfer_of_operators
@@ -227,9 +227,9 @@ class ThermalRelaxation(AbstractChannel):
     r"""Relaxation to |0⟩ in a time t: ⟨X⟩ and ⟨Y⟩ shrink by $e^{-t/T_2}$, and ⟨Z⟩ approaches 1
     with $e^{-t/T_1}$. All times in the same unit."""
 
-    t1: Rate = eqx.field(converter=as_rate)
-    t2: Rate = eqx.field(converter=as_rate)
-    time: Rate = eqx.field(converter=as_rate)
+    t1: Rate = eqx.field(converter=rate("t1"))
+    t2: Rate = eqx.field(converter=rate("t2"))
+    time: Rate = eqx.field(converter=rate("time"))
     n_wires: int = eqx.field(static=True, default=1, init=False)
 
     # Decay of populations by 1-p = exp(-t/T1) costs the off-diagonal elements √(1-p) = exp(-t/2T1)
@@ -278,7 +278,7 @@ class CoherentRotation(AbstractChannel):
     [`eqx_qdeq.noise.OverRotation`][]."""
 
     paulis: str = eqx.field(static=True)
-    angle: Rate = eqx.field(converter=as_rate)
+    angle: Rate = eqx.field(converter=rate("angle"))
 
     def __check_init__(self) -> None:
         if len(self.paulis) not in (1, 2) or set(self.paulis) - set("IXYZ"):

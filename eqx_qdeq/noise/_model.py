@@ -7,7 +7,7 @@ import equinox as eqx
 from .._checks import check_at_least, check_choice, check_instance, optional_wires
 from .._deprecated import warn_renamed
 from ..circuits import GATES
-from ._channel import AbstractChannel, as_rate, Rate
+from ._channel import AbstractChannel, Rate, rate
 from ._channels import AmplitudeDamping, Depolarizing
 from ._readout import ReadoutError
 
@@ -23,8 +23,8 @@ class OverRotation(eqx.Module):
     """
 
     # Not a channel: it belongs to the gate, whose angle it must know, and turns with its sign.
-    relative: Rate = eqx.field(converter=as_rate, default=0.0)
-    absolute: Rate = eqx.field(converter=as_rate, default=0.0)
+    relative: Rate = eqx.field(converter=rate("relative"), default=0.0)
+    absolute: Rate = eqx.field(converter=rate("absolute"), default=0.0)
 
 
 OverRotation.__init__.__doc__ = """**Arguments:**
@@ -197,8 +197,8 @@ class NoiseModel(eqx.Module):
         - `preparation`: whether the gates that prepare the encoded state have the same errors.
         """
         # A tenth: what separates the two kinds of gates on superconducting devices, roughly.
-        one = Depolarizing(probability=0.1 * probability if one_wire is None else one_wire)
         two = Depolarizing(probability=probability, n_wires=2)
+        one = Depolarizing(probability=0.1 * two.probability if one_wire is None else one_wire)
         return _everywhere((one,), (two,), preparation)
 
     @staticmethod
@@ -211,7 +211,8 @@ class NoiseModel(eqx.Module):
     def damping(probability: Rate, *, preparation: bool = False) -> "NoiseModel":
         """Amplitude damping on every wire of every gate on two wires, by one number; a tenth of it
         after gates on one wire. Arguments as for `depolarizing`."""
-        one, two = AmplitudeDamping(0.1 * probability), AmplitudeDamping(probability)
+        two = AmplitudeDamping(probability)
+        one = AmplitudeDamping(0.1 * two.probability)
         return _everywhere((one,), (two,), preparation)
 
     @staticmethod

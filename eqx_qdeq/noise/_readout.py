@@ -32,16 +32,17 @@ String = tuple[tuple[int, str], ...]
 
 def _rates_in_01(name: str) -> Callable[[Any], Rates]:
     """The converter of a field that is one rate in [0, 1], or one for each wire."""
-    one = rate_in_01(name)
+    one = rate_in_01(name, axes=1)
 
     def convert(value: Any) -> Rates:
-        if np.ndim(value) > 1:
+        # (Of a tuple whose numbers are traced NumPy would not tell the dimension.)
+        if not isinstance(value, tuple | list) and np.ndim(value) > 1:
             raise ValueError(
                 f"`{name}` must be one rate or one for each wire; got shape {np.shape(value)}."
             )
         # A tuple of numbers is fixed, as a number is; an array, one for each wire, is trained.
         many = isinstance(value, tuple | list)
-        return tuple(float(one(float(v))) for v in value) if many else one(value)
+        return tuple(float(one(v)) for v in value) if many else one(value)
 
     return convert
 

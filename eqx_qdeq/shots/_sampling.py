@@ -10,7 +10,8 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from .._checks import check_at_least
+from .._checks import check_at_least, describe
+from .._inputs import numbers
 from ..layers import AbstractPrepared, QuantumLayer
 from ._bases import Group
 
@@ -60,8 +61,10 @@ ShotCount.__init__.__doc__ = """**Arguments:**
 def check_shots(n_shots: Shots | None) -> None:
     if n_shots is None or isinstance(n_shots, Tracer):
         return  # nothing to check, or not known while tracing
-    if isinstance(n_shots, bool) or not jnp.issubdtype(jnp.result_type(n_shots), jnp.integer):
-        raise TypeError(f"`n_shots` must be an integer; got {n_shots!r}.")
+    # A string has a result type of its own to JAX, and a list of numbers none.
+    is_integer = hasattr(n_shots, "dtype") and jnp.issubdtype(n_shots.dtype, jnp.integer)
+    if isinstance(n_shots, bool) or not (isinstance(n_shots, int) or is_integer):
+        raise TypeError(f"`n_shots` must be an integer; got {describe(n_shots)}.")
     check_at_least("n_shots", int(np.min(n_shots)), 1)
 
 
@@ -137,7 +140,24 @@ def sample_counts(
     **Returns:**
 
     The counts, shape `(2**n,)`, whole numbers in the dtype of the probabilities.
+
+    **Raises:** `ValueError` for what are no probabilities; traced ones are not looked at.
     """
+    if not isinstance(probabilities, Tracer):
+        # Clipped and divided by their sum they would look like probabilities.
+        given = np.asarray(numbers(probabilities, name="probabilities"))
+        n_outcomes = given.size
+        if given.ndim != 1 or n_outcomes < 2 or n_outcomes & (n_outcomes - 1):
+            raise ValueError(
+                "`probabilities` must be of the 2ⁿ bitstrings of n bits, of shape (2**n,); got the "
+                f"shape {given.shape}."
+            )
+        if not (np.all(given >= 0) and 0 < np.sum(given) < np.inf):
+            raise ValueError(
+                "`probabilities` must be at least 0, finite and not all 0; the least is "
+                f"{np.min(given)} and their sum {np.sum(given)}."
+            )
+        probabilities = numbers(probabilities, name="probabilities")
     # P(b₁ … bₙ) = P(b₁) P(b₂ | b₁) …: of the N_p shots that begin with the bits p, those that go on
     # with a 1 are Bin(N_p, P(1 | p)), whatever becomes of the others. A table of 2^k counts has
     # its children side by side, so that n rounds of halving give the counts in order.

@@ -8,6 +8,12 @@ except ImportError as error:
 
 from .._deprecated import deprecated_names
 from ._batches import epoch_batches
+from ._callbacks import (
+    AbstractCallback as AbstractCallback,
+    EarlyStopping as EarlyStopping,
+    TensorBoard as TensorBoard,
+    WandB as WandB,
+)
 from ._convergence import ConvergenceWarning as ConvergenceWarning
 from ._evaluate import evaluate as evaluate
 from ._files import (

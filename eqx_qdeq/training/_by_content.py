@@ -18,6 +18,8 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun, Literal, Var
 from jaxtyping import Array, PyTree
 
 from ..cells import AddInjection, AngleFeedback, ConcatInjection
+from ..mitigation import ZeroNoise, ZeroNoiseCell
+from ..noise import AbstractChannel, OverRotation, ReadoutError
 
 
 class _Program:
@@ -87,14 +89,24 @@ def call(function: ByContent, *args: PyTree) -> PyTree:
     return function(*args)
 
 
-def gains_as_arrays(model: PyTree) -> PyTree:
-    """The model with the fixed gains of its injections as arrays: a Python number would be part of
-    what is compiled."""
-    numbers = lambda node: jtu.tree_map(
-        lambda g: jnp.asarray(g) if isinstance(g, float) else g, node
-    )
-    is_injection = lambda node: isinstance(node, _INJECTIONS)
-    return jtu.tree_map(lambda n: numbers(n) if is_injection(n) else n, model, is_leaf=is_injection)
+def numbers_as_arrays(model: PyTree) -> PyTree:
+    """The model with the fixed gains of its injections and the fixed rates of its noise as arrays:
+    a Python number would be part of what is compiled, and could not be stacked with another."""
+    array = lambda n: jnp.asarray(n, jnp.result_type(float)) if isinstance(n, float) else n
+
+    def lifted(tree: PyTree, kinds: tuple[type, ...]) -> PyTree:
+        def of(node: Any) -> Any:
+            # What extrapolates compares rates, of a gate's noise with its inverse's: as numbers.
+            if isinstance(node, _MITIGATED):
+                parts, structure = jtu.tree_flatten(node, is_leaf=lambda n: n is not node)
+                return jtu.tree_unflatten(structure, [lifted(part, _INJECTIONS) for part in parts])
+            return jtu.tree_map(array, node) if isinstance(node, kinds) else node
+
+        return jtu.tree_map(of, tree, is_leaf=lambda n: isinstance(n, kinds + _MITIGATED))
+
+    return lifted(model, _INJECTIONS + _NOISE)
 
 
 _INJECTIONS = (AddInjection, AngleFeedback, ConcatInjection)
+_MITIGATED = (ZeroNoise, ZeroNoiseCell)
+_NOISE = (AbstractChannel, OverRotation, ReadoutError)

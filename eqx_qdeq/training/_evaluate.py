@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least, check_instance, describe
-from ._by_content import gains_as_arrays
+from ._by_content import numbers_as_arrays
 from ._convergence import warn_unconverged, warn_unseen
 from ._forward import Called, forward, in_inference, losing, over_batch
 from ._look import Look, look
@@ -104,7 +104,7 @@ def evaluate_chunks(
     """As `evaluate`, for samples already in chunks."""
     # Counts are added by NumPy, in 64 bits, which JAX may not have.
     totals, confusion, given = Sums.zero(how.report), 0, []
-    model = in_inference(gains_as_arrays(model))
+    model = in_inference(numbers_as_arrays(model))
     for chunk in data:
         sums, counts, outputs = _evaluate_chunk(model, state, chunk, how, bool(metrics))
         totals = totals + sums

@@ -14,7 +14,8 @@ import optax
 from jaxtyping import Array, PyTree
 
 from ._batches import epoch_batches
-from ._by_content import ByContent, gains_as_arrays
+from ._by_content import ByContent, numbers_as_arrays
+from ._callbacks import watching
 from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
 from ._convergence import warn_unconverged
 from ._evaluate import Chunk, evaluate_chunks
@@ -70,7 +71,7 @@ class Session:
     def fixed(self, epoch: int) -> Fixed:
         """What the steps of an epoch need, but for their settings."""
         return Fixed(
-            gains_as_arrays(self.static),
+            numbers_as_arrays(self.static),
             self.train.x,
             self.train.y,
             self.weight,
@@ -255,7 +256,9 @@ def train(
     # The first step compiles, and may take long: nothing is known of the pace before it. Where the
     # loop is interrupted changes no number, so the pace may depend on the clock.
     pace = first.n_batches if whole_epochs else 1
-    with progress_bar(first.options.progress, first.step, first.total) as bar:
+    # Runs in step have no callbacks.
+    watched = watching(first.options.callbacks, first.run.history)
+    with watched, progress_bar(first.options.progress, first.step, first.total) as bar:
         if bar is not None:
             bar.set_description("compiling")
             for session in sessions:

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
+from ._by_content import numbers_as_arrays
 from ._fit import start
-from ._leaves import fingerprint
 from ._loop import Session, train
 from ._options import DEFAULTS, gather, Options
 from ._result import FitResult, result_of
@@ -24,7 +24,7 @@ def fit_together(
     models: Sequence[Any],
     datasets: Dataset | Sequence[Dataset],
     *,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None = None,
     checkpoint_dirs: Sequence[str | os.PathLike[str]] | None = None,
     configs: Sequence[dict[str, Any]] | None = None,
     options: Options | None = None,
@@ -34,21 +34,43 @@ def fit_together(
     train it alone: the steps of all are one computation, by `vmap`. Results differ by rounding,
     which a long training may amplify, as between two machines.
 
-    That is faster where one training leaves the hardware idle, as small circuits leave a GPU. On a
-    CPU it takes as long as one training after the other.
+    Seeds, gains, rates of noise, learning rates and the numbers of `clip` and `jacobian_penalty`
+    may differ: a sweep over them is compiled once. That is faster where one training leaves the
+    hardware idle, as small circuits leave a GPU. On a CPU it takes as long as one training after
+    the other, which is compiled once as well.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq, jax, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        model = qdeq.QDEQClassifier(4, 16, 2, depth=1, key=jax.random.key(0))
+        noises = [qdeq.noise.NoiseModel.depolarizing(p) for p in (0.0, 0.01)]
+        results = training.fit_together(
+            [qdeq.with_noise(model, noise) for noise in noises],
+            data,
+            optimizer=[optax.adam(rate) for rate in (0.05, 0.1)],
+            epochs=1,
+            progress=False,
+        )
+        ```
 
     **Arguments:**
 
-    - `models`: the models, e.g. of one architecture with different keys.
+    - `models`: the models, of one architecture: with other parameters, gains or rates of noise.
     - `datasets`: the data of each, with equally many training samples; or one for all.
-    - `seeds`: the seed of each.
+    - `seeds`: the seed of each; 0 for all if left out.
     - `checkpoint_dirs`: a folder for the checkpoint of each. These are the checkpoints of `fit`:
         `fit` goes on from one of them, and `fit_together` from those of runs that stand at the same
         step.
     - `configs`: what else identifies each run, as `config` of `fit`.
     - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
         name, for all; but not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
-        `checkpoint_every` and `config`, which are of one run.
+        `checkpoint_every` and `config`, which are of one run. A list of `optimizer`, `clip`,
+        `jacobian_penalty` or `learning_rate` has one for each: optimizers of one kind with other
+        numbers, e.g. `[optax.adam(rate) for rate in rates]`.
     - `options`: all of them as one object; those that are also given by name replace its own.
 
     **Returns:**
@@ -58,7 +80,20 @@ def fit_together(
     **Raises:** as `fit`; `ValueError` for models of different structures, data of different sizes,
     or checkpoints of different steps; `TypeError` for other options of `fit`.
     """
-    shared = gather(options, named)
+    lists = {name: named[name] for name in _EACH if isinstance(named.get(name), list)}
+    n = len(models)
+    lists |= {"seeds": seeds, "checkpoint_dirs": checkpoint_dirs, "configs": configs}
+    if not isinstance(datasets, Dataset):
+        lists["datasets"] = list(datasets)
+    for name, given in lists.items():
+        if given is not None and len(given) != n:
+            raise ValueError(
+                f"`{name}` must have one entry for each of {n} models; has {len(given)}."
+            )
+    if n == 0:
+        raise ValueError("`models` is empty; give at least one model.")
+    firsts = {name: lists[name][0] for name in _EACH if name in lists}
+    shared = gather(options, named | firsts)
     # Rather refused than served by half: callbacks, say, could stop one run but not the others.
     for name in _ALONE:
         if name in named or getattr(shared, name) != DEFAULTS[name]:
@@ -68,28 +103,15 @@ def fit_together(
                 f"{', '.join(name for name in takes if name not in _ALONE)}. Train the models "
                 "with fit, one after the other, to use the others."
             )
-    n = len(models)
-    all_data = [datasets] * n if isinstance(datasets, Dataset) else list(datasets)
-    lists = {"datasets": all_data, "seeds": seeds}
-    lists |= {"checkpoint_dirs": checkpoint_dirs, "configs": configs}
-    for name, given in lists.items():
-        if given is not None and len(given) != n:
-            raise ValueError(
-                f"`{name}` must have one entry for each of {n} models; has {len(given)}."
-            )
+    own = {"seed": seeds, "checkpoint_dir": checkpoint_dirs, "config": configs}
+    own |= {name: lists.get(name) for name in _EACH}
     # From here on each is a run like any other, with a checkpoint that `fit` would read.
-    none = [None] * n
-    each = zip(models, all_data, seeds, checkpoint_dirs or none, configs or none, strict=True)
     with contextlib.ExitStack() as locks:
-        sessions = [
-            start(
-                model,
-                data,
-                dataclasses.replace(shared, seed=seed, checkpoint_dir=folder, config=config),
-                locks,
-            )
-            for model, data, seed, folder, config in each
-        ]
+        sessions = []
+        for i, model in enumerate(models):
+            changes = {name: values[i] for name, values in own.items() if values is not None}
+            data = datasets if isinstance(datasets, Dataset) else lists["datasets"][i]
+            sessions.append(start(model, data, dataclasses.replace(shared, **changes), locks))
         _check_alike(sessions)
         first = sessions[0]
         # Stacked once: with the images it is large, and only the batches change.
@@ -116,6 +138,9 @@ def fit_together(
 _ALONE = ("seed", "callbacks", "metrics_path", "checkpoint_dir", "checkpoint_every", "config")
 """The options that make no sense for several runs in step."""
 
+_EACH = ("optimizer", "clip", "jacobian_penalty", "learning_rate")
+"""The options whose numbers may be those of one run."""
+
 
 def _check_alike(sessions: list[Session]) -> None:
     def alike(name: str, values: list[Any]) -> None:
@@ -126,13 +151,37 @@ def _check_alike(sessions: list[Session]) -> None:
                 f"{different[0]} is not that of model 0. Train it with fit."
             )
 
-    alike("the structure and the untrained part", [fingerprint(s.static) for s in sessions])
+    # What is compiled is the structure and all that is no array; arrays are stacked.
+    first = _program(numbers_as_arrays(sessions[0].static))
+    for i, session in enumerate(sessions[1:], start=1):
+        program = _program(numbers_as_arrays(session.static))
+        for path in [p for p in first | program if first.get(p) != program.get(p)][:1]:
+            raise ValueError(
+                "models that are trained together must be of one structure, but for the numbers of "
+                f"arrays, gains and noise; at `{path or 'model'}` model 0 has "
+                f"{first.get(path, 'nothing')} and model {i} has {program.get(path, 'nothing')}. "
+                "Train them with fit."
+            )
+    alike("the structure", [jax.tree.structure(s.static) for s in sessions])
+    settings = [s.settings_at(s.step) for s in sessions]
+    kinds = "the kind of the optimizer, and whether there are `clip` and `jacobian_penalty`,"
+    alike(kinds, [jax.tree.structure(s) for s in settings])
+    alike(kinds, [_program(s) for s in settings])
     shapes = [jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), s.run.best) for s in sessions]
     alike("the shapes of the parameters", shapes)
     alike("the number of training samples", [len(s.train) for s in sessions])
     # Runs that stand at different steps, or of which one is over, are not in step.
     alike("the step that the checkpoint has reached", [s.step for s in sessions])
     alike("whether a callback has ended the run", [s.run.stopped for s in sessions])
+
+
+def _program(tree: PyTree) -> dict[str, Any]:
+    """What is compiled of a tree, by its paths: of arrays shape and type, and all else as it is."""
+    shown = lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if eqx.is_array(leaf) else leaf
+    return {
+        jax.tree_util.keystr(path): shown(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _stack(trees: list[PyTree]) -> PyTree:

@@ -1,9 +1,7 @@
 """Training is compiled once for all that is alike: other numbers, and objects made anew, are not
 another program. What differs does."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
@@ -14,25 +12,10 @@ import pytest
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.training import evaluate, fit
+from tests.training._compilations import compilations
 from tests.training._stand_in import make_data, make_model
 
 DATA = make_data()
-
-
-@contextmanager
-def _compilations() -> Iterator[list[str]]:
-    """One entry for each program that XLA compiles, or finds in JAX's cache on disk."""
-    found: list[str] = []
-
-    def heard(event: str, _: float, **more: Any) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            found.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(heard)
-    try:
-        yield found
-    finally:
-        jax.monitoring.unregister_event_duration_listener(heard)
 
 
 def _fit(model, optimizer, data=DATA, **options):
@@ -66,7 +49,7 @@ def test_other_numbers_and_new_objects_compile_nothing(kind):
     make = KINDS[kind]
     model = make_model(jax.random.key(0), dropout=0.0)
     first = _fit(model, make(0.05))
-    with _compilations() as found:
+    with compilations() as found:
         other, again = _fit(model, make(0.2)), _fit(model, make(0.05))
         _fit(make_model(jax.random.key(1), dropout=0.0), make(0.05), seed=1)
     assert found == []
@@ -127,7 +110,7 @@ def test_other_programs_are_told_apart():
 def test_numbers_of_the_training_compile_nothing():
     model = make_model(jax.random.key(0))
     _fit(model, optax.adam(0.05), clip=0.5, jacobian_penalty=0.1)
-    with _compilations() as found:
+    with compilations() as found:
         strong = _fit(model, optax.adam(0.05), clip=0.5, jacobian_penalty=3.0)
         short = _fit(model, optax.adam(0.05), clip=1e-6, jacobian_penalty=0.1)
     assert found == []
@@ -138,7 +121,7 @@ def test_another_fixed_gain_compiles_nothing():
     data = make_data(20, size=4, n_classes=2)
     make = lambda gain: qdeq.QDEQClassifier(2, 4, 2, depth=1, gain=gain, key=jax.random.key(0))
     one = _fit(make(0.1), optax.adam(0.05), data)
-    with _compilations() as found:
+    with compilations() as found:
         other = _fit(make(0.4), optax.adam(0.05), data)
         assert evaluate(other.model, data.test).loss != evaluate(one.model, data.test).loss
     assert found == []
@@ -149,13 +132,29 @@ def test_another_fixed_gain_compiles_nothing():
     assert np.abs(_weights(one) - _weights(other)).max() > 1e-4
 
 
+def test_other_rates_of_noise_compile_nothing():
+    data = make_data(20, size=4, n_classes=2)
+    exact = qdeq.QDEQClassifier(2, 4, 2, depth=1, key=jax.random.key(0))
+    channels = lambda p: (qdeq.noise.AmplitudeDamping(p), qdeq.noise.ThermalRelaxation(9, 7, p))
+    readout = qdeq.noise.ReadoutError
+    make = lambda p: qdeq.with_noise(
+        exact, qdeq.noise.NoiseModel(channels(p), channels(p), readout=readout((p, 0.0), p))
+    )
+    one = _fit(make(0.01), optax.adam(0.05), data)
+    with compilations() as found:
+        other = _fit(make(0.2), optax.adam(0.05), data)
+    assert found == []
+    assert other.model.deq.cell.layer.noise.readout.p10 == 0.2
+    assert np.abs(_weights(one) - _weights(other)).max() > 1e-4
+
+
 def test_classifiers_are_compiled_once_without_jit(tol):
     model = qdeq.QDEQClassifier(2, 4, 2, depth=1, readout="zz", key=jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (4, 4))
     for one in (model, model.unrolled(3)):
         truth = jax.vmap(one)(x)
         jax.block_until_ready((one(x[0]), one.solve_with_penalty(x[0])[0]))
-        with _compilations() as found:
+        with compilations() as found:
             called = [one(sample) for sample in (x[0], x[1], x[2], x[3])]
             jax.block_until_ready((called, one.solve_with_penalty(x[1])[0]))
         np.testing.assert_allclose(called, truth, atol=tol)

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import eqx_qdeq as qdeq
 from eqx_qdeq.training import (
     evaluate,
     fit,
@@ -17,6 +18,7 @@ from eqx_qdeq.training import (
     run_recipe_together,
     TrainingError,
 )
+from tests.training._compilations import compilations
 from tests.training._stand_in import make_data, make_model
 
 ADAM = optax.adam(0.05)
@@ -94,6 +96,47 @@ def test_a_recipe(tmp_path):
         assert {"run.json", "model.eqx", "test.json"} <= {path.name for path in out.iterdir()}
 
 
+def test_a_sweep(tol):
+    """Gains, rates of noise, learning rates, penalties and seeds at once: each is what it is alone,
+    and nothing is compiled for one that was not for all."""
+    data = make_data(20, size=4, n_classes=2)
+    make = lambda gain, rate: qdeq.with_noise(
+        qdeq.QDEQClassifier(2, 4, 2, depth=1, gain=gain, key=jax.random.key(0)),
+        qdeq.noise.NoiseModel.depolarizing(rate),
+    )
+    sweep = [(0.1, 0.0, 0.05, 0.2), (0.4, 0.01, 0.2, 0.1), (0.2, 0.2, 0.1, 0.3)]
+    options = {"epochs": 2, "batch_size": 10, "progress": False, "clip": 5.0}
+    models = [make(gain, rate) for gain, rate, _, _ in sweep]
+    together = lambda models: fit_together(
+        models,
+        data,
+        seeds=[0, 1, 2],
+        optimizer=[optax.adam(rate) for *_, rate, _ in sweep],
+        jacobian_penalty=[weight for *_, weight in sweep],
+        **options,
+    )
+    found = together(models)
+    with compilations() as anew:
+        together(models[::-1])
+    assert anew == []
+    for seed, (model, result, (gain, rate, learning_rate, weight)) in enumerate(
+        zip(models, found, sweep, strict=True)
+    ):
+        with compilations() as anew:
+            alone = fit(
+                model,
+                data,
+                seed=seed,
+                optimizer=optax.adam(learning_rate),
+                jacobian_penalty=weight,
+                **options,
+            )
+        assert seed == 0 or anew == []  # all but the first reuse what it compiled
+        _assert_close(result.last_model, alone.last_model, 100 * tol)
+        assert result.model.config["gain"] == gain
+        assert result.model.deq.cell.layer.noise.two_wire[0].probability == rate
+
+
 def test_what_does_not_go_together():
     one, other = make_data(), make_data(n=40)
     with pytest.raises(ValueError, match=r"number of training samples must be the same"):
@@ -103,11 +146,23 @@ def test_what_does_not_go_together():
     with pytest.raises(TypeError, match="no option `callbacks`; it takes optimizer"):
         fit_together(_models(), DATA, seeds=SEEDS, callbacks=[print], **OPTIONS)
     models = [make_model(jax.random.key(0)), make_model(jax.random.key(0), hidden=5)]
-    with pytest.raises(ValueError, match="must be the same for all models"):
+    with pytest.raises(ValueError, match=r"the structure must be the same"):
         fit_together(models, DATA, seeds=SEEDS, **OPTIONS)
+    models = [make_model(jax.random.key(0), dropout=p) for p in (0.5, 0.1)]
+    with pytest.raises(
+        ValueError, match=r"`\.dropout\.p` model 0 has 0\.5 and model 1 has 0\.1"
+    ):
+        fit_together(models, DATA, seeds=SEEDS, **OPTIONS)
+    with pytest.raises(ValueError, match="the kind of the optimizer.* must be the same"):
+        kinds = [optax.adam(0.1), optax.sgd(0.1)]
+        fit_together(_models(), DATA, **(OPTIONS | {"optimizer": kinds}))
+    with pytest.raises(ValueError, match="`clip` must have one entry for each of 2 models; has 3"):
+        fit_together(_models(), DATA, clip=[1.0, 2.0, 3.0], **OPTIONS)
+    with pytest.raises(ValueError, match="`models` is empty"):
+        fit_together([], DATA, **OPTIONS)
 
 
 def test_one_that_diverges_is_named():
     options = OPTIONS | {"optimizer": optax.sgd(float("inf"))}
-    with pytest.raises(TrainingError, match="step 2"):
+    with pytest.raises(TrainingError, match="in step 1 "):
         fit_together(_models(), DATA, seeds=SEEDS, **options)
