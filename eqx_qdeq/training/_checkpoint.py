@@ -110,9 +110,10 @@ class Checkpoints:
         if self.path is None:
             return None
         # Of a run that was killed while it saved.
-        remove_leftovers(self.path)
-        if not self.path.exists():
-            return None
+        with one_line(self.path, "read"):
+            remove_leftovers(self.path)
+            if not self.path.exists():
+                return None
         if not resume:
             raise CheckpointError(
                 f"'{self.path}' is the checkpoint of an earlier run; go on with resume=True, or "
@@ -165,8 +166,8 @@ class MetricsFile:
         """
         if self.path is None:
             return
-        remove_leftovers(self.path)
         with one_line(self.path, "read"):
+            remove_leftovers(self.path)
             text = self.path.read_text(encoding="utf-8") if self.path.exists() else None
         known = [to_json(record) for record in history or []]
         if text is not None:

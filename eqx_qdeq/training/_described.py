@@ -48,13 +48,14 @@ def describe(value: Any) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 class _Walk:
-    """A way through an object, which meets every part once."""
+    """A way through an object, which meets every function and class once."""
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
         self.arrays: dict[str, Any] = {}
         # With the objects: the address of one that is gone may be that of another.
         self.seen: dict[int, Any] = {}
+        self.inside: list[Any] = []
 
     def visit(self, path: str, value: Any) -> None:
         if isinstance(value, float):
@@ -67,9 +68,15 @@ class _Walk:
         elif isinstance(value, jax.Array | np.ndarray):
             self.found[path] = f"{value.dtype}{list(value.shape)}"
             self.arrays[path] = value
-        elif id(value) not in self.seen:
-            self.seen[id(value)] = value
+        elif isinstance(value, types.FunctionType | type):
+            if id(value) not in self.seen:
+                self.seen[id(value)] = value
+                self._visit_parts(path, value)
+        # Twice is no matter: which parts are one object may differ between equal models.
+        elif not any(value is outer for outer in self.inside):
+            self.inside.append(value)
             self._visit_parts(path, value)
+            self.inside.pop()
 
     def _visit_parts(self, path: str, value: Any) -> None:
         if isinstance(value, type):
@@ -106,16 +113,19 @@ class _Walk:
             self.found[path] = _library_name(value)
         elif type(value).__module__.startswith("eqx_qdeq"):
             self.found[path] = type(value).__qualname__
-            for name, part in sorted(getattr(value, "__dict__", {}).items()):
-                self.visit(f"{path}.{name}", part)
+            self._visit_public(path, value)
         elif _is_of_a_library_class(type(value)):
             text = repr(value)
             self.found[path] = text if " at 0x" not in text else type(value).__qualname__
         else:
             self._visit_class(path, type(value))
-            for name, part in sorted(getattr(value, "__dict__", {}).items()):
-                if not name.startswith("_"):
-                    self.visit(f"{path}.{name}", part)
+            self._visit_public(path, value)
+
+    def _visit_public(self, path: str, value: Any) -> None:
+        # What is private may be a cache, or a hash, which differs between processes.
+        for name, part in sorted(getattr(value, "__dict__", {}).items()):
+            if not name.startswith("_"):
+                self.visit(f"{path}.{name}", part)
 
     def _visit_list(self, path: str, value: Any) -> None:
         parts, walk = enumerate(value), self

@@ -68,6 +68,11 @@ def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: A
     arguments ends with the same weights, bit by bit, as one left alone. (On GPUs this needs
     `XLA_FLAGS=--xla_gpu_deterministic_ops=true`.)
 
+    A checkpoint knows its run: the data, the seed and the options, the initial model up to
+    rounding, its structure and the code of your own classes and functions in it, and what the
+    optimizer does at any step. With something else of these the run is refused, by name; only
+    `epochs` may grow (which changes a schedule that is made from them).
+
     The first call compiles. Another one with data and a model of the same shapes does not, also
     with another learning rate or gain, or a new optimizer of the same kind; only one that searches
     along a line is compiled for each object.
@@ -106,9 +111,10 @@ def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: A
     **Raises:**
 
     - `ValueError` for arguments out of range, or a model that does not fit the data.
-    - [`eqx_qdeq.training.TrainingError`][] if the loss or its gradient is not finite, naming the
-        step; the last good checkpoint stays.
-    - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged or of another run.
+    - [`eqx_qdeq.training.TrainingError`][] if the loss, its gradient, the new parameters or the
+        optimizer's state are not finite, naming the step; the last good checkpoint stays.
+    - [`eqx_qdeq.training.CheckpointError`][] for a checkpoint that is damaged, of another run, or
+        in use by another process, and for paths that cannot be read or written.
 
     Warns once ([`eqx_qdeq.training.ConvergenceWarning`][]) of equilibria that were not found.
     """

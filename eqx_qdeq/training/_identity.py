@@ -47,8 +47,7 @@ def optimizer_identity(
         lambda p: jnp.asarray(directions(p.size + shift)[shift:].reshape(p.shape), p.dtype),
         state.params,
     )
-    number = lambda x: jnp.asarray(x) if isinstance(x, int | float) else x
-    arrays, rest = eqx.partition(jtu.tree_map(number, state.opt_state), eqx.is_array)
+    arrays, rest = eqx.partition(state.opt_state, eqx.is_array)
     searches = not isinstance(update, ByContent)
     # One that searches along a line is compiled with its objective and has its own step lengths.
     sizes = _SIZES if searches else _SIZES + len(_COUNTS) * (1.0,)
@@ -83,7 +82,7 @@ def _probe(
     gradient: PyTree,
     along: PyTree,
     schedule: tuple[Array, Array],
-) -> _Sketch:
+) -> tuple[Array, Array, Array]:
     """Sketches of the updates by gradients of these sizes; where a count is given, at that step."""
 
     def step(arrays: PyTree, now: tuple[Array, Array]) -> tuple[PyTree, _Sketch]:
@@ -113,7 +112,7 @@ def _probe_search(
     gradient: PyTree,
     along: PyTree,
     schedule: tuple[Array, Array],
-) -> _Sketch:
+) -> tuple[Array, Array, Array]:
     """The same for an optimizer that evaluates its objective: it minimizes a quadratic."""
     # Not around the parameters themselves, where it would have nothing to do.
     objective: Callable[[PyTree], Array] = lambda p: sum(

@@ -60,12 +60,14 @@ class Options:
         and the model then. One that returns true ends the training, for good.
     - `progress`: whether to show a progress bar.
     - `metrics_path`: a file that gets one line of JSON per epoch.
-    - `checkpoint_dir`: a folder for the checkpoint of this run.
+    - `checkpoint_dir`: a folder for the checkpoint of this run. One process at a time has it, by a
+        lock that the system takes back however the process ends; over NFS it needs a mount with
+        locks, and on Windows there is none.
     - `checkpoint_every`: a checkpoint every so many steps; after each epoch if left out. There is
         always one at the start and one at the end.
     - `resume`: whether to go on from the checkpoint if there is one. If false, one that is there
         is an error.
-    - `config`: anything more that identifies the run, e.g. the learning rate; kept in the
+    - `config`: anything more that identifies the run, e.g. how its data was made; kept in the
         checkpoint, and a run with another one is not resumed.
 
     **Raises:** `ValueError` for arguments out of range.

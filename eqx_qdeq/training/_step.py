@@ -81,6 +81,10 @@ def make_state(
     params, model_state = jax.tree.map(copy, (params, model_state))
     # Compiled: eagerly, each zero of the moments would be a call of its own.
     opt_state = call(by_content(optimizer.init, params), params)
+    # Line searches count in Python at first, and in arrays from the first step on, as which both
+    # are saved.
+    number = lambda x: jnp.asarray(x) if isinstance(x, int | float) else x
+    opt_state = jax.tree.map(number, opt_state)
     zero = jnp.zeros((), jnp.result_type(float))
     return State(
         params,

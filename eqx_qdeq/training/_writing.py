@@ -96,12 +96,13 @@ def remove_leftovers(path: Path) -> None:
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         process = leftover.name.removeprefix(_prefix(path)).partition(".")[0]
         # What other processes write, here or on another machine, is theirs while they may live.
-        if process.isdigit() and os.name == "posix":
-            gone = int(process) == os.getpid() or not _is_alive(int(process))
-        else:
-            gone = time.time() - leftover.stat().st_mtime > _DAY
-        if gone:
-            leftover.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone meanwhile, or not to be removed: it does no harm
+            if process.isdigit() and os.name == "posix":
+                gone = int(process) == os.getpid() or not _is_alive(int(process))
+            else:
+                gone = time.time() - leftover.stat().st_mtime > _DAY
+            if gone:
+                leftover.unlink()
 
 
 def _is_alive(process: int) -> bool:
@@ -148,9 +149,11 @@ def _lock(path: Path, lock: Path) -> int | None:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had it may have removed the file meanwhile: then it locks nothing.
             if lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat()):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+                with contextlib.suppress(OSError):  # the name is for the error only
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
                 return descriptor
         except BlockingIOError:
             holder = os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
@@ -159,9 +162,12 @@ def _lock(path: Path, lock: Path) -> int | None:
                 f"'{path}' is in use by {holder}; wait for its end, or choose another folder or "
                 "file."
             ) from None
-        except OSError:
+        except OSError:  # a file system without locks
             os.close(descriptor)
             return None
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
 
 

@@ -106,7 +106,7 @@ def test_a_run_killed_at_random_moments(tmp_path, whole):
 def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
     once = _fit(tmp_path / "once", epochs=5)
     _fit(tmp_path / "twice", epochs=2)
-    twice = _fit(tmp_path / "twice", key=1, epochs=5)  # the checkpoint's weights count, not these
+    twice = _fit(tmp_path / "twice", epochs=5)
     assert _same(once.last_model, twice.last_model) and _same(once.model, twice.model)
     assert twice.best_epoch == once.best_epoch and twice.steps == 20
     assert [r["epoch"] for r in twice.history] == [1, 2, 3, 4, 5]
@@ -115,7 +115,7 @@ def test_a_longer_run_goes_on_from_a_shorter_one(tmp_path):
 def test_a_finished_run_gives_its_result_again(tmp_path):
     first = _fit(tmp_path)
     content = (tmp_path / "checkpoint.eqx").read_bytes()
-    again = _fit(tmp_path, key=1)
+    again = _fit(tmp_path)
     assert _same(first.model, again.model) and _same(first.last_model, again.last_model)
     assert again.history == first.history and again.seconds == first.seconds
     assert (tmp_path / "checkpoint.eqx").read_bytes() == content
@@ -202,7 +202,8 @@ SAME = {"config": {"name": "a", "rate": 1}}
         ({"config": {"name": "a", "rate": 2}}, r"config\['rate'\] was 1 there and is 2 here"),
         ({}, r"config was \{'name': 'a', 'rate': 1\} there and is None here"),
         (SAME | {"resume": False}, "checkpoint of an earlier run; go on with resume=True"),
-        (SAME | {"optimizer": optax.sgd(0.1)}, "of another architecture: it has"),
+        (SAME | {"optimizer": optax.sgd(0.1)}, "another: ScaleByAdamState, .* there and"),
+        (SAME | {"key": 1}, r"initial parameters\[.* has other values here"),
     ],
 )
 def test_another_run_is_not_resumed(run, options, message):
@@ -228,7 +229,7 @@ def test_frozen_parts_must_be_the_same(tmp_path):
     options = {"trainable": trainable, "checkpoint_dir": tmp_path, "progress": False}
     fit(model, DATA, optimizer=ADAM, epochs=1, **options)
     other = eqx.tree_at(where, model, 2 * model.u)
-    with pytest.raises(CheckpointError, match="untrained part was"):
+    with pytest.raises(CheckpointError, match=r"untrained part\['.u'\] has other values"):
         fit(other, DATA, optimizer=ADAM, epochs=1, **options)
 
 
@@ -268,11 +269,12 @@ def test_metrics_of_another_run_are_not_overwritten(run):
 
 
 def test_divergence_leaves_the_last_good_checkpoint(tmp_path):
-    # Both runs are the same up to step 6, where one diverges.
+    # Up to step 6, where it diverges, and where it diverges again.
     huge = jnp.finfo(DATA.train.x.dtype).max
     diverging = optax.sgd(lambda step: jnp.where(step == 5, huge, 0.1))
-    with pytest.raises(TrainingError):
-        _fit(tmp_path, optimizer=diverging)
-    resumed = _fit(tmp_path, optimizer=optax.sgd(lambda step: jnp.where(step == 5, 0.1, 0.1)))
-    plain = _fit(None, optimizer=optax.sgd(lambda step: jnp.where(step == 5, 0.1, 0.1)))
-    assert _same(resumed.last_model, plain.last_model)
+    contents = []
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="in step [67] "):
+            _fit(tmp_path, optimizer=diverging, checkpoint_every=1)
+        contents.append((tmp_path / "checkpoint.eqx").read_bytes())
+    assert contents[0] == contents[1]
