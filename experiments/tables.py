@@ -24,24 +24,31 @@ from sklearn.svm import SVC, SVR
 
 from eqx_qdeq.sklearn import QuantumEquilibriumClassifier, QuantumEquilibriumRegressor
 
-from . import load_records, markdown, Off, save_record
+from . import DOCS, fill_page, load_records, markdown, Off, save_record
 
 RESULTS = Path(__file__).with_suffix(".jsonl")
-TABLES = ("iris", "wine", "breast_cancer", "digits", "diabetes")
+TABLES = ("iris", "wine", "breast_cancer", "diabetes", "digits")
 _SCALED: Callable[[Any], Any] = lambda model: make_pipeline(StandardScaler(), model)
 
-# name -> (classifier, regressor)
-MODELS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
-    "equilibrium, as a table": (
-        lambda: QuantumEquilibriumClassifier(random_state=0),
-        lambda: QuantumEquilibriumRegressor(random_state=0),
-    ),
-    "equilibrium, as an image": (
-        lambda: QuantumEquilibriumClassifier(features="image", n_qubits=6, random_state=0),
-        lambda: QuantumEquilibriumRegressor(features="image", random_state=0),
-    ),
-    "linear": (lambda: _SCALED(LogisticRegression(max_iter=1000)), lambda: _SCALED(Ridge())),
-    "support vectors": (lambda: _SCALED(SVC()), lambda: _SCALED(SVR())),
+
+def _as_image(n_features: int, is_real: bool) -> Any:
+    # Wires for as many amplitudes; a classifier sees the features as they are, as it does pixels.
+    n_qubits = max(4, (n_features - 1).bit_length())
+    if is_real:
+        return QuantumEquilibriumRegressor(n_qubits, features="image", random_state=0)
+    return QuantumEquilibriumClassifier(
+        n_qubits, features="image", standardize=False, random_state=0
+    )
+
+
+# Of the number of features, and whether targets are real.
+MODELS: dict[str, Callable[[int, bool], Any]] = {
+    "equilibrium, as a table": lambda d, is_real: (
+        QuantumEquilibriumRegressor if is_real else QuantumEquilibriumClassifier
+    )(random_state=0),
+    "equilibrium, as an image": _as_image,
+    "linear": lambda d, is_real: _SCALED(Ridge() if is_real else LogisticRegression(max_iter=1000)),
+    "support vectors": lambda d, is_real: _SCALED(SVR() if is_real else SVC()),
 }
 
 
@@ -56,7 +63,7 @@ def score(table: str, model: str, limit: int | None = None) -> dict[str, float]:
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = cross_val_score(MODELS[model][is_real](), x, y, cv=folds)
+        found = cross_val_score(MODELS[model](x.shape[1], is_real), x, y, cv=folds)
     seconds = time.perf_counter() - started
     return {
         "mean": round(float(found.mean()), 4),
@@ -71,12 +78,13 @@ def as_markdown(records: dict[str, dict[str, Any]]) -> str:
         shown = "{:.3f} ± {:.3f}" if table == "diabetes" else "{:.1%} ± {:.1%}"
         return "" if record is None else shown.format(record["mean"], record["deviation"])
 
-    rows = [[t + " (R²)" * (t == "diabetes"), *(cell(t, m) for m in MODELS)] for t in TABLES]
+    there = [t for t in TABLES if any(f"{t}/{model}" in records for model in MODELS)]
+    rows = [[t + " (R²)" * (t == "diabetes"), *(cell(t, m) for m in MODELS)] for t in there]
     return markdown(["", *MODELS], rows)
 
 
 def main(results: Path = RESULTS, smoke: Annotated[bool, Off] = False) -> None:
-    """Cross-validates every model on every table, and prints the table of the docs.
+    """Cross-validates every model on every table, and puts the scores into the page.
 
     Args:
         results: the file of the results.
@@ -91,7 +99,10 @@ def main(results: Path = RESULTS, smoke: Annotated[bool, Off] = False) -> None:
             if name not in load_records(results):
                 save_record(results, name, score(table, model))
                 print(name, load_records(results)[name], flush=True)
-    print(as_markdown(load_records(results)))
+    text = as_markdown(load_records(results))
+    print(text)
+    if results == RESULTS:
+        fill_page(DOCS / "your-data.md", {"tables": text})
 
 
 if __name__ == "__main__":

@@ -123,3 +123,21 @@ def test_refusals(estimator, getkey):
         on_estimator(make(circuit, qdeq.ComplexAmplitudeEncoding(), qdeq.PauliZ()), estimator)
     with pytest.raises(ValueError, match="holds no QuantumLayer"):
         on_estimator(eqx.nn.Identity(), estimator)
+
+
+def test_a_whole_model_and_back(estimator, getkey, x64):
+    """A classifier that reads other observables than it feeds back, in its own place."""
+    model = qdeq.QDEQClassifier(2, 4, 3, depth=1, readout="zz", gain=0.3, key=getkey())
+    accuracy = 1e-6 if x64 else 1e-4
+    measured = on_estimator({"a": [model]}, estimator, tolerance=accuracy)["a"][0]
+    x = jax.random.normal(getkey(), (2, 4))
+    loss = lambda m: jnp.sum(jax.vmap(m)(x) ** 2)
+    value, found = eqx.filter_value_and_grad(loss)(measured)
+    expected_value, expected = eqx.filter_value_and_grad(loss)(model)
+    np.testing.assert_allclose(value, expected_value, rtol=100 * accuracy)
+    of = lambda m: m.deq.cell.layer.angles
+    np.testing.assert_allclose(of(found), of(expected), atol=1000 * accuracy)
+    assert of(measured) is of(model) and measured.deq.cell.layer.device.n_jobs > 2
+    assert eqx.tree_equal(qdeq.exact(measured), model)
+    with pytest.raises(ValueError, match="runs the circuit with noise of its own"):
+        qdeq.with_noise(measured, qdeq.noise.NoiseModel.depolarizing(0.1))

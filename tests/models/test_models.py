@@ -218,7 +218,7 @@ def test_a_regressor_has_what_a_classifier_has():
     np.testing.assert_array_equal(predicted, found)
     rebuilt = qdeq.classifier_from_config(deep.config, key=jax.random.key(0))
     assert eqx.tree_equal(rebuilt, deep)
-    noisy = model.with_noise(qdeq.noise.NoiseModel(qdeq.noise.Depolarizing(0.05)))
+    noisy = model.with_noise(qdeq.noise.NoiseModel((qdeq.noise.Depolarizing(0.05),)))
     assert isinstance(noisy, qdeq.QDEQRegressor) and not eqx.tree_equal(noisy(x), found)
     with pytest.raises(ValueError, match="`n_targets` must be at least 1; got 0"):
         qdeq.QDEQRegressor(2, 5, 0, key=jax.random.key(0))
