@@ -26,7 +26,7 @@ class Source:
 
 SOURCES = {
     "MUTAG": Source((), 32, 60),
-    "PROTEINS": Source((24, 40, 64, 128, 256), 64, 20),
+    "PROTEINS": Source((24, 40, 64, 128, 256), 64, 12),
     "NCI1": Source((24, 32, 40, 64), 128, 20),
 }
 
