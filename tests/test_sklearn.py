@@ -62,6 +62,7 @@ def test_weights_are_repetitions_to_the_last_bit(fitted):
     np.testing.assert_array_equal(weighted.predict_proba(x), repeated.predict_proba(x))
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_several_targets_in_their_units():
     x, y = load_diabetes(return_X_y=True)
     both = np.stack([y, 1000 * x[:, 2] + 5], axis=1)
