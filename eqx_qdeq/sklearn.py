@@ -229,7 +229,8 @@ class _QuantumEquilibrium(BaseEstimator):
 
     def _ask(self, x: Any) -> np.ndarray:
         check_is_fitted(self)
-        return self._solve(validate_data(self, x, reset=False, dtype=np.float64))[0]
+        checked: Any = validate_data(self, x, reset=False, dtype=np.float64)
+        return self._solve(checked)[0]
 
 
 class QuantumEquilibriumClassifier(ClassifierMixin, _QuantumEquilibrium):
@@ -269,7 +270,8 @@ class QuantumEquilibriumClassifier(ClassifierMixin, _QuantumEquilibrium):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QuantumEquilibriumClassifier":
         """Trains on samples of shape `(n, d)` and their labels, which may be of any kind."""
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        checked: Any = validate_data(self, X, y, dtype=np.float64)
+        X, y = checked
         check_classification_targets(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
@@ -292,7 +294,8 @@ class QuantumEquilibriumClassifier(ClassifierMixin, _QuantumEquilibrium):
 
     def predict(self, X: Any) -> np.ndarray:
         """The most likely class of each sample, as one of `classes_`."""
-        return self.classes_[self._ask(X).argmax(axis=1)]
+        logits = self._ask(X)  # first, as it asks whether there was a `fit`
+        return self.classes_[logits.argmax(axis=1)]
 
 
 class QuantumEquilibriumRegressor(RegressorMixin, _QuantumEquilibrium):
@@ -317,7 +320,10 @@ class QuantumEquilibriumRegressor(RegressorMixin, _QuantumEquilibrium):
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QuantumEquilibriumRegressor":
         """Trains on samples of shape `(n, d)` and targets of shape `(n,)` or `(n, k)`."""
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        checked: Any = validate_data(
+            self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
+        )
+        X, y = checked
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         targets = np.asarray(y, np.float64).reshape(len(y), -1)
@@ -331,7 +337,8 @@ class QuantumEquilibriumRegressor(RegressorMixin, _QuantumEquilibrium):
 
     def predict(self, X: Any) -> np.ndarray:
         """The targets of each sample, shape `(n,)` or `(n, k)`, in the units of those given."""
-        return self._targets.inverse_transform(self._ask(X)).reshape(-1, *self._shape)
+        outputs = self._ask(X)  # first, as it asks whether there was a `fit`
+        return self._targets.inverse_transform(outputs).reshape(-1, *self._shape)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -377,7 +377,7 @@ def test_cifar_from_a_file(data_root):
         (np.zeros((2, 3)), np.array([0]), "2 samples but 1 labels"),
         (np.zeros((0, 3)), np.zeros(0, int), "no samples"),
         (np.zeros(3), np.zeros(3, int), r"shape \(n, ...\); got \(3,\)"),
-        (np.zeros((2, 3)), np.zeros(2, complex), "labels must be integers"),
+        (np.zeros((2, 3)), np.zeros(2, complex), "y must be labels, integers"),
         (np.full((2, 3), np.inf), np.zeros(2, int), "2 of 2 samples have features that are NaN"),
     ],
 )
