@@ -22,8 +22,8 @@ RATES = {
     "probability ": noise.NoiseModel.depolarizing,
     "probability  ": noise.NoiseModel.damping,
     "time": lambda rate: noise.ThermalRelaxation(1.0, 1.0, rate),
-    "angle": noise.CoherentRotation,
-    "relative": noise.OverRotation,
+    "angle": lambda angle: noise.CoherentRotation("X", angle),
+    "relative": lambda part: noise.OverRotation(part),
     "p01": lambda rate: noise.ReadoutError(rate, 0.1),
     "p10": lambda rate: noise.ReadoutError((0.1, 0.1), (0.1, rate)),
 }
