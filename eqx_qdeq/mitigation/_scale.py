@@ -279,7 +279,7 @@ def _foldings(scale: float | int, size: int) -> int:
 
 def _check(power: float | int) -> None:
     power = power.item() if hasattr(power, "item") else power  # pyright: ignore
-    check_within("scale", power, 0, math.inf, "how many times as strong the noise is")
+    check_within("scale", power, 0.0, math.inf, "how many times as strong the noise is")
 
 
 def _positive(kept: Any) -> Any:

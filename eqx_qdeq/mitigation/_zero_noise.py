@@ -25,7 +25,7 @@ def _as_scales(values: Any) -> Scales:
         raise TypeError(f"`scales` must be numbers, e.g. (1, 2, 3); got {describe(values)}.")
     scales = tuple(v.item() if hasattr(v, "item") else v for v in values)
     for scale in scales:
-        check_within("scales", scale, 0, math.inf, "how many times as strong the noise is")
+        check_within("scales", scale, 0.0, math.inf, "how many times as strong the noise is")
     return scales
 
 
