@@ -91,7 +91,7 @@ def info() -> dict[str, Any]:
         "versions": {name: _version(name) for name in _CORE},
         "devices": devices,
         "precision": precision,
-        "matmul_precision": str(jax.config.read("jax_default_matmul_precision")),
+        "matmul_precision": str(getattr(jax.config, "jax_default_matmul_precision", None)),
         "extras": {
             extra: {name: _version(name) for name in names.split()}
             for extra, names in _EXTRAS.items()

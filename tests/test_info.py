@@ -1,14 +1,15 @@
 """python -m eqx_qdeq info."""
 
+import importlib
 import json
 
 import pytest
 
 from eqx_qdeq import __version__
-from eqx_qdeq.__main__ import main
 
 
 def test_info(monkeypatch, x64):
+    main = importlib.import_module("eqx_qdeq.__main__").main
     said: list[str] = []
     assert main(["info", "--json"], said.append) == 0
     report = json.loads(said.pop())

@@ -80,7 +80,7 @@ class QuantumCell(AbstractCell):
         # step. All else runs the compiled layer on v(w, x) in each step.
         layer, encoding, noise = self.layer, self.layer.encoding, self.layer.noise
         if layer.device is not None:
-            exact = QuantumCell(layer.replace(device=None), self.injection)
+            exact = eqx.tree_at(lambda c: c.layer, self, layer.replace(device=None))
             if isinstance(self.injection, AngleFeedback):
                 return _FeedbackOnDevice(exact, layer.device)
             run = layer.compile(in_size)

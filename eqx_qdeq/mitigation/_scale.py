@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._checks import check_choice, check_within, is_number
+from .._checks import can_check, check_choice, is_number
 from ..circuits import Circuit
 from ..encodings import DataReuploading
 from ..layers import layers_of, map_layers, QuantumLayer
@@ -278,7 +278,9 @@ def _foldings(scale: float | int, size: int) -> int:
 
 
 def _check(power: float | int) -> None:
-    check_within("scale", power, 0, math.inf, "how many times as strong the noise is")
+    can_check("scale", power)
+    if not power >= 0:
+        raise ValueError(f"noise is scaled by at least 0; got {power}.")
 
 
 def _positive(kept: Any) -> Any:

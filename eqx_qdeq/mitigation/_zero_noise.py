@@ -1,7 +1,6 @@
 """Zero-noise extrapolation: values at several noise scales, and what they say of none at all."""
 
 import abc
-import math
 import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from .._checks import check_within, describe
+from .._checks import can_check, describe
 from .._precise import dot
 from ..cells import AbstractCell
 from ._scale import reached_scales, scale_noise
@@ -25,7 +24,7 @@ def _as_scales(values: Any) -> Scales:
         raise TypeError(f"`scales` must be numbers, e.g. (1, 2, 3); got {describe(values)}.")
     scales = tuple(v.item() if hasattr(v, "item") else v for v in values)
     for scale in scales:
-        check_within("scales", scale, 0, math.inf, "how many times as strong the noise is")
+        can_check("scales", scale)
     return scales
 
 

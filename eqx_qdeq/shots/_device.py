@@ -128,7 +128,7 @@ class SamplingDevice(AbstractDevice):
         assert isinstance(deq, DEQ)
         cell = deq.cell
         if not isinstance(cell, QuantumCell):
-            tolerance = self._floor(cell) if self.tolerance is None else self.tolerance
+            tolerance: Any = self._floor(cell) if self.tolerance is None else self.tolerance
             solver = Picard(rtol=0.0, atol=tolerance)
             return solve_by(deq, solver, ImplicitVJPAdjoint(), x, z0, probe)
         if probe is not None:

@@ -62,7 +62,8 @@ def check_shots(n_shots: Shots | None) -> None:
     if n_shots is None or isinstance(n_shots, Tracer):
         return  # nothing to check, or not known while tracing
     # A string has a result type of its own to JAX, and a list of numbers none.
-    is_integer = hasattr(n_shots, "dtype") and jnp.issubdtype(n_shots.dtype, jnp.integer)
+    dtype = getattr(n_shots, "dtype", None)
+    is_integer = dtype is not None and jnp.issubdtype(dtype, jnp.integer)
     if isinstance(n_shots, bool) or not (isinstance(n_shots, int) or is_integer):
         raise TypeError(f"`n_shots` must be an integer; got {describe(n_shots)}.")
     check_at_least("n_shots", int(np.min(n_shots)), 1)

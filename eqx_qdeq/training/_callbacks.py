@@ -81,7 +81,7 @@ class EarlyStopping(AbstractCallback):
         mode: str = "auto",
     ):
         check_at_least("patience", patience, 1)
-        check_within("min_delta", min_delta, 0, math.inf, "the least change that counts")
+        check_within("min_delta", min_delta, 0.0, math.inf, "the least change that counts")
         check_choice("mode", mode, ("auto", "min", "max"))
         if not isinstance(monitor, str):
             raise TypeError(

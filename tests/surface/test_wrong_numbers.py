@@ -22,8 +22,8 @@ RATES = {
     "probability ": noise.NoiseModel.depolarizing,
     "probability  ": noise.NoiseModel.damping,
     "time": lambda rate: noise.ThermalRelaxation(1.0, 1.0, rate),
-    "angle": noise.CoherentRotation,
-    "relative": noise.OverRotation,
+    "angle": lambda angle: noise.CoherentRotation("X", angle),
+    "relative": lambda part: noise.OverRotation(part),
     "p01": lambda rate: noise.ReadoutError(rate, 0.1),
     "p10": lambda rate: noise.ReadoutError((0.1, 0.1), (0.1, rate)),
 }
@@ -84,7 +84,7 @@ def test_scales_in_lists_and_arrays():
     truth = mitigation.ZeroNoise(noisy, (1.0, 2.0))(x)
     for scales in ([1.0, 2.0], np.array([1.0, 2.0]), jnp.array([1.0, 2.0])):
         np.testing.assert_array_equal(mitigation.ZeroNoise(noisy, scales)(x), truth)
-    with pytest.raises(ValueError, match="`scales` must be from 0 to inf"):
+    with pytest.raises(ValueError, match="noise is scaled by at least 0; got -2.0"):
         mitigation.ZeroNoise(noisy, (1.0, -2.0))
 
 

@@ -73,7 +73,7 @@ def test_what_cannot_be_monitored_is_said():
         _fit([EarlyStopping("loss")], epochs=1)
     with pytest.raises(ValueError, match="`patience` must be at least 1; got 0"):
         EarlyStopping(patience=0)
-    with pytest.raises(ValueError, match="`min_delta` must be from 0 to inf"):
+    with pytest.raises(ValueError, match="`min_delta` must be from 0.0 to inf"):
         EarlyStopping(min_delta=-1.0)
 
 

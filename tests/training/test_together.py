@@ -149,9 +149,7 @@ def test_what_does_not_go_together():
     with pytest.raises(ValueError, match=r"the structure must be the same"):
         fit_together(models, DATA, seeds=SEEDS, **OPTIONS)
     models = [make_model(jax.random.key(0), dropout=p) for p in (0.5, 0.1)]
-    with pytest.raises(
-        ValueError, match=r"`\.dropout\.p` model 0 has 0\.5 and model 1 has 0\.1"
-    ):
+    with pytest.raises(ValueError, match=r"`\.dropout\.p` model 0 has 0\.5 and model 1 has 0\.1"):
         fit_together(models, DATA, seeds=SEEDS, **OPTIONS)
     with pytest.raises(ValueError, match="the kind of the optimizer.* must be the same"):
         kinds = [optax.adam(0.1), optax.sgd(0.1)]
