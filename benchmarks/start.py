@@ -57,11 +57,11 @@ def digits_like() -> Any:
 
     random = np.random.default_rng(0)
     sizes = {"train": 448, "validation": 128, "test": 144}
-    parts = {
-        name: training.Split(random.normal(size=(n, 16)), random.integers(0, 4, n))
-        for name, n in sizes.items()
-    }
-    return training.Dataset(**parts, class_names=list("0369"), name="noise")
+    parts = [
+        training.Split(random.normal(size=(n, 16)), random.integers(0, 4, n))
+        for n in sizes.values()
+    ]
+    return training.Dataset(*parts, class_names=list("0369"), name="noise")
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ def main(
         with tempfile.TemporaryDirectory() as path:
             _smoke(Path(path))
         return
-    runs = {f"variance-{model}": (model,) for model in ("independent", "state", "backbone")}
+    runs: dict[str, tuple] = {f"variance-{m}": (m,) for m in ("independent", "state", "backbone")}
     for data, seeds in SEEDS.items():
         for seed in range(seeds):
             for model in MODELS:
