@@ -30,7 +30,7 @@ HOSTILE = {
     "20 doublings": (_doubling(20, "x a;"), 23, "more than 100000 gates"),
     "30 doublings of nothing": (_doubling(30, ""), 33, "more than 100000 gates"),
     "200 doublings": (_doubling(200, ""), 101, "nested more than 100 deep"),
-    "chain": (_chain(10_000) + "\ng10000 q;", 9901, "nested more than 100 deep"),
+    "chain": (_chain(1_000) + "\ng1000 q;", 901, "nested more than 100 deep"),
     "chain by parts": (_chain(300) + "\ng90 q;\ng180 q;\ng270 q;", 102, "nested more than"),
     "signs": (_FORMULA.format("-" * 10_000 + "1"), 3, "nested more than 100 deep"),
     "parentheses": (_FORMULA.format("(" * 10_000), 3, "nested more than 100 deep"),
