@@ -12,6 +12,7 @@ from jaxtyping import Array, Num, PyTree
 
 from .._checks import describe
 from ..equilibrium import Solves
+from ._by_content import numbers_as_arrays
 from ._forward import Called, forward, in_inference, losing, over_batch
 from ._losses import fitted, is_labels, Loss
 from ._metrics import Report
@@ -48,7 +49,8 @@ def look(
             "`model` must be an Equinox module of one sample, e.g. a QDEQClassifier; got "
             f"{describe(model)}."
         )
-    model = in_inference(model)
+    # A gain as a Python number would leave a program of its own in JAX's caches.
+    model = in_inference(numbers_as_arrays(model))
     sample = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape[1:]), a.dtype), (x, y))
     called, needs_key = _called(model, sample[0], state, may_fail=callable(loss))
     target = jax.ShapeDtypeStruct(y.shape[1:], y.dtype)

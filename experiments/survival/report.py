@@ -60,25 +60,31 @@ def counted(name: str, path: Path) -> str:
     if not path.exists():
         return f"*(`python -m experiments.survival {name}` has not been run)*"
     found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not all(isinstance(row, Mapping) for row in found.values()):
+        found = {name: {"counted": value} for name, value in found.items()}
     shown = {name: _shown(row) for name, row in found.items()}
     columns = list(dict.fromkeys(column for row in shown.values() for column in row))
-    rows = [[name, *(row.get(column, "") for column in columns)] for name, row in shown.items()]
+    rows = [
+        [name.replace("_", " "), *(row.get(column, "") for column in columns)]
+        for name, row in shown.items()
+    ]
     return markdown(["", *columns], rows)
 
 
-def _shown(row: Any) -> dict[str, str]:
-    """Numbers as they are, and counts by their names."""
-    if not isinstance(row, Mapping):
-        return {"": f"{row:,}" if isinstance(row, int | float) else str(row)}
-    texts = {}
-    for column, value in row.items():
-        if isinstance(value, Mapping):
-            texts[column] = ", ".join(f"{key} {count:,}" for key, count in value.items())
-        elif isinstance(value, list):
-            texts[column] = f"{len(value):,}"
-        elif isinstance(value, int | float):
-            texts[column] = f"{value:,}"
-    return texts
+def _shown(row: Mapping[str, Any]) -> dict[str, str]:
+    """What can be counted, by its name; not the inputs themselves."""
+    texts = {name: _text(value) for name, value in row.items() if not isinstance(value, str)}
+    return {name.replace("_", " "): text for name, text in texts.items()}
+
+
+def _text(value: Any) -> str:
+    """Numbers as they are, counts by their names; of a course its ends, of faults how many."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text}" for name, text in _shown(value).items())
+    if isinstance(value, list):
+        numbers = value and all(isinstance(each, int | float) for each in value)
+        return f"{value[0]:,} to {value[-1]:,}" if numbers else f"{len(value):,}"
+    return f"{value:,}"
 
 
 # --- Mutants ----------------------------------------------------------------------------------

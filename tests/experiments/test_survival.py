@@ -41,6 +41,10 @@ def test_what_a_command_counted(tmp_path):
     path.write_text(json.dumps({"npz": row}))
     *_, line = report.counted("forge", path).splitlines()
     assert line == "| npz | 1,200 | read 3, DataError 1,197 | 0 |"
+    path.write_text(json.dumps({"stopped_again": 89, "by_name": {"open": 7, "of": "x"}}))
+    assert report.counted("forge", path).endswith("| stopped again | 89 |\n| by name | open 7 |")
+    path.write_text(json.dumps({"calls": {"megabytes": [612.9, 613.1, 613.0]}}))
+    assert report.counted("forge", path).endswith("| calls | 612.9 to 613.0 |")
 
 
 def test_the_oldest_versions_are_the_floors():

@@ -1,6 +1,7 @@
 """Training is compiled once for all that is alike: other numbers, and objects made anew, are not
 another program. What differs does."""
 
+import gc
 from collections.abc import Callable
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.extend.core import Jaxpr, JaxprEqn
 
 import eqx_qdeq as qdeq
 from eqx_qdeq.training import evaluate, fit
@@ -130,6 +132,20 @@ def test_another_fixed_gain_compiles_nothing():
     truth = eqx.filter_jit(eqx.tree_at(lambda m: m.deq.cell.injection.gain, other.model, 0.4))(x)
     np.testing.assert_array_equal(other.model(x), truth)
     assert np.abs(_weights(one) - _weights(other)).max() > 1e-4
+
+
+def test_calls_leave_nothing_in_the_memory():
+    """What is traced stays in JAX's caches, so that numbers may not make a program of their own."""
+    data = make_data(20, size=4, n_classes=2)
+
+    def programs(numbers: tuple[float, ...]) -> int:
+        for gain in numbers:
+            model = qdeq.QDEQClassifier(2, 4, 2, depth=1, gain=gain, key=jax.random.key(0))
+            _fit(model, optax.adam(gain / 10), data)
+        gc.collect()
+        return sum(type(thing) in (Jaxpr, JaxprEqn) for thing in gc.get_objects())
+
+    assert programs((0.1, 0.2, 0.3)) == programs((0.4, 0.5, 0.6))
 
 
 def test_other_rates_of_noise_compile_nothing():
