@@ -45,7 +45,8 @@ def main(
         with tempfile.TemporaryDirectory() as path:
             _smoke(Path(path))
         return
-    runs = {f"variance-{model}": (model,) for model in ("independent", "state", "backbone")}
+    variances = ("independent", "state", "backbone")
+    runs: dict[str, tuple] = {f"variance-{model}": (model,) for model in variances}
     for data, seeds in SEEDS.items():
         for seed in range(seeds):
             for model in MODELS:
