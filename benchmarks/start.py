@@ -56,9 +56,10 @@ def digits_like() -> Any:
     from eqx_qdeq import training
 
     random = np.random.default_rng(0)
+    sizes = {"train": 448, "validation": 128, "test": 144}
     parts = [
         training.Split(random.normal(size=(n, 16)), random.integers(0, 4, n))
-        for n in (448, 128, 144)  # train, validation, test
+        for n in sizes.values()
     ]
     return training.Dataset(*parts, class_names=list("0369"), name="noise")
 

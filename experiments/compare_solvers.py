@@ -174,7 +174,9 @@ def train(solver: Any, data: training.Dataset, epochs: int, seed: int) -> tuple[
         seed=seed,
         progress=False,
     )
-    return result.model, float(training.evaluate(result.model, data.test).accuracy)
+    accuracy = training.evaluate(result.model, data.test).accuracy
+    assert accuracy is not None
+    return result.model, accuracy
 
 
 @eqx.filter_jit

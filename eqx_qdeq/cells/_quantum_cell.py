@@ -83,6 +83,7 @@ class QuantumCell(AbstractCell):
             exact = eqx.tree_at(lambda c: c.layer, self, layer.replace(device=None))
             if isinstance(self.injection, AngleFeedback):
                 return _FeedbackOnDevice(exact, layer.device)
+            assert isinstance(self.injection, AbstractLinearInjection)
             run = layer.compile(in_size)
             return _CompiledComposition(run, self.injection, layer.out_size, layer.angles.dtype)
         if isinstance(self.injection, AngleFeedback):

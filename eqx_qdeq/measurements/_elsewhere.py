@@ -26,8 +26,8 @@ def _real(coefficient: Any, string: Any) -> float:
     return value.real
 
 
-def _refuse(operator: object, wanted: str) -> None:
-    raise TypeError(f"`operator` must be {wanted}; got {describe(operator)}.")
+def _wrong(operator: object, wanted: str) -> TypeError:
+    return TypeError(f"`operator` must be {wanted}; got {describe(operator)}.")
 
 
 def from_qiskit(operator: Any) -> Terms:
@@ -35,7 +35,7 @@ def from_qiskit(operator: Any) -> Terms:
     from qiskit.quantum_info import SparsePauliOp
 
     if not isinstance(operator, SparsePauliOp):
-        _refuse(operator, "Qiskit's SparsePauliOp")
+        raise _wrong(operator, "Qiskit's SparsePauliOp")
     terms: Terms = []
     for label, qubits, coefficient in operator.to_sparse_list():
         pairs = sorted(zip(qubits, label, strict=True))
@@ -55,7 +55,7 @@ def from_pennylane(operator: Any) -> Terms:
     need("pennylane", "pennylane", "from_pennylane")
     sentence = getattr(operator, "pauli_rep", None)
     if sentence is None:
-        _refuse(operator, "an operator of PennyLane that is made of Pauli words")
+        raise _wrong(operator, "an operator of PennyLane that is made of Pauli words")
     terms: Terms = []
     for word, coefficient in sentence.items():
         for wire in word:
@@ -80,7 +80,7 @@ def from_openfermion(operator: Any, mapping: str) -> Terms:
         try:
             operator = getattr(openfermion, mapping)(operator)
         except TypeError:
-            _refuse(operator, "an operator of OpenFermion")
+            raise _wrong(operator, "an operator of OpenFermion") from None
     return [(tuple(string), _real(c, string)) for string, c in operator.terms.items()]
 
 

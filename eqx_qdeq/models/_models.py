@@ -119,7 +119,7 @@ class QDEQRegressor(QuantumModel, EquilibriumRegressor):
     """
 
     deq: DEQ
-    head: LinearHead
+    head: PaperHead | LinearHead
     readout: AbstractMeasurement | None
     _config: str = eqx.field(static=True, repr=False)
 
@@ -182,7 +182,7 @@ class ClassicalDEQClassifier(EquilibriumClassifier):
     r"""The classical counterpart: the equilibrium of $z = \tanh(Wz + Ux + b)$ and a linear head."""
 
     deq: DEQ
-    head: LinearHead
+    head: PaperHead | LinearHead
     _config: str = eqx.field(static=True, repr=False)
 
     def __init__(

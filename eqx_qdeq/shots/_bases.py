@@ -114,7 +114,7 @@ def group_observables(measurement: AbstractMeasurement, n_qubits: int) -> tuple[
     if isinstance(measurement, InvertedReadout):
         # What is read is corrected afterwards: the same bitstrings, with other values for them.
         return tuple(
-            group._replace(eigenvalues=measurement.on_eigenvalues(group.eigenvalues))
+            group._replace(eigenvalues=measurement.on_eigenvalues(np.asarray(group.eigenvalues)))
             for group in group_observables(measurement.measurement, n_qubits)
         )
     if isinstance(measurement, PauliStrings):
@@ -126,7 +126,7 @@ def group_observables(measurement: AbstractMeasurement, n_qubits: int) -> tuple[
         return tuple(
             group._replace(
                 members=tuple(range(size)),
-                eigenvalues=measurement.combined(group.eigenvalues, group.members),
+                eigenvalues=measurement.combined(np.asarray(group.eigenvalues), group.members),
             )
             for group in group_observables(measurement.strings, n_qubits)
         )

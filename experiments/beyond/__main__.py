@@ -152,7 +152,7 @@ def cost(options: Options) -> str:
         found.append(training.evaluate(model, test).accuracy)
         stats = jax.jit(jax.vmap(lambda x, model=model: model.solve(x)[1].stats))(test.x[:1000])
         counts = [float(np.mean(stats[name])) for name in ("num_evals", "num_jvps")]
-        cells = [f"{100 * a:.2f}" for a in found] + [f"{n:.1f}" for n in counts]
+        cells = [f"{100 * a:.2f}" for a in np.asarray(found, float)] + [f"{n:.1f}" for n in counts]
         rows.append([recipe.name, *cells])
     return markdown(header, rows, words=len(header))
 

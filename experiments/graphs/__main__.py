@@ -45,8 +45,7 @@ def main(
         with tempfile.TemporaryDirectory() as path:
             _smoke(Path(path))
         return
-    variances = ("independent", "state", "backbone")
-    runs: dict[str, tuple] = {f"variance-{model}": (model,) for model in variances}
+    runs: dict[str, tuple] = {f"variance-{m}": (m,) for m in ("independent", "state", "backbone")}
     for data, seeds in SEEDS.items():
         for seed in range(seeds):
             for model in MODELS:

@@ -40,7 +40,9 @@ def build(run: Run) -> qdeq.AbstractEquilibriumModel:
         config["circuit"] = circuit.repeat(layers, tied=not run.model.endswith("free"))
         layers = 1
     base = qdeq.classifier_from_config(config, key=jax.random.key(run.seed))
-    return base.unrolled(layers) if layers else base
+    model = base.unrolled(layers) if layers else base
+    assert isinstance(model, qdeq.AbstractClassifier)
+    return model
 
 
 def n_layers(model: str) -> int:

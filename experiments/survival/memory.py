@@ -42,7 +42,7 @@ def _watched(run: Callable[[Callable[[], None]], None]) -> dict[str, Any]:
     """Memory and compilations at each call of what `run` is given, in tenths of them."""
     compiled: list[str] = []
 
-    def heard(event: str, duration_secs: float, **more: Any) -> None:
+    def heard(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             compiled.append(event)
 
