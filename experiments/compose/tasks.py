@@ -1,6 +1,6 @@
 """The three tasks: arrays as a user brings them, and the same split for everybody."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_diabetes, load_wine
@@ -22,14 +22,14 @@ class Task(NamedTuple):
 
 def table(seed: int) -> Task:
     """Wine: 178 wines, 13 numbers of each, three growers."""
-    data = load_wine()
-    return _split(data["data"], data["target"], seed, 30, "accuracy")
+    data: Any = load_wine()
+    return _split(data.data, data.target, seed, 30, "accuracy")
 
 
 def regression(seed: int) -> Task:
     """Diabetes: 442 patients, 10 numbers of each, how the disease went on."""
-    data = load_diabetes()
-    return _split(data["data"], data["target"], seed, 60, "R²")
+    data: Any = load_diabetes()
+    return _split(data.data, data.target, seed, 60, "R²")
 
 
 def images(seed: int) -> Task:
