@@ -189,7 +189,7 @@ def _content(path: Path, kind: str) -> bytes:
         raise CheckpointError(f"there is no file '{path}'.") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         problem = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"'{short(path)}' cannot be read: {problem}.") from None
+        raise CheckpointError(f"'{short(path, 1000)}' cannot be read: {problem}.") from None
     raise CheckpointError(f"'{path}' is not a {kind} file of eqx_qdeq.training.")
 
 

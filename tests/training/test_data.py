@@ -204,7 +204,7 @@ _NAN[7, 2, 2] = np.nan
         (
             {"x_train": np.zeros((40, 8, 0))},
             {},
-            r"\(train\): no features; the shape is \(40, 8, 0\)",
+            r"\(train\): samples of shape \(8, 0\) have no features",
         ),
         ({"x_test": np.zeros((0, 8, 8)), "y_test": np.zeros(0, int)}, {}, r"\(test\): no samples"),
         ({"y_train": np.full(40, 3)}, {}, r"some.npz' \(train\): all labels are 3; at least two"),

@@ -10,8 +10,9 @@ import gzip
 import math
 import zipfile
 from collections.abc import Sequence
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
+from typing import cast
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def _check_packed(size: int, packed: int, name: str) -> None:
 # --- NumPy's ----------------------------------------------------------------------------------
 
 
-def read_array(file: IO[bytes], available: int) -> np.ndarray:
+def read_array(file: BufferedIOBase, available: int) -> np.ndarray:
     """The array that begins here, of at most `available` bytes; read-only.
 
     **Raises:** `ValueError` for anything else.
@@ -62,7 +63,7 @@ def read_array(file: IO[bytes], available: int) -> np.ndarray:
         raise ValueError(f"it is no array: {error}") from error
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_header(file: BufferedIOBase) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)  # pyright: ignore[reportArgumentType]
     # (Version 3 is that of structures whose fields have names beyond Latin.)
     readers = {
@@ -115,7 +116,7 @@ def _check_member(info: zipfile.ZipInfo, name: str) -> None:
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as file:
         try:
-            array = read_array(file, info.file_size)
+            array = read_array(cast(BufferedIOBase, file), info.file_size)
         except ValueError as error:
             raise ValueError(f"{info.filename}: {error}") from error
         # To the end, where the checksum is compared.
