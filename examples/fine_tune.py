@@ -4,6 +4,7 @@ python examples/fine_tune.py
 """
 
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -32,7 +33,7 @@ def main(epochs: int = 60, out: Path = Path("fine_tune.png"), smoke: bool = Fals
     test = training.load_dataset("digits", preprocess=features).test
 
     # A new head on the old circuit, of which all but the head is frozen ...
-    fresh = classifier_from_config(pretrained.config, key=jax.random.key(0))
+    fresh: Any = classifier_from_config(pretrained.config, key=jax.random.key(0))
     swapped = eqx.tree_at(lambda m: m.head, pretrained, fresh.head)
     nothing = jax.tree.map(lambda _: False, swapped)
     only_the_head = eqx.tree_at(lambda m: m.head.linear, nothing, True)

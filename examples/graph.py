@@ -39,14 +39,13 @@ def strokes() -> tuple[list[qdeq.Graph], list[int]]:
     """150 ones and eights of the digits; a node knows its ink and its height."""
     images, labels = load_digits(return_X_y=True)
     chosen = np.flatnonzero(np.isin(labels, (1, 8)))[:150]
-    images, labels = images[chosen].reshape(-1, 8, 8), labels[chosen]
     graphs = []
-    for image in images:
+    for image in images[chosen].reshape(-1, 8, 8):
         at = np.argwhere(image > 4)
         near = np.abs(at[:, None] - at[None]).max(axis=2) <= 1  # each hears itself as well
         features = np.stack([image[tuple(at.T)] / 16, at[:, 0] / 8], axis=1).astype(np.float32)
         graphs.append(qdeq.Graph.from_dense(features, near.astype(np.float32)))
-    return graphs, labels.tolist()
+    return graphs, labels[chosen].tolist()
 
 
 class Classifier(eqx.Module):
@@ -57,9 +56,7 @@ class Classifier(eqx.Module):
         key1, key2, key3 = jax.random.split(key, 3)
         circuit = qdeq.circuits.hardware_efficient(n_qubits=4, depth=3)
         layer = qdeq.QuantumLayer(circuit, qdeq.AngleEncoding("Y"), qdeq.PauliZ(), key=key1)
-        signal = {} if injection is None else {
-            "layer": layer, "layer_in_size": 4, "injection": injection
-        }  # fmt: skip
+        signal = {"layer": layer, "layer_in_size": 4, "injection": injection} if injection else {}
         cell = qdeq.ImplicitGraphCell(in_size, 16, **signal, key=key2)
         self.deq = qdeq.DEQ(cell, qdeq.Picard(1e-4, 1e-4), qdeq.NeumannAdjoint(15), max_steps=60)
         self.head = eqx.nn.Linear(32, 2, key=key3)
@@ -77,18 +74,17 @@ def main(epochs: int = 60, out: Path = Path("graph.png"), smoke: bool = False) -
         out: the figure to write.
         smoke: one epoch only.
     """
+    epochs = 1 if smoke else epochs
     mutag = Path(os.environ.get("EQX_QDEQ_DATA", ""), "TU", "MUTAG.txt")
     graphs, labels = molecules(mutag) if mutag.is_file() else strokes()
     data = training.Dataset.from_arrays(qdeq.stack_graphs(graphs), np.array(labels))
-    in_size, tests, models = graphs[0].features.shape[1], {}, {}
+    in_size, tests, models = graphs[0].features.shape[1], [], {}
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     drawing, curves = figure.subplots(1, 2)
     for name, injection in (("with a quantum signal", "state"), ("without", None)):
         model = Classifier(in_size, injection, key=jax.random.key(0))
-        result = training.fit(
-            model, data, optimizer=optax.adam(0.01), epochs=1 if smoke else epochs, batch_size=32
-        )
-        tests[name] = training.evaluate(result.model, data.test)
+        result = training.fit(model, data, optimizer=optax.adam(0.01), epochs=epochs, batch_size=32)
+        tests.append(f"{name} {training.evaluate(result.model, data.test).accuracy:.1%}")
         models[name] = result.model
         curves.plot([row["validation_loss"] for row in result.history], label=name)
     curves.set(title=f"{len(graphs)} graphs", xlabel="epoch", ylabel="validation loss")
@@ -97,23 +93,19 @@ def main(epochs: int = 60, out: Path = Path("graph.png"), smoke: bool = False) -
     # The largest graph, laid out by the two slowest waves on it, in the color of its equilibrium.
     deq = models["with a quantum signal"].deq
     graph = max(graphs, key=lambda graph: len(graph.mask))
-    n = len(graph.mask)
-    adjacency = np.zeros((n, n))
+    adjacency = np.zeros(2 * graph.mask.shape)
     adjacency[graph.senders, graph.receivers] = 1
     places = np.linalg.eigh(np.diag(adjacency.sum(axis=0)) - adjacency)[1][:, 1:3]
     drawing.plot(*places[np.stack([graph.senders, graph.receivers])].transpose(2, 0, 1), "0.7")
-    z = deq(graph)
-    shown = drawing.scatter(*places.T, c=np.asarray(z[:, 0]), cmap="coolwarm", s=90, zorder=2)
+    shown = drawing.scatter(*places.T, c=deq(graph)[:, 0], cmap="coolwarm", s=90, zorder=2)
     figure.colorbar(shown, label="one of 16 numbers of a node")
     drawing.set_title("The equilibrium on the largest graph")
     drawing.axis("off")
     figure.savefig(out, dpi=100)
-    slope = float(qdeq.lipschitz_bound(deq.cell, graph))
     print(f"figure {out}")
     print(
-        f"checked: slope of the map at most {slope:.2f}; test accuracy "
-        + ", ".join(f"{name} {test.accuracy:.1%}" for name, test in tests.items())
-        + f", of {len(data.test)} graphs"
+        f"checked: slope of the map at most {qdeq.lipschitz_bound(deq.cell, graph):.2f}; test "
+        f"accuracy {', '.join(tests)}, of {len(data.test)} graphs"
     )
 
 

@@ -51,7 +51,7 @@ def main(
     )
     simulated = qdeq.DEQ(qdeq.QuantumCell(layer, qdeq.AddInjection(in_size=4)))
     # The same module, one argument more. No solve can be more accurate than its values.
-    measured = qdeq.hardware.on_estimator(simulated, estimator, tolerance=3 * precision)
+    measured: Any = qdeq.hardware.on_estimator(simulated, estimator, tolerance=3 * precision)
     x = jax.random.normal(keys[1], (samples, 4))
     targets = jax.random.uniform(keys[2], (samples, 2), minval=-1, maxval=1)
 

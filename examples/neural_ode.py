@@ -61,15 +61,15 @@ def main(epochs: int = 300, out: Path = Path("neural_ode.png"), smoke: bool = Fa
     Args:
         epochs: passes over the data.
         out: the figure to write.
-        smoke: two epochs only.
+        smoke: few epochs, of larger steps.
     """
-    epochs = 2 if smoke else epochs
+    epochs, rate = (10, 0.05) if smoke else (epochs, 0.02)
     starts, years = Y[:-6], np.stack([Y[i + 1 : i + 7].reshape(-1) for i in range(15)])
     split = training.Split(starts, years)  # 15 samples are too few to set some aside
     result = training.fit(
         NeuralODE(jax.random.key(0)),
         training.Dataset(split, split, split, name="hares and lynx"),
-        optimizer=optax.adam(optax.cosine_decay_schedule(0.02, epochs)),
+        optimizer=optax.adam(optax.cosine_decay_schedule(rate, epochs)),
         epochs=epochs,
         clip=1.0,
     )
@@ -79,10 +79,11 @@ def main(epochs: int = 300, out: Path = Path("neural_ode.png"), smoke: bool = Fa
     cell = qdeq.FunctionCell(lambda y, _: y + ode.field(y), lambda _: jnp.zeros(2))
     deq = qdeq.DEQ(cell, qdeq.Newton(rtol=1e-6, atol=1e-6))
     found = jax.vmap(lambda y: deq.solve(jnp.zeros(()), z0=y))(jnp.asarray(Y))
+    if not found.success.any():
+        raise SystemExit("no steady state was found; train for more epochs")
     distance = jnp.where(found.success, jnp.abs(found.value - Y.mean(axis=0)).sum(axis=1), jnp.inf)
-    steady = found.value[jnp.argmin(distance)]
-    times = jnp.linspace(0, 20, 201)
-    path, stays = ode.path(jnp.asarray(Y[0]), times), ode.path(steady, times)
+    steady, times = found.value[jnp.argmin(distance)], jnp.linspace(0, 20, 201)
+    path, stays = jax.vmap(ode.path, (0, None))(jnp.stack([jnp.asarray(Y[0]), steady]), times)
 
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)

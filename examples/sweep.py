@@ -19,14 +19,18 @@ from matplotlib.figure import Figure
 import eqx_qdeq as qdeq
 from eqx_qdeq import training
 
-COMPILED = []  # grows whenever JAX compiles something
+COMPILED = []
+
+
+def heard(event: str, duration_secs: float, **_: str | int) -> None:
+    """Called by JAX whenever it compiles something."""
+    if "backend_compile" in event:
+        COMPILED.append(duration_secs)
 
 
 def make(gain: float, seed: int) -> qdeq.QDEQClassifier:
     key = jax.random.key(seed)
-    model = qdeq.QDEQClassifier(4, 16, 4, depth=6, readout="zz", train_gain=True, key=key)
-    # Put in afterwards: as an argument it would be part of what is compiled.
-    return eqx.tree_at(lambda m: m.deq.cell.injection.gain, model, jnp.asarray(gain))
+    return qdeq.QDEQClassifier(4, 16, 4, depth=6, gain=gain, train_gain=True, readout="zz", key=key)
 
 
 def main(epochs: int = 20, out: Path = Path("sweep.png"), smoke: bool = False) -> None:
@@ -58,9 +62,7 @@ def main(epochs: int = 20, out: Path = Path("sweep.png"), smoke: bool = False) -
         return best(training.fit(make(0.1, 0), data, options=run))
 
     by_rate = [accuracy(float(rates[0]))]
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: COMPILED.append(event) if "backend_compile" in event else None
-    )
+    jax.monitoring.register_event_duration_secs_listener(heard)
     by_rate += [accuracy(float(rate)) for rate in rates[1:]]
     n_compiled = len(COMPILED)
     if importlib.util.find_spec("optuna"):  # such a function is all that Optuna wants
@@ -85,12 +87,15 @@ def main(epochs: int = 20, out: Path = Path("sweep.png"), smoke: bool = False) -
     first, second, third = figure.subplots(1, 3)
     first.semilogx(gains, by_gain, "o", color="C0", alpha=0.5)
     first.semilogx(gains, by_gain.mean(axis=1), color="C0", label=f"mean of {len(seeds)} seeds")
-    first.set(title="Gain of the feedback, at first", ylabel="validation accuracy in %")
+    first.set(title=f"{len(grid)} trainings at once", xlabel="gain of the feedback, at first")
+    first.set_ylabel("validation accuracy in %")
     first.legend()
     second.semilogx(rates, by_rate, "o-")
-    second.set(title="Learning rate", ylabel="validation accuracy in %")
+    second.set(title="One after the other", xlabel="learning rate")
+    second.set_ylabel("validation accuracy in %")
     third.plot(noise, by_noise, "o-")
-    third.set(title="Depolarizing rate of each gate", ylabel="test accuracy in %")
+    third.set(title="The best of them with noise", xlabel="depolarizing rate of each gate")
+    third.set_ylabel("test accuracy in %")
     figure.savefig(out, dpi=100)
     print(f"figure {out}")
     print(

@@ -115,7 +115,7 @@ class _Program:
 
     def include(self, reader: Reader) -> None:
         file = reader.take()
-        if file.text not in _INCLUDES:
+        if file.text.replace("'", '"') not in _INCLUDES:
             raise QasmError(
                 file.line, f"cannot include {short(file.text)}; only {' and '.join(_INCLUDES)}."
             )

@@ -41,7 +41,7 @@ class Token:
 _DIGITS = "[0-9](?:_?[0-9])*"
 _TOKEN = re.compile(
     rf"""(?P<skip>\s+|//[^\n]*|/\*.*?\*/)
-    |(?P<string>"[^"\n]*")
+    |(?P<string>"[^"\n]*"|'[^'\n]*')
     |(?P<name>[^\W\d]\w*)
     |(?P<number>0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+
         |(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?)

@@ -47,7 +47,7 @@ class QDEQ(eqx.Module):
         *,
         circuit: Circuit | None = None,
         encoding: AbstractEncoding | None = None,
-        gain: float | Float[Array, ""] = 1.0,
+        gain: float | Float[Array, ""] | Float[Array, " n_qubits"] = 1.0,
         key: PRNGKeyArray,
     ):
         check_at_least("n_qubits", n_qubits, 1)
@@ -98,7 +98,8 @@ QDEQ.__init__.__doc__ = """**Arguments:**
 - `circuit`: the circuit; if left out, the paper's at 4 and 10 wires and
     `circuits.hardware_efficient(n_qubits, 4)` otherwise.
 - `encoding`: [`eqx_qdeq.AmplitudeEncoding`][] if left out.
-- `gain`: the strength of the feedback: a float is fixed (the paper's is 1), an array trained.
+- `gain`: the strength of the feedback, one for all wires or one for each: a float is fixed (the
+    paper's is 1), an array trained.
 - `key`: for the initial angles.
 
 **Raises:** `ValueError` if the sizes do not fit.

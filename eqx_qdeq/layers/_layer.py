@@ -6,6 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
@@ -62,7 +63,7 @@ class QuantumLayer(eqx.Module):
         measurement: AbstractMeasurement,
         *,
         key: PRNGKeyArray | None = None,
-        angles: Float[Array, " n_params"] | None = None,
+        angles: Float[Array | np.ndarray, " n_params"] | None = None,
         engine: str = "auto",
         block_size: int | None = None,
         expected_batch: int = 256,

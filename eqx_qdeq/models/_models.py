@@ -86,7 +86,8 @@ QDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `encoding`: "amplitude"; "complex", which takes twice as many features; or "angle" for rounds of
     RY, RZ, RX, RY rotations.
 - `injection`: "add" (the paper's), "linear", "concat" or "angle".
-- `gain`: the strength of the feedback; initial value if `train_gain`. "linear" has none.
+- `gain`: the strength of the feedback; initial value if `train_gain`, and `config` has what it is
+    now. "linear" has none.
 - `train_gain`: whether the gain is trained.
 - `readout`: "z" classifies the equilibrium ⟨Z_i⟩ itself, "zz" all ⟨Z_i⟩ and ⟨Z_iZ_j⟩ of its state,
     "zzz" those of three wires as well.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from .. import circuits
@@ -142,7 +143,7 @@ def make_parts(model: str, given: dict[str, Any], n_outputs: str, least: int) ->
         made = PaperHead(n_values, in_size, outputs, dropout, key=head_key)
     else:
         made = LinearHead(n_values, outputs, dropout, key=head_key)
-    if injection != "linear" and not train_gain:
+    if injection != "linear":
         given.pop("gain")  # it is in the injection: what is compiled must not depend on it
     config = as_config(model, given | {"circuit": circuit.to_dict()})
     return Parts(deq, measured, made, config)
@@ -187,4 +188,10 @@ class QuantumModel(EquilibriumModel):
     def config(self) -> dict[str, Any]:
         config, has_gain = json.loads(self._config), lambda node: hasattr(node, "gain")
         gains = (n.gain for n in jax.tree.leaves(self.deq.cell, is_leaf=has_gain) if has_gain(n))
-        return config if "gain" in config else {**config, "gain": next(gains, 1.0)}
+        gain = config.pop("gain", next(gains, 1.0))
+        # Of one that is trained, its value now, with the digits of its precision.
+        is_number = isinstance(gain, int | float)
+        return {
+            **config,
+            "gain": gain if is_number else np.asarray(gain).astype(str).astype(float).tolist(),
+        }

@@ -47,14 +47,15 @@ class Metrics:
     """
 
     loss: float
-    accuracy: float | None = None
-    confusion: Int[np.ndarray, "classes classes"] | None = None
-    solver_steps: float | None = None
-    residual: float | None = None
-    residual_max: float | None = None
-    fraction_converged: float | None = None
-    mean_square: float | None = None
-    r2: float | None = None
+    # `Any` for None: nobody must ask a classifier whether it has an accuracy.
+    accuracy: float | Any = None
+    confusion: Int[np.ndarray, "classes classes"] | Any = None
+    solver_steps: float | Any = None
+    residual: float | Any = None
+    residual_max: float | Any = None
+    fraction_converged: float | Any = None
+    mean_square: float | Any = None
+    r2: float | Any = None
     own: dict[str, float] = dataclasses.field(default_factory=dict)
     unseen: tuple[str, ...] = ()
 

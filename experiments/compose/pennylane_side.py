@@ -66,7 +66,7 @@ def on_a_table(task: Task, seed: int, n_out: int, loss, y, rate: float):
     angles = jax.random.uniform(keys[0], (2, 2, 4), minval=-jnp.pi, maxval=jnp.pi)
     params = linear(keys[1], n, n), angles, linear(keys[2], 4, n_out)
     scaler = StandardScaler().fit(task.x)
-    x, test_x = (scaler.transform(a).astype(np.float32) for a in (task.x, task.test_x))
+    x, test_x = (np.asarray(scaler.transform(a), np.float32) for a in (task.x, task.test_x))
     params = train(predict, params, loss, x, y, rate, task.epochs, seed)
     return np.asarray(jax.vmap(lambda x: predict(params, x))(test_x))
 
@@ -79,7 +79,7 @@ def table(task: Task, seed: int) -> float:
 
 def regression(task: Task, seed: int) -> float:
     scaler = StandardScaler().fit(task.y[:, None])
-    y = scaler.transform(task.y[:, None]).astype(np.float32)
+    y = np.asarray(scaler.transform(task.y[:, None]), np.float32)
     outputs = on_a_table(task, seed, 1, optax.squared_error, y, 0.01)
     return r2_score(task.test_y, scaler.inverse_transform(outputs))
 

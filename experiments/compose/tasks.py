@@ -1,6 +1,6 @@
 """The three tasks: arrays as a user brings them, and the same split for everybody."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.datasets import load_diabetes, load_wine
@@ -22,12 +22,14 @@ class Task(NamedTuple):
 
 def table(seed: int) -> Task:
     """Wine: 178 wines, 13 numbers of each, three growers."""
-    return _split(*load_wine(return_X_y=True), seed, 30, "accuracy")
+    data: Any = load_wine()
+    return _split(data.data, data.target, seed, 30, "accuracy")
 
 
 def regression(seed: int) -> Task:
     """Diabetes: 442 patients, 10 numbers of each, how the disease went on."""
-    return _split(*load_diabetes(return_X_y=True), seed, 60, "R²")
+    data: Any = load_diabetes()
+    return _split(data.data, data.target, seed, 60, "R²")
 
 
 def images(seed: int) -> Task:
@@ -41,7 +43,7 @@ def images(seed: int) -> Task:
 def _split(x: np.ndarray, y: np.ndarray, seed: int, epochs: int, measure: str) -> Task:
     classes = y if measure == "accuracy" else None
     parts = train_test_split(x, y, test_size=0.25, random_state=seed, stratify=classes)
-    x, test_x, y, test_y = parts
+    x, test_x, y, test_y = map(np.asarray, parts)
     return Task(x, y, test_x, test_y, epochs, measure)
 
 

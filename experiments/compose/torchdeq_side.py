@@ -56,7 +56,7 @@ def regression(task: Task, seed: int) -> float:
     torch.manual_seed(seed)
     scaler, targets = StandardScaler().fit(task.x), StandardScaler().fit(task.y[:, None])
     x, test_x = scaler.transform(task.x), scaler.transform(task.test_x)
-    y = targets.transform(task.y[:, None]).astype(np.float32)
+    y = np.asarray(targets.transform(task.y[:, None]), np.float32)
     outputs = train(Model(10, 8, 1), nn.MSELoss(), x, y, test_x, 0.01, task.epochs, seed)
     return r2_score(task.test_y, targets.inverse_transform(outputs))
 

@@ -30,7 +30,7 @@ def recipe_of(run: Run) -> training.Recipe:
     return recipe
 
 
-def build(run: Run) -> qdeq.AbstractClassifier:
+def build(run: Run) -> qdeq.AbstractEquilibriumModel:
     """The untrained, noiseless model. Those of a seed start from the same angles and head, but for
     the untied circuit, which has ten times as many angles."""
     config = dict(recipe_of(run).model)

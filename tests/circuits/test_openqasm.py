@@ -66,6 +66,12 @@ def test_the_inverse_of_each_gate_comes_back():
         assert Circuit.from_openqasm(c.to_openqasm())[0] == c
 
 
+@pytest.mark.parametrize("file", ["'stdgates.inc'", "'qelib1.inc'", '"stdgates.inc"'])
+def test_an_included_file_stands_in_quotes_of_either_kind(file):
+    circuit, _ = Circuit.from_openqasm(f"OPENQASM 3.0;\ninclude {file};\nqubit q;\nh q;")
+    assert circuit == Circuit(["H"], [[0]], [[]])
+
+
 def test_what_is_written():
     c = Circuit(
         ["H", "Rx", "ZZMax", "CRz", "Ry"],
@@ -335,6 +341,8 @@ def test_angles_that_do_not_fit():
         ("", "line 1: the text declares no qubits"),
         ("OPENQASM 1.0;", "line 1: OpenQASM '1.0' is not known; only 2 and 3 are"),
         ('include "my.inc";', 'line 1: cannot include "my.inc"; only "qelib1.inc" and "stdgates'),
+        ("include 'stdgates.inc\";", "line 1: unexpected character"),
+        ("include 'my.inc';", "line 1: cannot include 'my.inc'; only"),
         ("qubit q;\nh q", "line 2: expected ';'; got the end of the text"),
         ("qubit q;\nh q h q;", "line 2: expected ';'; got 'h'"),
         ("qubit q;\n3;", "line 2: expected a statement; got '3'"),

@@ -119,6 +119,24 @@ def test_numbers_of_the_training_compile_nothing():
     assert np.abs(_weights(strong) - _weights(short)).max() > 1e-3
 
 
+def test_another_trained_gain_compiles_nothing():
+    data = make_data(20, size=4, n_classes=2)
+    make = lambda gain: qdeq.QDEQClassifier(
+        2, 4, 2, depth=1, gain=gain, train_gain=True, key=jax.random.key(0)
+    )
+    assert [make(gain).config["gain"] for gain in (0.1, 0.4)] == [0.1, 0.4]
+    one = _fit(make(0.1), optax.adam(0.05), data)
+    with compilations() as found:
+        other = _fit(make(0.4), optax.adam(0.05), data)
+    assert found == []
+    assert np.abs(_weights(one) - _weights(other)).max() > 1e-4
+    # The config tells the gain that was found, and makes a model that has it.
+    config = other.model.config
+    gain = lambda model: model.deq.cell.injection.gain
+    assert gain(other.model) != 0.4
+    assert gain(qdeq.classifier_from_config(config, key=jax.random.key(0))) == gain(other.model)
+
+
 def test_another_fixed_gain_compiles_nothing():
     data = make_data(20, size=4, n_classes=2)
     make = lambda gain: qdeq.QDEQClassifier(2, 4, 2, depth=1, gain=gain, key=jax.random.key(0))
