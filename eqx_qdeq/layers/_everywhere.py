@@ -25,8 +25,7 @@ _T = TypeVar("_T")
 def map_layers(fn: Callable[[QuantumLayer], QuantumLayer], model: _T) -> _T:
     """A model with `fn` applied to each of its [`eqx_qdeq.QuantumLayer`][]s, in cells, equilibria,
     containers and modules of your own. All else stays, and so do the paths of the tree: what was
-    written for the model (`equinox.tree_at`, the masks of an optimizer, a saved file) fits the new
-    one.
+    written for the model (`equinox.tree_at`, the masks of an optimizer) fits the new one.
 
     !!! example
 

@@ -109,17 +109,20 @@ class PauliSum(AbstractMeasurement):
         """The coefficients, shape `(m, len(strings))`."""
         return np.array(self.fixed) if self.trained is None else self.trained
 
+    def _weights(self, dtype: Any) -> Float[Array, "m strings"]:
+        return numbers(self.coefficients, dtype, name="coefficients")
+
     def size(self, n_qubits: int) -> int:
         self.strings.size(n_qubits)
         return len(self)
 
     def values(self, state: Complex[Array, " dim"]) -> Float[Array, " m"]:
         values = self.strings.values(state)
-        return dot(jnp.asarray(self.coefficients, values.dtype), values)
+        return dot(self._weights(values.dtype), values)
 
     def apply(self, states: Complex[Array, "dim cols"]) -> Complex[Array, "m dim cols"]:
         self.size(count_wires(states))
-        weights = jnp.asarray(self.coefficients, states.real.dtype)
+        weights = self._weights(states.real.dtype)
         return apply_sums_in_rows(self.strings.strings, weights, states)
 
     def norms(self, n_qubits: int) -> np.ndarray:

@@ -9,15 +9,18 @@ import hashlib
 import json
 import math
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.tree_util as jtu
 from jaxtyping import PyTree
 
 from .._checks import short
 from ..models import shapes_from_config
-from ._leaves import describe_leaves, LeafError, not_finite, read_leaves, serialise
+from ._leaves import describe_leaves, is_saved, LeafError, not_finite, read_leaves, serialise
 from ._writing import CheckpointError, to_json, write_atomic
 
 # A checkpoint of version 1 does not know its initial weights and its optimizer.
@@ -40,11 +43,29 @@ def save(path: str | os.PathLike[str], model: PyTree, *, metadata: dict | None =
 
     - `path`: where to; a file that is there is replaced.
     - `model`: any Equinox module. One with a `config`, such as the classifiers of this package, is
-        loaded again without further knowledge.
+        loaded again without further knowledge. (Not if something else than numbers was changed
+        since it was made from its config: another circuit, measurement or noise needs `like=`.)
     - `metadata`: anything else to keep with it that JSON can hold, e.g. the recipe.
     """
     config = getattr(model, "config", None)
+    if config is not None and not _is_made_by(config, model):
+        config = None
     write_tree(Path(path), "model", {"config": config, "metadata": metadata}, model)
+
+
+def _is_made_by(config: Any, model: PyTree) -> bool:
+    """Whether a config makes this model, whatever its numbers: the same parts, and the same fixed
+    settings in them."""
+    try:
+        made = shapes_from_config(config, most=sys.maxsize)
+    except (TypeError, ValueError, ArithmeticError):
+        return False
+    # Leaves that are numbers come from the file; functions and the like would not.
+    (ours, structure), (theirs, other) = (jtu.tree_flatten(tree) for tree in (made, model))
+    if structure != other:
+        return False
+    fixed = lambda leaf: not (is_saved(leaf) or isinstance(leaf, jax.ShapeDtypeStruct))
+    return all(a == b for a, b in zip(ours, theirs, strict=True) if fixed(a) or fixed(b))
 
 
 def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
@@ -72,8 +93,9 @@ def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
     if like is None:
         if header["config"] is None:
             raise CheckpointError(
-                f"'{file}' holds a model without `config`; pass load(..., like=model) with a model "
-                "of the same structure."
+                f"'{file}' holds a model without `config`, or one that is no longer what its "
+                "config makes (with noise or another circuit, say); pass load(..., like=model) "
+                "with a model of the same structure."
             )
         try:
             # As shapes alone, and no more of them than the file has numbers for: nothing is made of

@@ -15,7 +15,7 @@ import optax
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._convergence import warn_unseen
 from ._evaluate import check_outputs_known, chunks, spread
-from ._identity import model_identity, optimizer_identity
+from ._identity import model_identity, optimizer_identity, settings
 from ._look import Look, look
 from ._loop import Session, train
 from ._losses import class_weights, resolve, sample_weights
@@ -176,6 +176,7 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         "precision": str(jnp.result_type(float)),
         **model_identity(model, params),
         **optimizer_identity(update, run.state),
+        "optimizer's settings": settings(options.optimizer),
     }
     checkpoints = Checkpoints(_path(options.checkpoint_dir), identity)
     metrics = MetricsFile(_path(options.metrics_path))
@@ -190,7 +191,7 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         checkpoints.write(run)
     else:
         run = resumed
-    return Session(
+    session = Session(
         options,
         static,
         known,
@@ -203,6 +204,18 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         metrics,
         update,
     )
+    done = session.step // session.n_batches
+    if session.step > session.total:
+        raise CheckpointError(
+            f"'{checkpoints.path}' is of a run that has gone through {done} epochs, more than "
+            f"`epochs`={options.epochs}; ask for {done} or more, or choose another folder."
+        )
+    if session.total < options.accumulate_steps:
+        raise ValueError(
+            f"`accumulate_steps` is {options.accumulate_steps} and the whole run has "
+            f"{session.total} steps, so that nothing would be trained; use at most {session.total}."
+        )
+    return session
 
 
 def _name(loss: Any) -> str | None:

@@ -6,6 +6,7 @@ to gradients of several sizes one after the other, which shows its momenta and c
 step counts up to a million, which shows its schedules.
 """
 
+import functools as ft
 from collections.abc import Callable
 from typing import Any
 
@@ -59,6 +60,36 @@ def optimizer_identity(
     table = np.stack([np.asarray(column, float) for column in found], axis=1)
     rows = [[float(f"{x:.6g}") if np.isfinite(x) else None for x in row] for row in table]
     return {"optimizer": {"state": _names(state.opt_state), "updates": rows}}
+
+
+def settings(optimizer: Any) -> list[str]:
+    """The numbers and texts in the closures of which an optimizer is made, in their order: what
+    its updates show only up to rounding."""
+    found: list[str] = []
+    seen: set[int] = set()
+
+    def look(value: Any) -> None:
+        if isinstance(value, bool | str) or value is None:
+            found.append(repr(value))
+        elif isinstance(value, int | float) or (eqx.is_array(value) and value.size == 1):
+            # As a rate that is an array has it.
+            with np.errstate(over="ignore"):
+                found.append(repr(float(np.float32(np.asarray(value).reshape(())))))
+        elif isinstance(value, tuple | list):
+            for part in value:
+                look(part)
+        elif isinstance(value, ft.partial):
+            look((value.func, value.args, list(value.keywords.values())))
+        elif getattr(value, "__closure__", None) and id(value) not in seen:
+            seen.add(id(value))
+            for cell in value.__closure__:
+                try:
+                    look(cell.cell_contents)
+                except ValueError:  # not filled yet, and never will be
+                    found.append("empty")
+
+    look(optimizer)
+    return found
 
 
 def _names(state: PyTree) -> list[str]:

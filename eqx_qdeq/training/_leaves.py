@@ -61,10 +61,10 @@ def describe_leaves(tree: PyTree) -> list[list[str]]:
 
 def _saved(tree: PyTree) -> list[tuple[str, Any]]:
     leaves = jtu.tree_leaves_with_path(tree)
-    return [(jtu.keystr(path), leaf) for path, leaf in leaves if _is_saved(leaf)]
+    return [(jtu.keystr(path), leaf) for path, leaf in leaves if is_saved(leaf)]
 
 
-def _is_saved(leaf: Any) -> bool:
+def is_saved(leaf: Any) -> bool:
     return isinstance(leaf, _ARRAYS) or eqx.is_array_like(leaf)
 
 
@@ -136,7 +136,7 @@ def read_leaves(stored: Sequence[Any], payload: bytes, like: PyTree, where: str)
             stacklevel=4,
         )
     remaining = iter(values)
-    return jax.tree.map(lambda leaf: next(remaining) if _is_saved(leaf) else leaf, like)
+    return jax.tree.map(lambda leaf: next(remaining) if is_saved(leaf) else leaf, like)
 
 
 def _as_described(array: np.ndarray, have: str, leaf: Any) -> np.ndarray:

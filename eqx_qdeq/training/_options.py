@@ -8,7 +8,7 @@ from typing import Any
 import equinox as eqx
 import optax
 
-from .._checks import check_at_least, check_instance
+from .._checks import check_at_least, check_instance, describe
 from ._evaluate import check_metrics, OwnMetrics
 from ._losses import ClassWeight, Loss
 
@@ -107,6 +107,17 @@ class Options:
             "an Optax optimizer, e.g. `optax.adam(1e-3)`",
         )
         check_metrics(self.metrics)
+        callbacks = self.callbacks
+        if callable(callbacks) or not all(map(callable, callbacks)):
+            raise TypeError(f"`callbacks` must be a list of functions; got {describe(callbacks)}.")
+        if any(isinstance(callback, type) for callback in callbacks):
+            raise TypeError(f"`callbacks` has a class, {callbacks}; make an object of it, `C()`.")
+        if self.seed is None:
+            raise TypeError("`seed` must be an integer; got None.")
+        for name in ("checkpoint_dir", "metrics_path"):
+            given = getattr(self, name)
+            if given is not None and (given == "" or not isinstance(given, str | os.PathLike)):
+                raise TypeError(f"`{name}` must be a path; got {describe(given)}.")
         least = {"epochs": 1, "batch_size": 1, "warmup_layers": 1, "checkpoint_every": 1}
         least |= {"accumulate_steps": 1}
         for name, at_least in (least | {"seed": 0, "warmup_steps": 0}).items():
@@ -134,4 +145,11 @@ def gather(options: Options | None, named: dict[str, Any]) -> Options:
     # Its name until Optax's spelling was taken over.
     if "optimiser" in named:
         raise TypeError("`optimiser` is spelled `optimizer`, as in Optax.")
-    return Options(**named) if options is None else dataclasses.replace(options, **named)
+    known = [field.name for field in dataclasses.fields(Options)]
+    unknown = [name for name in named if name not in known]
+    if unknown:
+        raise TypeError(f"fit has no option `{unknown[0]}`; it has {', '.join(known)}.")
+    if options is None:
+        return Options(**named)
+    check_instance("options", options, Options, "a training.Options")
+    return dataclasses.replace(options, **named)

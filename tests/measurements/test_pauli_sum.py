@@ -221,3 +221,15 @@ def test_a_sum_prints_what_it_is():
     assert str(PauliSum(TERMS)) == "PauliSum(5 strings: Z0 Z1, X0, Y1 X2, …; fixed)"
     two = PauliSum(["X0"], jnp.ones((2, 1)))
     assert str(two) == "PauliSum(2 sums of 1 strings: X0; trained)"
+
+
+@pytest.mark.float32
+def test_coefficients_beyond_the_range_are_named(x64):
+    """In single precision 1e39 would be infinite, and an energy NaN."""
+    state = jnp.zeros(2, complex).at[0].set(1)
+    large = PauliSum({"Z0": 1e39})
+    if x64:
+        np.testing.assert_allclose(large.values(state), [1e39])
+        return
+    with pytest.raises(ValueError, match="`coefficients` has a number of size 1e.39"):
+        large.values(state)

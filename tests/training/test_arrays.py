@@ -9,6 +9,7 @@ from scipy import sparse
 from sklearn.preprocessing import StandardScaler
 
 from eqx_qdeq.training import DataError, Dataset, Split, Standardize
+from eqx_qdeq.training.data import as_dataset
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(60, 4)) * [1, 10, 100, 0] + [0, 5, -300, 7]
@@ -259,3 +260,39 @@ def test_splits_of_one_data_set_are_of_one_kind():
     with pytest.raises(DataError, match="`class_names` are of labels"):
         Dataset(real, real, real, class_names="ab")
     assert Dataset(real, real, real).task == "regression"
+
+
+def test_what_is_masked_is_no_target_and_no_weight():
+    x, y = np.eye(4)[[0, 1, 2, 3] * 5], np.array([0, 1, 0, 1] * 5)
+    masked = np.ma.masked_array(y, mask=[True] + [False] * 19)
+    weight = np.ma.masked_array(np.ones(20), mask=[True] + [False] * 19)
+    makers = [
+        lambda: Dataset.from_arrays(x, masked),
+        lambda: Dataset.from_arrays(x, masked + 0.5),
+        lambda: Dataset.from_arrays(x, y, sample_weight=weight),
+        lambda: Split(x, masked),
+        lambda: as_dataset((x, masked)),
+        lambda: as_dataset((x, y, weight)),
+    ]
+    for make in makers:
+        with pytest.raises(DataError, match="has masked entries"):
+            make()
+
+
+@pytest.mark.parametrize("n", [4, 50])
+def test_weights_of_a_pair_are_as_many_as_its_samples(n):
+    with pytest.raises(DataError, match="one number for each of 20 samples"):
+        as_dataset((np.eye(4)[[0, 1, 2, 3] * 5], np.array([0, 1, 0, 1] * 5), np.ones(n)))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_standardization_of_any_size(size):
+    """Scikit-learn's, whose squares leave the range of numbers; a constant becomes 0."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(60, 3)) * np.array([1, 3, 0]) + np.array([0, 1, 1])
+    expected = StandardScaler().fit_transform(x)
+    scaling = Standardize.fit(x * size)
+    np.testing.assert_allclose(scaling(x * size), expected, atol=1e-12)
+    np.testing.assert_allclose(scaling.undo(expected), x * size, rtol=1e-9, atol=1e-12 * size)
+    constant = np.full((60, 1), 1e30)
+    np.testing.assert_allclose(Standardize.fit(constant)(constant), 0, atol=1e-12)

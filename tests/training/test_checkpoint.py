@@ -278,3 +278,10 @@ def test_divergence_leaves_the_last_good_checkpoint(tmp_path):
             _fit(tmp_path, optimizer=diverging, checkpoint_every=1)
         contents.append((tmp_path / "checkpoint.eqx").read_bytes())
     assert contents[0] == contents[1]
+
+
+def test_fewer_epochs_than_were_made_are_refused(tmp_path):
+    options = {"optimizer": optax.sgd(0.1), "progress": False, "checkpoint_dir": tmp_path}
+    fit(make_model(jax.random.key(0)), make_data(), epochs=3, **options)
+    with pytest.raises(CheckpointError, match="3 epochs, more than `epochs`=2; ask for 3 or more"):
+        fit(make_model(jax.random.key(0)), make_data(), epochs=2, **options)

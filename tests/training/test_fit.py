@@ -307,3 +307,16 @@ def test_bad_arguments():
             _fit(mlp, **options)
     with pytest.raises(ValueError, match=r"logits of shape \(5,\) .* blobs has 3 classes"):
         _fit(_model(n_classes=5))
+
+
+def test_an_accumulation_longer_than_the_run_is_refused():
+    with pytest.raises(ValueError, match="the whole run has 3 steps, so that nothing would"):
+        fit(
+            make_model(jax.random.key(0)),
+            make_data(),
+            optimizer=optax.sgd(0.1),
+            epochs=3,
+            batch_size=1000,
+            accumulate_steps=4,
+            progress=False,
+        )

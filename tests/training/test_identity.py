@@ -76,6 +76,8 @@ STEPS = r"the optimizer makes other updates here \(another learning rate, schedu
         (optax.adam(0.1), optax.adam(0.1, b1=0.8), STEPS),
         (optax.adam(0.1), optax.adam(0.1, eps=1e-3), STEPS),
         (optax.adam(0.1), optax.rmsprop(0.1), "was another: ScaleByAdamState, .* there and Scale"),
+        (optax.adam(0.1), optax.adam(0.1, eps=1e-7), "optimizer's settings"),
+        (optax.adam(0.1), optax.adam(0.1000001), "optimizer's settings"),
         # Of one structure, and of one class.
         (optax.adam(0.1), optax.adamax(0.1), STEPS),
         (_warmed(), _warmed(decay=0.2), STEPS),

@@ -297,3 +297,28 @@ def test_another_architecture(tmp_path):
     _refused(path, "of another architecture", make_model(jax.random.key(0)))
     save(path, [1.0, 2.0])
     _refused(path, "it has 2 arrays and numbers, where 1 are expected", [1.0])
+
+
+def test_a_model_that_its_config_does_not_make(tmp_path):
+    """Another circuit, measurement or noise is no part of the config: silently the old one would
+    come back."""
+    model = qdeq.QDEQClassifier(2, 4, 2, depth=1, key=jax.random.key(0))
+    x, path = jnp.array([0.3, -0.1, 0.8, 0.5]), tmp_path / "model.eqx"
+    circuit = qdeq.circuits.basic_entangler(2, 2)
+    assert circuit.n_params == model.deq.cell.layer.circuit.n_params
+    changed = {
+        "circuit": qdeq.map_layers(lambda layer: layer.replace(circuit=circuit), model),
+        "measurement": qdeq.map_layers(
+            lambda layer: layer.replace(measurement=qdeq.PauliStrings(["X0", "X1"])), model
+        ),
+        "noise": qdeq.with_noise(model, qdeq.noise.NoiseModel((qdeq.noise.Depolarizing(0.1),))),
+    }
+    for other in changed.values():
+        save(path, other)
+        with pytest.raises(CheckpointError, match="no longer what its config makes"):
+            load(path)
+        np.testing.assert_array_equal(load(path, like=other)(x), other(x))
+    # Numbers alone are in the file, also that of a trained gain.
+    trained = eqx.tree_at(lambda m: m.deq.cell.injection.gain, model, 0.5)
+    save(path, trained)
+    np.testing.assert_array_equal(load(path)(x), trained(x))

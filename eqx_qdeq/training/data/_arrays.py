@@ -59,6 +59,12 @@ def _is_tree(x: Any) -> bool:
     return not jtu.all_leaves([x])
 
 
+def refuse_masks(x: Any, name: str) -> None:
+    """Raises a `DataError` for a masked array, whose hidden entries NumPy would bring back."""
+    if np.ma.is_masked(x):
+        raise DataError(f"{name} has masked entries; fill or remove them, e.g. `x.filled(0)`.")
+
+
 def _is_sparse(x: Any) -> bool:
     return hasattr(x, "todense")  # SciPy's, JAX's and pydata's
 
@@ -69,8 +75,7 @@ def _array(x: Any, name: str) -> np.ndarray:
             f"{name} is sparse ({type(x).__name__}), and samples are dense; use `x.toarray()` or "
             "fewer features, e.g. scikit-learn's TruncatedSVD."
         )
-    if np.ma.isMaskedArray(x) and np.ma.is_masked(x):
-        raise DataError(f"{name} has masked entries; fill or remove them, e.g. `x.filled(0)`.")
+    refuse_masks(x, name)
     if hasattr(x, "columns"):
         return _from_frame(x, name)
     try:
@@ -153,7 +158,7 @@ class Standardize(eqx.Module):
     **Attributes:**
 
     - `mean`, `scale`: $\mu$ and $\sigma$, shape `(...)` of one sample, in double precision on the
-        host. A feature that is constant keeps the scale 1, and becomes 0.
+        host. A feature that is constant keeps the scale of its size, and becomes 0.
     """
 
     mean: Float[np.ndarray, "..."]
@@ -166,9 +171,13 @@ class Standardize(eqx.Module):
         """Of the samples' means and standard deviations, by scikit-learn's `StandardScaler`."""
         preprocessing = need("sklearn.preprocessing", "train", "standardization")
         rows = np.asarray(x, np.float64).reshape(len(x), -1)
-        found = preprocessing.StandardScaler().fit(rows, sample_weight=sample_weight)
+        # By a power of two first, which changes no digit: squares of large and of tiny numbers
+        # leave the range, and what is lost of a constant 1e30 must be small beside it.
+        largest = np.max(np.abs(rows), axis=0, initial=0.0)
+        unit = np.exp2(np.frexp(np.where(largest > 0, largest, 1.0))[1] - 1.0)
+        found = preprocessing.StandardScaler().fit(rows / unit, sample_weight=sample_weight)
         shape = np.shape(x)[1:]
-        return cls(found.mean_.reshape(shape), found.scale_.reshape(shape))
+        return cls((found.mean_ * unit).reshape(shape), (found.scale_ * unit).reshape(shape))
 
     def __call__(self, x: Num[np.ndarray | Array, "*n"]) -> Float[np.ndarray, "*n"]:
         """Samples of shape `(n, ...)`, or one of shape `(...)`, standardized."""
@@ -209,6 +218,7 @@ def _looks_like_labels(array: np.ndarray) -> bool:
 def _plain(y: Any, name: str) -> np.ndarray:
     if _is_sparse(y):
         raise DataError(f"{name} is sparse ({type(y).__name__}); use `y.toarray()`.")
+    refuse_masks(y, name)
     try:
         array = np.asarray(y)
         # Of strings, Booleans or numbers alone NumPy finds the type; of a mixture, that of text.

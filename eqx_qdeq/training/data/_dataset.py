@@ -11,7 +11,15 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..._checks import check_at_least, check_choice, describe
-from ._arrays import as_samples, as_targets, check_finite, DataError, on_device, Standardize
+from ._arrays import (
+    as_samples,
+    as_targets,
+    check_finite,
+    DataError,
+    on_device,
+    refuse_masks,
+    Standardize,
+)
 from ._splits import set_aside
 
 
@@ -40,6 +48,7 @@ class Split(eqx.Module):
         name: str = "the split",
     ):
         # Checked on the host, before any of it is copied or rounded.
+        refuse_masks(y, f"{name}: y")
         x_host, y_host = as_samples(x, name), np.asarray(y)
         check_shapes(x_host, y_host, name)
         if len(y_host) == 0:
@@ -90,6 +99,7 @@ def check_shapes(x: PyTree[np.ndarray], y: np.ndarray, name: str) -> None:
 def _weights(weight: Any, n: int, name: str) -> Array | None:
     if weight is None:
         return None
+    refuse_masks(weight, f"{name}: sample_weight")
     host = np.asarray(weight)
     if host.shape != (n,) or host.dtype.kind not in "biuf":
         raise DataError(
@@ -148,7 +158,7 @@ class Dataset(eqx.Module):
             if largest >= self.n_classes:
                 raise DataError(
                     f"{self.name}: label {largest} in {part} is out of range for {self.n_classes} "
-                    "classes; labels count from 0."
+                    "classes; labels count from 0, and each has a name in `class_names`."
                 )
 
     @property
@@ -342,6 +352,7 @@ def as_dataset(data: Any, seed: int = 0) -> Dataset:
     weight = rest[0] if rest else None
     samples = as_samples(x, "data")
     check_shapes(samples, labels, "data")
+    _weights(weight, len(labels), "data")
     stay, aside = set_aside(labels, np.arange(len(labels)), 0.2, seed, names, "data")
 
     def part(rows: np.ndarray, name: str) -> Split:
