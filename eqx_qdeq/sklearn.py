@@ -10,7 +10,7 @@ except ImportError as error:
     )
 
 import warnings
-from typing import Any
+from typing import Any, no_type_check
 
 import equinox as eqx
 import jax
@@ -128,6 +128,8 @@ def _padded(array: np.ndarray, rows: int, columns: int | None = None) -> np.ndar
 class _QuantumEquilibrium(BaseEstimator):
     """What both estimators share: the arguments, the training, the outputs of samples."""
 
+    # Scikit-learn's rule: whatever comes is kept, and `fit` says what is wrong with it.
+    @no_type_check
     def __init__(
         self,
         n_qubits: int = 4,
