@@ -50,7 +50,7 @@ class PauliSum(AbstractMeasurement):
         layer = qdeq.QuantumLayer(
             circuit, qdeq.AngleEncoding(), energy, key=jax.random.key(0)
         )
-        assert layer([0.1, 0.2, 0.3]).shape == (1,)
+        assert layer(jax.numpy.array([0.1, 0.2, 0.3])).shape == (1,)
         ```
     """
 

@@ -88,7 +88,10 @@ def _array(x: Any, name: str) -> np.ndarray:
         return _from_objects(array, name)
     if array.dtype.kind not in "biuf":
         # Halves of eight exponent bits are no type of NumPy's; texts and complex numbers raise.
-        return np.asarray(numbers(array, float, name=name))
+        try:
+            return np.asarray(numbers(array, float, name=name))
+        except TypeError as error:
+            raise DataError(str(error)) from None
     return array
 
 
