@@ -161,13 +161,14 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
     identity = lambda: {
         "config": options.config,
         "model": getattr(model, "config", None),
+        # Before the data, which are split by it where they came as a pair.
+        "seed": options.seed,
         "training data": [dataset.name, digest(train)],
         "validation data": digest(validation),
         "loss": _name(options.loss),
         "class_weight": None if by_class is None else by_class.tolist(),
         "accumulate_steps": options.accumulate_steps if options.accumulate_steps > 1 else None,
         "batch_size": options.batch_size,
-        "seed": options.seed,
         "clip": options.clip,
         "jacobian_penalty": float(options.jacobian_penalty),
         "warm-up": [options.warmup_steps, options.warmup_layers] if options.warmup_steps else None,
