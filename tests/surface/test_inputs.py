@@ -472,9 +472,14 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
         (lambda: training.Split(["a"], [0]), TypeError, "x` must be real numbers"),
         (lambda: training.evaluate(FUNCTION, (X, 1)), TypeError, "`split` must be a Split"),
         (
-            lambda: training.fit(FUNCTION, (X, 1), optimizer=optax.adam(1e-3), epochs=1),
+            lambda: training.fit(FUNCTION, X, optimizer=optax.adam(1e-3), epochs=1),
             TypeError,
             "`dataset` must be a Dataset",
+        ),
+        (
+            lambda: training.fit(FUNCTION, (X, 1), optimizer=optax.adam(1e-3), epochs=1),
+            ValueError,
+            r"labels must have shape \(n,\); got \(\)",
         ),
         (
             lambda: training.Options(optimizer="adam", epochs=1),

@@ -88,10 +88,7 @@ def _array(x: Any, name: str) -> np.ndarray:
         return _from_objects(array, name)
     if array.dtype.kind not in "biuf":
         # Halves of eight exponent bits are no type of NumPy's; texts and complex numbers raise.
-        try:
-            return np.asarray(numbers(array, float, name=name))
-        except TypeError as error:
-            raise DataError(str(error)) from None
+        return np.asarray(numbers(array, float, name=name))
     return array
 
 

@@ -188,7 +188,10 @@ def _read_npz(path: Path) -> _Raw:
         x, y = stored[f"x_{part}"], stored[f"y_{part}"]
         # A column of labels, as MATLAB and some tools write it, is a vector.
         y = y.reshape(-1) if y.ndim == 2 and y.shape[1] == 1 else y
-        x = as_samples(x, f"'{path}' ({part})")
+        try:
+            x = as_samples(x, f"'{path}' ({part})")
+        except TypeError as error:  # no real numbers: of a file that is a fault of the data
+            raise DataError(str(error)) from None
         if not np.issubdtype(y.dtype, np.integer):
             raise DataError(
                 f"'{path}' ({part}): labels must be integers; got {y.dtype}. Real targets are read "
