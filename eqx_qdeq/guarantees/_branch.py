@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._checks import check_at_least, check_choice, check_instance, check_positive
+from .._inputs import real_state
 from .._precise import dot
 from .._trees import constant, nan_on_purpose
 from ..adjoints import ImplicitAdjoint
@@ -267,13 +268,12 @@ def _trace(
     lengths: tuple[Any, Any, Any],
     options: _Options,
 ) -> Branch:
-    flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.asarray(leaf, _real(leaf)), z0))
-    begin_, stop_, at_ = (jnp.asarray(value, flat.dtype) for value in interval)
+    flat, unravel = ravel_pytree(real_state(z0))
+    begin, stop, at = (lax.stop_gradient(jnp.asarray(value, flat.dtype)) for value in interval)
 
     def residual(cell: AbstractCell, path: Callable, z: Array, p: Array) -> Array:
         return ravel_pytree(cell.bind(path(p))(unravel(z)))[0] - z
 
-    begin, stop, at = map(lax.stop_gradient, (begin_, stop_, at_))
     parameter = lambda q: begin + (stop - begin) * q
     live = lambda u: residual(cell, path, u[:-1], parameter(u[-1]))
     # Nothing on the way is differentiated. A cell may hold what is in closures, too.
@@ -331,11 +331,6 @@ def _trace(
     )
 
 
-def _real(leaf: Any) -> Any:
-    dtype = jnp.result_type(leaf)
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else float
-
-
 def _walk(
     curve: Curve,
     flat: Array,
@@ -390,15 +385,19 @@ def _walk(
             # Where nothing can be proven with a step worth taking, it is taken without a proof.
             proven = safe >= smallest
             h = jnp.where(proven, jnp.minimum(safe, largest), h)
-        # To the end of the path exactly, and no further.
         row = along_q if options.natural else t
         # Natural steps have a length in the parameter.
         direction = t / jnp.where(options.natural, jnp.abs(t[-1]), 1)
         at = step(curve, u, direction, h, row, proven)
+        # To the end of the path exactly, and no further.
         outside = (at.u[-1] > 1) | (at.u[-1] < 0)
         goal = jnp.where(at.u[-1] > 1, 1.0, 0.0).astype(dtype)
         share = (goal - u[-1]) / jnp.where(at.u[-1] == u[-1], 1, at.u[-1] - u[-1])
-        last, landed, more = curve.back((u + share * (at.u - u)).at[-1].set(goal), along_q)
+        last, landed, more = lax.cond(
+            at.accepted & outside,
+            lambda: curve.back((u + share * (at.u - u)).at[-1].set(goal), along_q),
+            lambda: (u, jnp.array(False), jnp.array(0)),
+        )
         final_t = curve.tangent(jnp.where(landed, last, u), t)
         ends = at.accepted & outside & landed
         new = jnp.where(ends, last, at.u)
@@ -407,8 +406,8 @@ def _walk(
 
         tests = Tests.at(curve, new, new_t)
         kind = jnp.where(accepted, kind_between(walk.tests, tests), NOTHING)
-        happened = (kind != NOTHING).astype(int)
-        place = jnp.where((kind != NOTHING) & (walk.n_special < kept), walk.n_special, kept)
+        happened = kind != NOTHING
+        place = jnp.where(happened & (walk.n_special < kept), walk.n_special, kept)
         length = jnp.where(ends, dot(last - u, t), h)
         shorter = jnp.where(accepted, h, h / 2)
         longer = jnp.where(accepted & at.easy, jnp.minimum(1.5 * h, largest), shorter)
@@ -436,7 +435,7 @@ def _walk(
             kinds=walk.kinds.at[place].set(kind, mode="drop"),
             places=walk.places.at[place].set(walk.count - 1, mode="drop"),
             lengths=walk.lengths.at[place].set(length, mode="drop"),
-            n_special=walk.n_special + happened,
+            n_special=walk.n_special + happened.astype(int),
             n_evals=walk.n_evals + at.evals + more,
             ended=ended,
         )
