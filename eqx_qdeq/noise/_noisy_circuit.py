@@ -49,7 +49,7 @@ class NoisyCircuit(eqx.Module):
     """A circuit with its noise, compiled for its angles: blocks of Pauli transfer matrices."""
 
     blocks: tuple[Block, ...] = eqx.field(static=True)
-    matrices: list[Float[Array, "paulis paulis"]]
+    matrices: list[Float[Array, "_ _"]]
 
     def push(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
         """A state (its Pauli expectation values, shape `(4,) * n`) through the circuit."""

@@ -74,7 +74,7 @@ def _kinds_of_channels(steps: list[Step]) -> tuple[list[Channels], np.ndarray]:
 
 def gate_stacks(
     circuit: Circuit, angles: Float[Array, " n_params"], noise: NoiseModel, steps: list[Step]
-) -> dict[int, tuple[Complex[Array, "steps dim dim"], list[Channels], np.ndarray]]:
+) -> dict[int, tuple[Complex[Array, "_ _ _"], list[Channels], np.ndarray]]:
     """Of the steps on k wires, in order: the unitaries of their gates (1 where there is none), the
     different channels after them, and which of these follow each step."""
     if noise.over_rotation is not None:

@@ -70,7 +70,7 @@ def sample_steps(
     angles: Float[Array, " n_params"],
     noise: NoiseModel,
     steps: list[Step],
-) -> tuple[Float[Array, ""], dict[int, Complex[Array, "steps dim dim"]]]:
+) -> tuple[Float[Array, ""], dict[int, Complex[Array, "_ _ _"]]]:
     """The log of the total weight, and every step's gate followed by drawn operators."""
     log_weight, counter, stacks = jnp.zeros(()), 0, {}
     for k, (unitaries, kinds, which) in gate_stacks(circuit, angles, noise, steps).items():
