@@ -74,7 +74,7 @@ def alike(written: str, printed: str) -> bool:
     return bool(np.allclose(a, b, rtol=0.02, atol=2e-4))
 
 
-def main(*pages: Path) -> None:
+def main(pages: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """Runs pages and writes down what their code prints.
 
     Args:
