@@ -1,7 +1,7 @@
 """Images that stand alone become figures: with a caption, and larger when they are clicked.
 
-`![What is seen.](file.svg "Caption.")`; without a caption, what is seen is the caption. A figure that
-has neither stops a strict build.
+`![What is seen.](file.svg "Caption.")`; without a caption, what is seen is the caption. A figure
+that has neither stops a strict build.
 """
 
 import html
