@@ -4,6 +4,7 @@ python -m docs.hooks.gallery
 python -m docs.hooks.gallery --names cnn self_consistent/mott
 """
 
+import ast
 import re
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def show(page: Path, name: str) -> None:
     run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=DOCS.parent)
     line = run.stdout.splitlines()[-1]
     figure.with_suffix(".qasm").unlink(missing_ok=True)  # of one that writes more than a figure
-    picture = f"![{figure.stem}]({figure.relative_to(DOCS).as_posix()})"
+    idea = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text("utf-8"))) or name
+    picture = f"![{idea.splitlines()[0]}]({figure.relative_to(DOCS).as_posix()})"
     fill_page(page, {f"example {name}": f"{picture}\n\n```text\n{line}\n```"})
     print(f"{name}: {line}", flush=True)
 

@@ -65,6 +65,10 @@ CLUSTERS = {
 }
 
 
+def solved(f: Callable[[float, float], float], h: float) -> float:
+    return brentq(lambda m: f(m, h) - m, 1e-3, 1, xtol=1e-14)
+
+
 def plain_steps(f: Callable[[float, float], float], h: float) -> int:
     """Plain iteration of exact ground states, to 1e-12."""
     m, before, steps = 1.0, 2.0, 0
@@ -82,12 +86,12 @@ def main(out: Path = Path("clusters.png"), smoke: bool = False) -> None:
     """
     clusters = dict(list(CLUSTERS.items())[: 2 if smoke else 3])
     shares = np.array([0.3, 0.6, 0.95] if smoke else [*np.linspace(0.1, 0.9, 9), 0.95, 0.98, 0.99])
-    figure = Figure(figsize=(12.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     critical, error_m, error_slope, cost = [], 0.0, 0.0, ""
     for i, (name, cluster) in enumerate(clusters.items()):
         deq, f = cluster.deq(), cluster.diagonalized()
-        exact = lambda h, f=f: brentq(lambda m, h: f(m, h) - m, 1e-3, 1, args=(h,), xtol=1e-14)
+        exact = lambda h, f=f: solved(f, h)
 
         def mean(h: jax.Array, deq: qdeq.DEQ = deq) -> tuple[jax.Array, qdeq.Solution]:
             solution = deq.solve(h)

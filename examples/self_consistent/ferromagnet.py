@@ -83,7 +83,7 @@ def main(seeds: int = 5, out: Path = Path("ferromagnet.png"), smoke: bool = Fals
     slopes = jax.vmap(lambda h, m: qdeq.spectral_radius(one.bind(h), m))(fields, found.value)
     steps = np.asarray(found.stats["num_steps"])
 
-    figure = Figure(figsize=(13, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     left.plot(h, data[0], "k.", label="data")
     for name in (1, 5, "equilibrium"):

@@ -89,7 +89,7 @@ def main(n_applied: int = 40, out: Path = Path("infinite_chain.png"), smoke: boo
     max_steps, sizes = (40, (1,)) if smoke else (300, (1, 2))
     found = {n: study(n, fields, n_applied, max_steps) for n in sizes}
 
-    figure = Figure(figsize=(12.5, 3.8), layout="constrained")
+    figure = Figure(figsize=(11, 3.5), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     for n, results in found.items():
         above, slopes, wrong = zip(*results, strict=True)

@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from .. import DOCS, fill_page, markdown, Record, require_records, save_figure, tidy
+from .. import DOCS, fill_page, markdown, panels, Record, require_records, save_figure, tidy
 from .systems import SYSTEMS
 
 RESULTS = Path(__file__).parent / "results.jsonl"
@@ -169,8 +169,8 @@ def images_table(records: dict[str, Record]) -> str:
 def draw(runs: Runs) -> Figure:
     """Errors of the derivative, and evaluations, against the distance to the transition."""
     systems = [name for name in SYSTEMS if any(key[0] == name for key in runs)]
-    figure = Figure(figsize=(3.6 * len(systems), 6.6), layout="constrained")
-    axes = figure.subplots(2, len(systems), squeeze=False, sharex=True)
+    figure, flat = panels(2 * len(systems), len(systems), 2.3, sharey=False)
+    axes = np.array(flat).reshape(2, -1)
     seen: dict[str, Any] = {}
     for column, system in enumerate(systems):
         for model, run in _models(runs, system).items():
@@ -181,23 +181,24 @@ def draw(runs: Runs) -> Figure:
             for ax, values in zip(axes[:, column], (error, run["evals"]), strict=True):
                 lines = ax.loglog(run["distance"], values, style, color=color, markersize=4)
             seen[_title(model)] = lines[0]
-        axes[0, column].set_title(SYSTEMS[system].title, fontsize=10)
-        axes[1, column].set_xlabel("distance to the transition")
-        axes[1, column].invert_xaxis()
-    axes[0, 0].set_ylabel("relative error of the derivative")
+        axes[0, column].set_title(SYSTEMS[system].short, fontsize=10)
+    axes[0, 0].set_ylabel("error of the derivative")
     axes[1, 0].set_ylabel("evaluations of the map")
     for ax in axes.flat:
+        ax.invert_xaxis()
+        ax.tick_params(labelsize=7)
         tidy(ax)
-    figure.legend(
-        list(seen.values()), list(seen), loc="outside lower center", ncols=5, frameon=False
-    )
+    for above, below in axes.T:
+        above.set_ylim(_SMALLEST / 3, 3)
+        below.set(ylim=(0.7, 2e4), xlabel="distance")
+    keys = list(seen.values()), list(seen)
+    figure.legend(*keys, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     return figure
 
 
 def draw_law(runs: Runs) -> Figure:
     """L applications of all systems: the error is what the slope says."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = panels(2, 2, 3.2, sharey=False)
     markers = dict(zip(SYSTEMS, "osD^", strict=True))
     named: set[str] = set()
     for i, (system, about) in enumerate(SYSTEMS.items()):

@@ -23,7 +23,7 @@ class System:
 
     **Arguments:**
 
-    - `title`: what it is.
+    - `title`, `short`: what it is.
     - `critical`: the parameter at the transition.
     - `make`: makes the cell.
     - `observe`: from the cell's state to the observable.
@@ -33,6 +33,7 @@ class System:
     """
 
     title: str
+    short: str
     critical: float
     make: Callable[[], qdeq.AbstractCell]
     observe: Callable[[PyTree[Array]], Array]
@@ -144,19 +145,19 @@ def _slope_of_driven(g: float) -> float:
 
 SYSTEMS = {
     "ferromagnet": System(
-        "mean-field ferromagnet", 2.0, _ferromagnet, lambda m: m[0], _of_ferromagnet,
+        "mean-field ferromagnet", "ferromagnet", 2.0, _ferromagnet, lambda m: m[0], _of_ferromagnet,
         lambda h: (h / 2) ** 2, shots=True,
     ),
     "pair": System(
-        "pair of spins, mean field and angles", float(_CRITICAL_PAIR), _pair,
+        "pair of spins, mean field and angles", "pair, angles", float(_CRITICAL_PAIR), _pair,
         lambda z: z.fields[0], _of_pair, _slope_of_pair,
     ),
     "mott": System(
-        "Mott transition", U_C, lambda: example("mott").make_cell(), lambda r: r**2, _of_mott,
-        lambda u: (u / U_C) ** 2, shots=True,
+        "Mott transition", "Mott transition", U_C, lambda: example("mott").make_cell(),
+        lambda r: r**2, _of_mott, lambda u: (u / U_C) ** 2, shots=True,
     ),
     "driven": System(
-        "fold of driven spins", float(_drive(_Z_FOLD)), _driven, lambda z: z, _of_driven,
-        _slope_of_driven,
+        "fold of driven spins", "driven spins", float(_drive(_Z_FOLD)), _driven, lambda z: z,
+        _of_driven, _slope_of_driven,
     ),
 }  # fmt: skip
