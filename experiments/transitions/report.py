@@ -144,6 +144,7 @@ def shots_table(records: dict[str, Record]) -> str:
     parts = []
     for system in dict.fromkeys(r["system"] for r in records.values()):
         here = [r for r in records.values() if r["system"] == system]
+        here.sort(key=lambda r: r["model"] != "equilibrium")
         at = _shown(here[0])
         rows = [
             [
@@ -152,7 +153,7 @@ def shots_table(records: dict[str, Record]) -> str:
             ]
             for r in here
         ]
-        heads = [f"{here[0]['distance'][i]:g}" for i in at]
+        heads = [f"{here[0]['distance'][i]:g} (slope {here[0]['slope'][i]:.3g})" for i in at]
         parts.append(f"**{SYSTEMS[system].title.capitalize()}**\n\n{markdown(['', *heads], rows)}")
     return "\n\n".join(parts) or "*(not run)*"
 
