@@ -59,7 +59,7 @@ def main(n_shots: int = 10_000, out: Path = Path("mott.png"), smoke: bool = Fals
     """
     cell, many = make_cell(), 3 if smoke else 10
     z = lambda model: jax.jit(jax.vmap(lambda u: model(u) ** 2))
-    exact = qdeq.DEQ(cell, qdeq.Newton(rtol=0, atol=1e-12))
+    exact = qdeq.DEQ(cell, qdeq.Newton(rtol=0.0, atol=1e-12))
     u = jnp.linspace(0.1, 0.98, 3 if smoke else 45) * U_C
     found, slope = jax.vmap(jax.value_and_grad(lambda u: exact(u) ** 2))(u)
     error = abs(found - (1 - (u / U_C) ** 2)).max(), abs(slope + 2 * u / U_C**2).max()
