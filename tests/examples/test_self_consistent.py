@@ -31,7 +31,7 @@ def test_clusters(checked):
     )
     np.testing.assert_allclose([one, two], [4, 3.8537], atol=1e-3)
     assert error < 1e-6 and slope < 1e-5
-    assert steps == 2236 and evals < 100
+    assert abs(steps - 2236) <= 1 and evals < 100
 
 
 def test_mott(checked):
