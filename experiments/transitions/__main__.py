@@ -44,9 +44,9 @@ def main(
         with tempfile.TemporaryDirectory() as folder:
             _smoke(Path(folder))
         return
-    runs: dict[str, tuple[str, ...]] = {}
-    for name, system in SYSTEMS.items():
-        runs |= {f"{name}-{model}": ("exact", name, model) for model in MODELS}
+    runs: dict[str, tuple[str, ...]] = {
+        f"{name}-{model}": ("exact", name, model) for name in SYSTEMS for model in MODELS
+    }
     # It does not converge, and takes all of its steps to say so.
     del runs["pair-picard"]
     for name, system in SYSTEMS.items():
