@@ -145,6 +145,27 @@ class Resources:
 
     A depth is the number of gates on the longest chain in which each gate shares a wire with the
     next: the number of time steps if every gate takes one and starts as early as it can.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=3, depth=2)
+        resources = circuit.resources()
+        resources.depth, resources.n_two_qubit  # (10, 6)
+        print(resources)
+        # qubits               3
+        # parameters          12
+        # gates               18
+        #   CX                 6
+        #   Ry                 6
+        #   Rz                 6
+        # parametrised gates  12
+        # two-qubit gates      6
+        # depth               10
+        # two-qubit depth      6
+        ```
     """
 
     n_qubits: int

@@ -111,6 +111,22 @@ class LayerPlan:
         one among them.
 
     Costs count operations and bytes in float32; seconds are an estimate for ranking.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AmplitudeEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        plan = layer.plan(4)  # for samples of 4 features
+        plan.engine, plan.plan.n_sections, plan.block_size  # ('heisenberg', 1, 2)
+        ```
     """
 
     engine: Engine

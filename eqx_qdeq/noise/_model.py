@@ -20,6 +20,16 @@ class OverRotation(eqx.Module):
     It concerns gates that rotate by an angle of their own (Rx, CRz, ZZPhase and the like; of U3,
     PhasedX and CU3 the angle of the rotation, not that of its axis). Gates without an angle, U2
     and functions stay as they are: give them a [`eqx_qdeq.noise.CoherentRotation`][].
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        # All rotations turn by 2 % too much.
+        too_far = qdeq.noise.OverRotation(relative=0.02)
+        model = qdeq.noise.NoiseModel(over_rotation=too_far)
+        ```
     """
 
     # Not a channel: it belongs to the gate, whose angle it must know, and turns with its sign.
@@ -35,7 +45,22 @@ OverRotation.__init__.__doc__ = """**Arguments:**
 
 
 class GateNoise(eqx.Module):
-    """The channels after some gates, in place of those that a model has for all gates."""
+    """The channels after some gates, in place of those that a model has for all gates.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        weak, strong = (qdeq.noise.Depolarizing(p, n_wires=2) for p in (0.01, 0.05))
+        model = qdeq.noise.NoiseModel(
+            two_wire=(weak,),
+            overrides=(qdeq.noise.GateNoise((strong,), gate="CX", wires=(0, 1)),),
+        )
+        model.after("CX", (0, 1)) == (strong,)  # True
+        model.after("CX", (1, 2)) == (weak,)  # True
+        ```
+    """
 
     channels: Channels
     gate: str | None = eqx.field(static=True, default=None)
@@ -75,6 +100,16 @@ class PreparationNoise(eqx.Module):
       error does to the gates after it is left out.
     - *Angle encodings and re-uploading.* Every feature is a rotation, which `one_wire` channels
       follow.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        channels = (qdeq.noise.Depolarizing(0.01, n_wires=2),)
+        noise = qdeq.noise.PreparationNoise(two_wire=channels)
+        noise.pairs(3)  # {(0, 1): 2, (1, 2): 2, (2, 0): 2}
+        ```
 
     ??? cite "Reference"
 
@@ -122,6 +157,20 @@ class NoiseModel(eqx.Module):
 
     Numbers are fixed and JAX arrays can be trained, as everywhere here: give rates as numbers
     unless you mean to learn them.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        model = qdeq.noise.NoiseModel(
+            one_wire=(qdeq.noise.AmplitudeDamping(0.001),),
+            two_wire=(qdeq.noise.Depolarizing(0.01, n_wires=2),),
+            readout=qdeq.noise.ReadoutError(0.01, 0.02),
+        )
+        learned = qdeq.noise.NoiseModel.depolarizing(jnp.array(0.01))  # a rate to train
+        ```
     """
 
     one_wire: Channels = ()
