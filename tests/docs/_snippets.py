@@ -1,4 +1,4 @@
-"""Code in Markdown: found, run, and compared with the output that is written beside it."""
+"""Examples in docstrings: found, run, and compared with the output that is written beside them."""
 
 import ast
 import contextlib
@@ -6,19 +6,14 @@ import importlib
 import io
 import pkgutil
 import re
-import textwrap
 import tokenize
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import eqx_qdeq
+from docs.hooks.outputs import blocks
 
-_BLOCK = re.compile(
-    r"(?P<skip><!--\s*skip:[^>]+-->\s*\n)?"
-    r"^(?P<indent>[ \t]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```",
-    re.DOTALL | re.MULTILINE,
-)
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\w])")
 
 
@@ -45,23 +40,15 @@ def docstrings(module: types.ModuleType) -> Iterator[tuple[str, str]]:
                 todo.append((f"{prefix}.{name}", vars(member)))
 
 
-def blocks(text: str) -> Iterator[tuple[int, str]]:
-    """The Python blocks of a Markdown text, each with the line before its first."""
-    for match in _BLOCK.finditer(text):
-        if match["skip"] is None:
-            yield text.count("\n", 0, match.start("code")), textwrap.dedent(match["code"])
-
-
-def run(text: str, name: str, first_line: int = 0, *, outputs: bool = False) -> None:
-    """Runs the blocks one after the other, as a reader would type them; with `outputs`, what a
-    line gives must be what its comment says: `x.shape  # (2,)`."""
+def run(text: str, name: str) -> None:
+    """Runs the blocks one after the other, as a reader would type them: what a line gives must be
+    what its comment says, `x.shape  # (2,)`."""
     module = types.ModuleType("__main__")
-    for line, code in blocks(text):
-        # Line numbers as in the file, so that a traceback shows where.
-        tree = ast.parse(code, filename=name)
-        shown = expected(code, tree) if outputs else {}
-        for statement in ast.increment_lineno(tree, first_line + line).body:
-            wanted = shown.get(statement.lineno - first_line - line)
+    for block in blocks(text):
+        tree = ast.parse(block.code, filename=name)
+        shown = expected(block.code, tree)
+        for statement in tree.body:
+            wanted = shown.get(statement.lineno)
             found = execute(statement, name, module.__dict__, capture=wanted is not None)
             if wanted is not None:
                 said = ast.unparse(statement)

@@ -1,9 +1,7 @@
-"""The code that readers copy from pages runs: README and docs. (That of docstrings is in
-`tests/surface/test_docstrings.py`.)
+"""The code that readers copy from pages runs and prints what is written: README and docs.
 
-The Python blocks of a page share one namespace, in order, as a reader would type them.
-`<!-- skip: why -->` before a block leaves it out; for blocks that need data that are not here.
-Doctests (`>>>`) in docstrings are run as well.
+How a page is run stands in `docs/hooks/outputs.py`. Doctests (`>>>`) in docstrings are run as well;
+their examples are in `tests/surface/test_docstrings.py`.
 """
 
 import doctest
@@ -13,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs._snippets import blocks, modules, run
+from docs.hooks.outputs import alike, blocks, run
+from tests.docs._snippets import modules
 
 pytestmark = pytest.mark.usefixtures("once")
 
@@ -26,7 +25,9 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     text = page.read_text(encoding="utf-8")
     assert text.count("```") % 2 == 0, f"{page}: a block of code is not closed"
     monkeypatch.chdir(tmp_path)  # what a snippet writes goes here
-    run(text, str(page))
+    for block, printed in run(text, str(page)):
+        if block.output is not None:
+            assert alike(block.output, printed), f"{page}:{block.line} prints\n{printed}"
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
@@ -54,11 +55,25 @@ def test_blocks() -> None:
 
             ```python
             assert a == 1
-            b = 2
+            print(a + 1)
+            ```
+
+            ```text
+            2
             ```
         """
     )
-    assert list(blocks(text)) == [(2, "a = 1\n"), (15, "assert a == 1\nb = 2\n")]
-    run(text, "text")
+    assert [(b.line, b.code, b.output) for b in blocks(text)] == [
+        (2, "a = 1\n", None),
+        (15, "assert a == 1\nprint(a + 1)\n", "2\n"),
+    ]
+    assert [printed for _, printed in run(text, "text")] == ["", "2\n"]
     with pytest.raises(ZeroDivisionError):
         run("```python\n1 / 0\n```", "text")
+
+
+def test_outputs_are_compared() -> None:
+    assert alike("[ 0.5012 -1.  ] True\n", "[0.5013 -1.] True")
+    assert not alike("[0.5012] True", "[0.5012] False")
+    assert not alike("[0.5012]", "[0.5412]")
+    assert not alike("[0.5 0.6]", "[0.5]")

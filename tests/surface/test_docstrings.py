@@ -25,7 +25,7 @@ def test_docstring(
     doc: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    run(doc, f"<docstring of {request.node.callspec.id}>", outputs=True)
+    run(doc, f"<docstring of {request.node.callspec.id}>")
 
 
 def test_docstring_examples_are_found() -> None:
@@ -44,7 +44,7 @@ def test_docstring_examples_are_found() -> None:
 )
 def test_outputs(wanted: str, found: str) -> None:
     assert same(wanted, found)
-    run(f"```python\ntext = {found!r}\ntext  # {wanted}\n```", "text", outputs=True)
+    run(f"```python\ntext = {found!r}\ntext  # {wanted}\n```", "text")
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_outputs(wanted: str, found: str) -> None:
 def test_wrong_outputs(wanted: str, found: str) -> None:
     assert not same(wanted, found)
     with pytest.raises(AssertionError):
-        run(f"```python\nprint({found!r})\n# {wanted}\n```", "text", outputs=True)
+        run(f"```python\nprint({found!r})\n# {wanted}\n```", "text")
