@@ -198,6 +198,17 @@ class Resources:
         return "\n".join(f"{name:<{left}}  {count:>{right}}" for name, count in rows)
 
 
+Resources.__init__.__doc__ = """**Arguments:**
+
+- `n_qubits`: the number of wires.
+- `n_params`: the angles to choose.
+- `n_gates`: the gates, and `gate_counts` how often each occurs, the most frequent first.
+- `depth`: the depth.
+- `n_two_qubit`: gates on exactly two wires; `two_qubit_depth` is the depth if only they take time.
+- `n_parametrised`: gates that take at least one angle; more than `n_params` where gates share one.
+"""
+
+
 def count_resources(operations: Sequence[Operation], n_qubits: int, n_params: int) -> Resources:
     """Counts the gates of a circuit."""
     counts = Counter(gate_name(operation.gate) for operation in operations)

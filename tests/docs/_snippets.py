@@ -67,7 +67,7 @@ def execute(statement: ast.stmt, name: str, space: dict[str, Any], *, capture: b
 
 def expected(code: str, tree: ast.Module) -> dict[int, str]:
     """What is said of expressions, by the line on which they begin: in the comment behind one, or
-    in the comments right below a call of `print`."""
+    in the comments right below."""
     lines = code.splitlines()
     comments = {
         token.start[0]: token.string[1:].removeprefix(" ")
@@ -80,7 +80,7 @@ def expected(code: str, tree: ast.Module) -> dict[int, str]:
         if not isinstance(statement, ast.Expr) or end is None:
             continue
         said = [comments[end]] if end in comments else []
-        if not said and ast.unparse(statement).startswith("print("):
+        if not said:
             while end < len(lines) and lines[end].startswith("#"):
                 end += 1
                 said.append(comments[end])

@@ -89,7 +89,9 @@ def _constructor_arguments(cls: type) -> list[str]:
 
 
 def _names(doc: str, argument: str) -> bool:
-    return f"`{argument}`" in doc
+    """Whether an argument is named, or all of them are said to be those of another entry."""
+    elsewhere = ("**Arguments:** as for", "[`eqx_qdeq.training.Options`][]")
+    return f"`{argument}`" in doc or any(words in doc for words in elsewhere)
 
 
 def _raises(function: Any) -> bool:

@@ -1,7 +1,7 @@
 """The examples of docstrings run as users run them, and give what they say.
 
-A docstring is a page of its own. Behind an expression, or below a call of `print`, stands what
-comes out: `x.shape  # (2,)`. Numbers agree to the last digit that is shown, and `…` is any text.
+A docstring is a page of its own. Behind an expression, or right below it, stands what comes
+out: `x.shape  # (2,)`. Numbers agree to the last digit that is shown, and `…` is any text.
 """
 
 from pathlib import Path
