@@ -439,7 +439,11 @@ class DataReuploading(AbstractEncoding):
         self.encoding.check(in_size, n_qubits)
 
     def cuts(self, n_gates: int) -> tuple[int, ...]:
-        """The gate positions before which the features are encoded."""
+        """The gate positions before which the features are encoded.
+
+        **Raises:** `ValueError` for positions that leave the circuit, or uploads that do not divide
+        its gates.
+        """
         if self.positions is not None:
             if self.positions[0] < 0 or self.positions[-1] > n_gates:
                 raise ValueError(

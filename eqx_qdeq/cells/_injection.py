@@ -325,7 +325,11 @@ class AngleFeedback(AbstractInjection):
         check_gain(self.gain, n_values)
 
     def resolve(self, n_gates: int, n_qubits: int, n_values: int) -> tuple[int, tuple[int, ...]]:
-        """The gate position of the feedback and the wire that each value turns."""
+        """The gate position of the feedback and the wire that each value turns.
+
+        **Raises:** `ValueError` for a position or wires that leave the circuit, or another number
+        of wires than of values.
+        """
         position = n_gates // 2 if self.position is None else self.position
         if not 0 <= position <= n_gates:
             raise ValueError(

@@ -129,7 +129,10 @@ class EquilibriumMemory(eqx.Module):
 
     @staticmethod
     def like(z: PyTree[Array], *, n_samples: int) -> "EquilibriumMemory":
-        """A memory of `n_samples` states, each of which is `z` until it is known better."""
+        """A memory of `n_samples` states, each of which is `z` until it is known better.
+
+        **Raises:** `ValueError` for fewer than one sample.
+        """
         check_at_least("n_samples", n_samples, 1)
         z = jtu.tree_map(jnp.asarray, z)
         repeat = lambda a: jnp.broadcast_to(a, (n_samples, *a.shape))

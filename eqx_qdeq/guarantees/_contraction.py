@@ -236,7 +236,10 @@ class ContractiveCell(AbstractCell):
         return self.cell.init(x)
 
     def quantum_cell(self, in_size: int) -> QuantumCell:
-        """The quantum cell with the bounded feedback, for samples of `in_size` features."""
+        """The quantum cell with the bounded feedback, for samples of `in_size` features.
+
+        **Raises:** `ValueError` for noise that the bound does not cover.
+        """
         cell, injection = self.cell, self.cell.injection
         _check_noise(cell)
         if not turns_wires(cell):

@@ -103,15 +103,6 @@ def choose_noisy_engine(
 class LayerPlan:
     """How a layer is evaluated, and what one forward pass over a batch costs.
 
-    - `engine`: the engine.
-    - `plan`: how the circuit is fused: `plan.blocks`, applied `plan.n_sections` times.
-    - `once`: the cost of what depends on the angles alone.
-    - `batch`: the cost of the samples, all together.
-    - `others`: estimated seconds of the engines that could have been chosen instead, the chosen
-        one among them.
-
-    Costs count operations and bytes in float32; seconds are an estimate for ranking.
-
     !!! example
 
         ```python
@@ -127,6 +118,17 @@ class LayerPlan:
         plan = layer.plan(4)  # for samples of 4 features
         plan.engine, plan.plan.n_sections, plan.block_size  # ('heisenberg', 1, 2)
         ```
+
+    **Attributes:**
+
+    - `engine`: the engine.
+    - `plan`: how the circuit is fused: `plan.blocks`, applied `plan.n_sections` times.
+    - `once`: the cost of what depends on the angles alone.
+    - `batch`: the cost of the samples, all together.
+    - `others`: estimated seconds of the engines that could have been chosen instead, the chosen
+        one among them.
+
+    Costs count operations and bytes in float32; seconds are an estimate for ranking.
     """
 
     engine: Engine

@@ -128,7 +128,10 @@ class PreparationNoise(eqx.Module):
             raise ValueError(f"`n_gates` must be at least 0; got {self.n_gates}.")
 
     def pairs(self, n_qubits: int) -> dict[tuple[int, int], int]:
-        """How many two-wire gates of an amplitude encoding act on which wires."""
+        """How many two-wire gates of an amplitude encoding act on which wires.
+
+        **Raises:** `ValueError` for two-wire gates on one wire.
+        """
         count = 2**n_qubits - 2 if self.n_gates is None else self.n_gates
         # Two wires are one pair, not a ring of two.
         ring = [(w, (w + 1) % n_qubits) for w in range(n_qubits if n_qubits > 2 else n_qubits - 1)]

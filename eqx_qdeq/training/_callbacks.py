@@ -252,7 +252,9 @@ class WandB(AbstractCallback):
             self._run.finish()
 
 
-WandB.__init__.__doc__ = """**Arguments:** those of `wandb.init`, e.g. `project`.
+WandB.__init__.__doc__ = """**Arguments:**
+
+- `init`: those of `wandb.init`, e.g. `project`.
 
 **Raises:** `ImportError` without wandb.
 """

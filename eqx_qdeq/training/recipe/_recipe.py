@@ -129,6 +129,10 @@ class Recipe:
             of solving; "classical" is an equilibrium of tanh with the most hidden values for which
             it has no more parameters.
         - `n_layers`: for "unrolled".
+
+        **Returns:** the recipe.
+
+        **Raises:** `ValueError` for another kind of model.
         """
         check_choice("model", model, ("qdeq", "unrolled", "classical"))
         if model == "qdeq":
