@@ -49,7 +49,7 @@ def said_of(name: str) -> str:
     # Short names are found from within a docstring alone.
     first = re.sub(r"\[(`\w+`)\]\[\]", r"\1", " ".join(doc.split("\n\n")[0].split()))
     sentence = re.split(r"(?<=[^.A-Z])[.:](?=\s|$)", first)[0]
-    return sentence.replace("|", "&#124;")
+    return sentence.rstrip(",;").replace("|", "&#124;")
 
 
 def summary(text: str) -> str:

@@ -59,7 +59,8 @@ def _default(value: ast.expr | None) -> str | None:
     """The default of a field, looking into `field(..., default=...)`."""
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
         given = {keyword.arg: keyword.value for keyword in value.keywords}
-        value = given.get("default")
+        made = given.get("default_factory")  # as its call: a parameter behind defaults needs one
+        value = given.get("default") if made is None else ast.Call(made, [], [])
     return None if value is None else ast.unparse(value)
 
 
