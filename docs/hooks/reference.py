@@ -78,13 +78,12 @@ def devices() -> str:
 
     show = lambda value: "–" if value is None else f"{value:.4g}"
     numbers = "one_wire", "two_wire", "p01", "p10", "t1", "t2", "one_wire_time", "two_wire_time"
-    rows = [
-        [f"`{name}`", device.date, *(show(getattr(device, number)) for number in numbers)]
-        for name, device in DEVICES.items()
-    ]
+    rows = [["`date`", *(device.date for device in DEVICES.values())]]
+    for name in numbers:
+        rows.append([f"`{name}`", *(show(getattr(device, name)) for device in DEVICES.values())])
     sources = [f"- `{name}`: {device.source}." for name, device in DEVICES.items()]
-    header = ["device", "date", *(f"`{number}`" for number in numbers)]
-    return "\n".join([markdown(header, rows, words=2), "", *sources])
+    header = ["", *(f"`{name}`" for name in DEVICES)]
+    return "\n".join([markdown(header, rows), "", *sources])
 
 
 def recipes() -> str:
@@ -92,10 +91,10 @@ def recipes() -> str:
     from eqx_qdeq.training import recipes
 
     rows = [
-        [f"`{recipe.name}`", recipe.dataset, str(recipe.epochs), recipe.summary]
+        [f"`{recipe.name}`", f"{recipe.summary}. {recipe.epochs} epochs on `{recipe.dataset}`"]
         for recipe in recipes.values()
     ]
-    return markdown(["recipe", "data", "epochs", "what it is"], rows, words=4)
+    return markdown(["recipe", "what it is"], rows, words=2)
 
 
 _TABLES = {"gates": gates, "devices": devices, "recipes": recipes}
@@ -135,7 +134,7 @@ def on_page_content(content: str, page, **_) -> str:
     here = PurePosixPath(page.file.src_uri).stem
 
     def link(match: re.Match[str]) -> str:
-        if match[1] not in places():
+        if match[1] not in places() or match[1].isupper():  # data: the entry's own name
             return match[0]
         there, name = places()[match[1]]
         url = f"#{name}" if there == here else f"../{there}/#{name}"
