@@ -197,6 +197,9 @@ class DEQ(eqx.Module):
         - `z0`: the initial guess; the cell's own if left out.
 
         **Returns:** an [`eqx_qdeq.SolverTrajectory`][].
+
+        **Raises:** `ValueError` without `n_steps` if there is no `max_steps`; `TypeError` as
+        [`eqx_qdeq.record_trajectory`][].
         """
         x, _ = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0

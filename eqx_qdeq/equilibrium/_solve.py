@@ -33,6 +33,19 @@ Solver = (
 class Solution(eqx.Module):
     """The result of a solve.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(0.5 * z + x), jnp.zeros_like)
+        solution = qdeq.DEQ(cell).solve(jnp.ones(2))
+        solution.value.round(3)  # [0.895 0.895]
+        bool(solution.success)  # True
+        bool(solution.stats["residual"] < 1e-4)  # True
+        ```
+
     **Attributes:**
 
     - `value`: the equilibrium, a pytree like the cell's state; always finite. Where the solve

@@ -195,6 +195,19 @@ def noisy_forms(
     one pass serves any number of samples. Layers do this themselves, with
     `QuantumLayer(..., noise=...)`.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        angles = jnp.zeros(circuit.n_params)
+        noise = qdeq.noise.NoiseModel.depolarizing(0.1)
+        forms = qdeq.noise.noisy_forms(circuit, angles, qdeq.PauliZ(), noise)
+        forms.shape  # (2, 4, 4)
+        ```
+
     **Arguments:**
 
     - `circuit`: the circuit.
@@ -235,6 +248,20 @@ def density_values(
     state: Complex[Array, " dim"],
 ) -> Float[Array, " m"]:
     """The measured values of one state after the noisy circuit, by its density matrix.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        angles = jnp.zeros(circuit.n_params)
+        noise = qdeq.noise.NoiseModel.depolarizing(0.1)
+        state = jnp.array([1, 0, 0, 0], complex)
+        qdeq.noise.density_values(circuit, angles, qdeq.PauliZ(), noise, state)
+        # [0.87 0.847]
+        ```
 
     **Arguments:**
 

@@ -30,10 +30,21 @@ def default_solver(
     [`eqx_qdeq.Newton`][] up to 64, where the Jacobian is a small dense matrix: a quantum cell's
     takes 3 to 5 steps. [`eqx_qdeq.Anderson`][] above, which needs no Jacobian.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        type(qdeq.default_solver(4)).__name__  # Newton
+        type(qdeq.default_solver(1000)).__name__  # Anderson
+        ```
+
     **Arguments:**
 
     - `size`: how many numbers the state of one sample has.
     - `rtol`, `atol`: the tolerance on ‖f(y) - y‖ is `atol + rtol * ‖f(y)‖`.
+
+    **Returns:** the solver.
 
     **Raises:** `ValueError` for a value out of range.
     """

@@ -21,6 +21,17 @@ class Options:
     [`eqx_qdeq.training.fit_together`][] take as keyword arguments. Change some with
     `dataclasses.replace(options, epochs=5)`.
 
+    !!! example
+
+        ```python
+        import dataclasses
+        import optax
+        from eqx_qdeq import training
+
+        options = training.Options(optimizer=optax.adam(0.05), epochs=20, batch_size=64)
+        shorter = dataclasses.replace(options, epochs=5)
+        ```
+
     **Arguments:**
 
     - `optimizer`: an Optax optimizer; schedules count steps, of which an epoch has
