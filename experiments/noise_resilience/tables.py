@@ -128,7 +128,9 @@ def devices(groups: Groups) -> str:
         for model, training, seeds in ordered(groups, "sweep")
         if any(seed["devices"] for seed in seeds)
     ]
-    header = [f"{name}{also}" for name in DEVICES for also in ("", ", prepared")]
+    # (With a space, where a heading may be broken.)
+    titles = [name.replace("_", " ") for name in DEVICES]
+    header = [f"{title}{also}" for title in titles for also in ("", ", prepared")]
     return markdown(["model", "trained", *header], rows, words=2)
 
 
