@@ -1,9 +1,11 @@
 """Checkpoints and metrics that somebody made up, with the right checksums."""
 
+import io
 import json
 import shutil
 
 import jax
+import numpy as np
 import optax
 import pytest
 
@@ -65,3 +67,18 @@ def test_a_forged_header_is_refused_or_changes_nothing(name, finished, tmp_path)
             assert str(folder) in str(error) and str(error).isprintable() and len(str(error)) < 600
             assert (folder / "checkpoint.eqx").read_bytes() == content
     assert refused > len(VALUES) / 2
+
+
+def test_a_negative_count_of_steps_is_refused(finished, tmp_path):
+    """Also where header and state agree about it."""
+    line, _, payload = (finished / "checkpoint.eqx").read_bytes().partition(b"\n")
+    header = json.loads(line.rpartition(b"\t")[0])
+    old, new = io.BytesIO(payload), io.BytesIO()
+    for path, _ in header["leaves"]:
+        leaf = np.load(old)
+        np.save(new, -np.ones_like(leaf) if path == "[0].step" else leaf)
+    assert header["step"] == 8
+    content = json.dumps(header | {"step": -1}).encode() + b"\n" + new.getvalue()
+    (tmp_path / "checkpoint.eqx").write_bytes(seal(content))
+    with pytest.raises(CheckpointError, match="does not agree with itself"):
+        _fit(tmp_path)

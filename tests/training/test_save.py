@@ -228,6 +228,12 @@ def test_forged_headers(changes, message, tmp_path):
     _refused(path, re.escape(message))
 
 
+def test_a_header_that_is_nested_too_deep(tmp_path):
+    path, text = tmp_path / "model.eqx", '{"format": "eqx-qdeq model", "x": ' + "[" * 10**5
+    path.write_bytes(f"{text}\t{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+    _refused(path, "has a header that is no JSON")
+
+
 def test_forged_circuits(tmp_path):
     path, config = tmp_path / "model.eqx", _quantum().config
     save(path, _quantum())
