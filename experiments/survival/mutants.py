@@ -260,13 +260,13 @@ def _run(root: Path, arguments: list[str], limit: float) -> tuple[int | None, li
 class _Tests:
     """The tests of a room: how long each takes, and which execute a line."""
 
-    def __init__(self, root: Path, room: Room):
+    def __init__(self, root: Path, files: tuple[str, ...]):
         import coverage
 
-        data = root / ".coverage"
+        data = root / f".coverage-{files[0].replace('/', '-')}"
         os.environ["COVERAGE_FILE"] = str(data)
         options = ["--cov=eqx_qdeq", "--cov-branch", "--cov-context=test", "--cov-report="]
-        code, tests, output = _run(root, [*options, *room.tests], 3600)
+        code, tests, output = _run(root, [*options, *files], 3600)
         if code != 0:
             raise SystemExit(f"the tests fail without any mutant:\n{output[-3000:]}")
         self.took = {each["test"]: each["took"] for each in tests}
@@ -378,6 +378,7 @@ def main(
             importlib.import_module(library)
         if again:
             return _again(root, rooms, only, results)
+        known: dict[tuple[str, ...], _Tests] = {}
         for name in rooms:
             mutants: dict[str, Mutant] = {}
             for seed, size in enumerate(samples):
@@ -386,8 +387,9 @@ def main(
             mutants = to_do(results, mutants, show=list) if mutants else {}
             if not mutants:
                 continue
-            tests = _Tests(root, ROOMS[name])
-            save_record(COVERED, name, tests.coverage(ROOMS[name]))
+            room = ROOMS[name]
+            tests = known[room.tests] = known.get(room.tests) or _Tests(root, room.tests)
+            save_record(COVERED, name, tests.coverage(room))
             for each, mutant in progress(mutants):
                 chosen, covering = tests.of(mutant, budget)
                 outcome = _try(root, mutant, chosen, 60 + 5 * budget)

@@ -69,16 +69,33 @@ def test_a_forged_header_is_refused_or_changes_nothing(name, finished, tmp_path)
     assert refused > len(VALUES) / 2
 
 
-def test_a_negative_count_of_steps_is_refused(finished, tmp_path):
-    """Also where header and state agree about it."""
+@pytest.mark.parametrize(
+    ("leaf", "value", "message"),
+    [
+        ("[0].step", -1, "does not agree with itself"),  # header and state agree about it
+        ("[0].params.w", np.nan, "has weights that are NaN or infinite"),
+        ("[1][0].w", np.inf, "has weights that are NaN or infinite"),
+    ],
+)
+def test_forged_numbers_are_refused(leaf, value, message, finished, tmp_path):
     line, _, payload = (finished / "checkpoint.eqx").read_bytes().partition(b"\n")
     header = json.loads(line.rpartition(b"\t")[0])
-    old, new = io.BytesIO(payload), io.BytesIO()
-    for path, _ in header["leaves"]:
-        leaf = np.load(old)
-        np.save(new, -np.ones_like(leaf) if path == "[0].step" else leaf)
-    assert header["step"] == 8
-    content = json.dumps(header | {"step": -1}).encode() + b"\n" + new.getvalue()
+    old, new, names = io.BytesIO(payload), io.BytesIO(), []
+    for name, _ in header["leaves"]:
+        number = np.load(old)
+        np.save(new, np.full_like(number, value) if name == leaf else number)
+        names.append(name)
+    assert leaf in names and header["step"] == 8
+    header["step"] = value if leaf == "[0].step" else 8
+    content = json.dumps(header).encode() + b"\n" + new.getvalue()
     (tmp_path / "checkpoint.eqx").write_bytes(seal(content))
-    with pytest.raises(CheckpointError, match="does not agree with itself"):
+    with pytest.raises(CheckpointError, match=message):
+        _fit(tmp_path)
+
+
+def test_an_identity_that_no_release_writes_is_refused(finished, tmp_path):
+    header = (finished / "checkpoint.eqx").read_bytes().partition(b"\t")[0]
+    identity = json.loads(header)["identity"] | {"optimizer": {}}
+    (tmp_path / "checkpoint.eqx").write_bytes(_forged(finished, "identity", identity))
+    with pytest.raises(CheckpointError, match="does not write: it is forged"):
         _fit(tmp_path)
