@@ -77,8 +77,9 @@ format: $(DEV)/installed  ## let ruff mend what it can
 	$(DEV)/bin/ruff check --fix
 	$(DEV)/bin/ruff format
 
-docs: $(DEV)/installed  ## build the site into site/, strictly
+docs: $(DEV)/installed  ## build the site into site/, strictly, and look at it as a reader would
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict
+	$(DEV)/bin/python -m tests.docs.check_site site
 
 serve: $(DEV)/installed  ## the site at http://127.0.0.1:8000, rebuilt on every save
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs serve
