@@ -22,6 +22,7 @@ from ._files import (
     save as save,
 )
 from ._fit import fit as fit
+from ._losses import NAMED
 from ._metrics import count_parameters as count_parameters, Metrics as Metrics
 from ._options import Options as Options
 from ._progress import TrainingError as TrainingError

@@ -186,8 +186,10 @@ class Standardize(eqx.Module):
         rows = np.asarray(x, np.float64).reshape(len(x), -1)
         # By a power of two first, which changes no digit: squares of large and of tiny numbers
         # leave the range, and what is lost of a constant 1e30 must be small beside it.
-        largest = np.max(np.abs(rows), axis=0, initial=0.0)
-        unit = np.exp2(np.frexp(np.where(largest > 0, largest, 1.0))[1] - 1.0)
+        unit = _power_of_two(rows)
+        if sample_weight is not None:
+            weights = np.asarray(sample_weight, np.float64)
+            sample_weight = weights / _power_of_two(weights)
         found = preprocessing.StandardScaler().fit(rows / unit, sample_weight=sample_weight)
         shape = np.shape(x)[1:]
         return cls((found.mean_ * unit).reshape(shape), (found.scale_ * unit).reshape(shape))
@@ -209,6 +211,12 @@ class Standardize(eqx.Module):
                 f"{x.shape}."
             )
         return x
+
+
+def _power_of_two(rows: np.ndarray) -> np.ndarray | np.floating:
+    """The largest one below the largest number of each column; 1 for zeros."""
+    largest = np.max(np.abs(rows), axis=0, initial=0.0)
+    return np.exp2(np.frexp(np.where(largest > 0, largest, 1.0))[1] - 1.0)
 
 
 # --- Labels and targets. ---
