@@ -1,15 +1,12 @@
-"""The code that readers copy runs: README, docs pages and docstrings.
+"""The code that readers copy runs and prints what is written: README, docs pages and docstrings.
 
-The Python blocks of a page share one namespace, in order, as a reader would type them; a docstring
-is a page of its own. `<!-- skip: why -->` before a block leaves it out; for blocks that need data
-that are not here. Doctests (`>>>`) in docstrings are run as well.
+How a page is run stands in `docs/hooks/outputs.py`; a docstring is a page of its own. Doctests
+(`>>>`) in docstrings are run as well.
 """
 
-import ast
 import doctest
 import importlib
 import pkgutil
-import re
 import textwrap
 import types
 from collections.abc import Iterator
@@ -18,32 +15,12 @@ from pathlib import Path
 import pytest
 
 import eqx_qdeq
+from docs.hooks.outputs import alike, blocks, run
 
 pytestmark = pytest.mark.usefixtures("once")
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-_BLOCK = re.compile(
-    r"(?P<skip><!--\s*skip:[^>]+-->\s*\n)?"
-    r"^(?P<indent>[ \t]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```",
-    re.DOTALL | re.MULTILINE,
-)
-
-
-def blocks(text: str) -> Iterator[tuple[int, str]]:
-    """The Python blocks of a Markdown text, each with the line before its first."""
-    for match in _BLOCK.finditer(text):
-        if match["skip"] is None:
-            yield text.count("\n", 0, match.start("code")), textwrap.dedent(match["code"])
-
-
-def run(text: str, name: str, first_line: int = 0) -> None:
-    module = types.ModuleType("__main__")
-    for line, code in blocks(text):
-        # Line numbers as in the file, so that a traceback shows where.
-        tree = ast.increment_lineno(ast.parse(code, filename=name), first_line + line)
-        exec(compile(tree, name, "exec"), module.__dict__)
 
 
 def modules() -> list[types.ModuleType]:
@@ -74,7 +51,8 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     text = page.read_text(encoding="utf-8")
     assert text.count("```") % 2 == 0, f"{page}: a block of code is not closed"
     monkeypatch.chdir(tmp_path)  # what a snippet writes goes here
-    run(text, str(page))
+    for block, printed in run(text, str(page)):
+        assert block.prints(printed), f"{page}:{block.line} prints\n{printed}"
 
 
 EXAMPLES = [
@@ -123,11 +101,27 @@ def test_blocks() -> None:
 
             ```python
             assert a == 1
-            b = 2
+            print(a + 1)
+            ```
+
+            ```text
+            2
             ```
         """
     )
-    assert list(blocks(text)) == [(2, "a = 1\n"), (15, "assert a == 1\nb = 2\n")]
-    run(text, "text")
+    assert [(b.line, b.code, b.output) for b in blocks(text)] == [
+        (2, "a = 1\n", None),
+        (15, "assert a == 1\nprint(a + 1)\n", "2\n"),
+    ]
+    assert [printed for _, printed in run(text, "text")] == ["", "2\n"]
     with pytest.raises(ZeroDivisionError):
         run("```python\n1 / 0\n```", "text")
+
+
+def test_outputs_are_compared() -> None:
+    assert alike("[ 0.5012 -1.  ] True\n", "[0.5013 -1.] True")
+    assert not alike("[0.5012] True", "[0.5012] False")
+    assert not alike("[0.5012]", "[0.5412]")
+    assert not alike("[0.5 0.6]", "[0.5]")
+    assert alike("3 steps, 15.5 s", "3 steps, 2.1 s")
+    assert not alike("3 steps, 15.5 s", "4 steps, 15.5 s")
