@@ -46,6 +46,8 @@ def test_models_and_data_are_named():
         training.fit(eqx.nn.Lambda(lambda x: x[:2]), DATA, **options)
     with pytest.raises(TypeError, match="`dataset` must be a Dataset"):
         training.fit(MODEL, np.eye(3), **options)
+    with pytest.raises(TypeError, match="`models` must be a list of models; got MLP"):
+        training.fit_together(MODEL, DATA, **options)
     with pytest.raises(TypeError, match="`split` must be a Split"):
         training.evaluate(MODEL, DATA)
 
