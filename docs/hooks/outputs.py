@@ -6,18 +6,23 @@ The blocks of a page share one namespace, in order, as a reader would type them.
 `<!-- skip: why -->` before a block leaves it out, for blocks that need data that are not here. A
 block of `text` right under one of `python` is what that one prints; the command writes it anew, and
 the tests compare it: the words exactly, the numbers to two digits, as processors round differently.
+A figure that the code saves is put where the page shows a picture of that name.
 """
 
 import ast
 import contextlib
 import io
+import os
 import re
+import shutil
+import tempfile
 import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 import tyro
 
@@ -28,6 +33,20 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
+_PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)\s]+)\)")
+
+# What can be read on white and on black. The same figure is the same file.
+_INK = "#7c8196"
+_STYLE = {
+    "svg.hashsalt": "eqx-qdeq",
+    "savefig.transparent": True,
+    "axes.prop_cycle": matplotlib.cycler(color=["#4c6fd6", "#c2792e", "#2f9c76", "#b4559b"]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+} | dict.fromkeys(
+    ["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], _INK
+)
 
 
 class Block(NamedTuple):
@@ -74,18 +93,32 @@ def alike(written: str, printed: str) -> bool:
     return bool(np.allclose(a, b, rtol=0.02, atol=2e-4))
 
 
-def main(*pages: Path) -> None:
-    """Runs pages and writes down what their code prints.
+def pictures(text: str) -> list[Path]:
+    """The pictures that a page shows, as it names them."""
+    return [Path(match["path"]) for match in _PICTURE.finditer(text)]
+
+
+def main(pages: tyro.conf.Positional[tuple[Path, ...]]) -> None:
+    """Runs pages and writes down what their code prints and draws.
 
     Args:
         pages: Markdown files.
     """
-    for page in pages:
+    os.environ["SOURCE_DATE_EPOCH"] = "0"  # no date in a figure
+    for page in map(Path.absolute, pages):
         text = page.read_text(encoding="utf-8")
-        for block, printed in reversed(run(text, str(page))):
-            if block.output is not None:
-                start, end = block.span
-                text = text[:start] + printed.rstrip() + "\n" + text[end:]
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.chdir(folder),
+            matplotlib.rc_context(_STYLE),
+        ):
+            for block, printed in reversed(run(text, str(page))):
+                if block.output is not None:
+                    start, end = block.span
+                    text = text[:start] + printed.rstrip() + "\n" + text[end:]
+            for picture in pictures(text):
+                if Path(picture.name).exists():
+                    shutil.copy(picture.name, page.parent / picture)
         page.write_text(text, encoding="utf-8")
 
 
