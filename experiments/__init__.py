@@ -4,6 +4,7 @@ from docs.hooks.pages import (
     DOCS as DOCS,
     fill_page as fill_page,
     markdown as markdown,
+    panels as panels,
     save_figure as save_figure,
     tidy as tidy,
 )

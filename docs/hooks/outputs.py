@@ -5,7 +5,7 @@
 The blocks of a page share one namespace, in order, as a reader would type them.
 `<!-- skip: why -->` before a block leaves it out, for blocks that need data that are not here. A
 block of `text` right under one of `python` is what that one prints; the command writes it anew, and
-the tests compare it: the words exactly, the numbers to two digits, as processors round differently.
+the tests compare it: the words exactly, the numbers to 3 %, as processors round differently.
 A figure that the code saves is put where the page shows a picture of that name.
 """
 
@@ -33,20 +33,18 @@ _BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
-_PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)\s]+)\)")
+_SECONDS = re.compile(r"\b\d+\.?\d*(?= m?s\b)")  # nobody's are alike
+_PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)\s]+)[^)]*\)")
 
-# What can be read on white and on black. The same figure is the same file.
-_INK = "#7c8196"
+# Figures on no background, which the site shows in light and dark. The same is the same file.
 _STYLE = {
     "svg.hashsalt": "eqx-qdeq",
     "savefig.transparent": True,
-    "axes.prop_cycle": matplotlib.cycler(color=["#4c6fd6", "#c2792e", "#2f9c76", "#b4559b"]),
+    "axes.prop_cycle": matplotlib.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7"]),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "legend.frameon": False,
-} | dict.fromkeys(
-    ["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"], _INK
-)
+}
 
 
 class Block(NamedTuple):
@@ -85,12 +83,13 @@ def run(text: str, name: str, first_line: int = 0) -> list[tuple[Block, str]]:
 
 def alike(written: str, printed: str) -> bool:
     """Whether two texts have the same words, and numbers that differ by rounding or by time."""
+    written, printed = _SECONDS.sub("0", written), _SECONDS.sub("0", printed)
     words = [_NUMBER.sub("#", text).split() for text in (written, printed)]
     # Arrays are aligned, so a sign or a digit more moves their brackets.
     if "".join(words[0]) != "".join(words[1]):
         return False
     a, b = (np.array([float(n) for n in _NUMBER.findall(text)]) for text in (written, printed))
-    return bool(np.allclose(a, b, rtol=0.02, atol=2e-4))
+    return bool(np.allclose(a, b, rtol=0.03, atol=2e-4))
 
 
 def pictures(text: str) -> list[Path]:

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .. import DOCS, fill_page, markdown, require_records, save_figure
+from .. import DOCS, fill_page, markdown, panels, require_records, save_figure, tidy
 from .grid import PAPER, TASKS
 
 RESULTS = Path(__file__).parent / "results.jsonl"
@@ -170,17 +169,15 @@ def _difference(these: Runs, others: Runs) -> list[str]:
 def figure(groups: Groups) -> Figure:
     """For each task the test accuracy of every model, seed by seed."""
     tasks = tasks_of(groups)
-    with matplotlib.rc_context({"axes.spines.right": False}):
-        drawn = Figure(figsize=(1.4 + 2.6 * len(tasks), 3.6), layout="constrained")
-        panels = drawn.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
-        for ax, task in zip(panels, tasks, strict=True):
-            _panel(ax, task, groups)
-        handles = {
-            label: h
-            for ax in panels
-            for h, label in zip(*ax.get_legend_handles_labels(), strict=True)
-        }
-        drawn.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    drawn, axes = panels(len(tasks), 2, 3.0)
+    for ax, task in zip(axes, tasks, strict=True):
+        _panel(ax, task, groups)
+    handles = {
+        label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    drawn.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False
+    )
     return drawn
 
 
@@ -204,7 +201,7 @@ def _panel(ax: Axes, task: str, groups: Groups) -> None:
         ax.axvline(PAPER[task], color="#CC79A7", linestyle="--", label="the paper's QDEQ")
     ax.set_yticks(range(len(order)), [MODELS[model] for model in order], fontsize=8)
     ax.set_ylim(-0.6, len(order) - 0.4)
-    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    tidy(ax)
     ax.set_title(TASKS.get(task, task), fontsize=10)
     ax.set_xlabel("test accuracy (%)")
 

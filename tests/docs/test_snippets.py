@@ -131,6 +131,8 @@ def test_outputs_are_compared() -> None:
     assert not alike("[0.5012] True", "[0.5012] False")
     assert not alike("[0.5012]", "[0.5412]")
     assert not alike("[0.5 0.6]", "[0.5]")
+    assert alike("3 steps, 15.5 s", "3 steps, 2.1 s")
+    assert not alike("3 steps, 15.5 s", "4 steps, 15.5 s")
 
 
 def test_outputs_and_figures_are_written(tmp_path: Path) -> None:
