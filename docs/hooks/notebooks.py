@@ -15,6 +15,7 @@ import tyro
 from .pages import DOCS
 
 _PRINTED = re.compile(r"(^```\n)\s*^```text\n.*?^```\n", re.DOTALL | re.MULTILINE)
+_HEAD = re.compile(r"\A---\n.*?\n---\n\n", re.DOTALL)
 # Figures are drawn in place, and a notebook has no pages of an API to point to.
 _PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\n", re.MULTILINE)
 _REFERENCE = re.compile(r"\[([^\]]+)\]\[eqx_qdeq[^\]]*\]")
@@ -29,7 +30,7 @@ def main(folder: tyro.conf.Positional[Path] = Path("notebooks")) -> None:
     folder.mkdir(exist_ok=True, parents=True)
     for page in sorted((DOCS / "tutorials").glob("*.md")):
         text = page.read_text(encoding="utf-8")
-        for pattern, by in ((_PRINTED, r"\1"), (_PICTURE, ""), (_REFERENCE, r"\1")):
+        for pattern, by in ((_HEAD, ""), (_PRINTED, r"\1"), (_PICTURE, ""), (_REFERENCE, r"\1")):
             text = pattern.sub(by, text)
         notebook = jupytext.reads(text, "md")
         nbclient.execute(notebook, cwd=folder, kernel_name="python3")
