@@ -15,12 +15,19 @@ _COLOURS = {
     "eqx-qdeq": "#0072B2",
     "eqx-qdeq, default solver": "#56B4E9",
     "qujax": "#E69F00",
+    "qujax-matrix": "#CC79A7",
     "pennylane": "#009E73",
     "tensorcircuit-ng": "#D55E00",
     "jaxopt": "#E69F00",
     "torchdeq": "#D55E00",
 }
-_MARKERS = {"eqx-qdeq": "o", "qujax": "s", "pennylane": "^", "tensorcircuit-ng": "D"}
+_MARKERS = {
+    "eqx-qdeq": "o",
+    "qujax": "s",
+    "qujax-matrix": "v",
+    "pennylane": "^",
+    "tensorcircuit-ng": "D",
+}
 _GREY = "#666666"
 _WIDTH = 7.0  # inches: what a page of 700 pixels shows at the size of its text
 

@@ -4,12 +4,12 @@ Each function returns a Matplotlib figure and touches no global state (no pyplot
 in a notebook, or save it with `figure.savefig("name.png")`.
 """
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, runtime_checkable, TYPE_CHECKING
 
 import numpy as np
 
+from ._checks import need
 from .circuits import arrowhead, Circuit, LINE, Picture, RADIUS, Shape
 
 if TYPE_CHECKING:
@@ -242,10 +242,7 @@ def draw_picture(picture: Picture) -> "Figure":
 
 def _new_figure(width: float, height: float) -> "Figure":
     # Imported where it is needed, and without pyplot, whose figures outlive the call in a registry.
-    try:
-        module = importlib.import_module("matplotlib.figure")
-    except ImportError:
-        raise ImportError('figures need Matplotlib: pip install "eqx-qdeq[plot]"') from None
+    module = need("matplotlib.figure", "plot", "a figure")
     return module.Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
 
 

@@ -5,9 +5,10 @@ try:
     import optax
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 except ImportError as error:
-    raise ImportError('eqx_qdeq.sklearn needs scikit-learn: pip install "eqx-qdeq[sklearn]"') from (
-        error
-    )
+    raise ImportError(
+        "eqx_qdeq.sklearn needs scikit-learn and optax, of the extra `sklearn`: "
+        'pip install ".[sklearn]" in a checkout of eqx-qdeq.'
+    ) from error
 
 import warnings
 from typing import Any, no_type_check

@@ -5,7 +5,9 @@
 The blocks of a page share one namespace, in order, as a reader would type them.
 `<!-- skip: why -->` before a block leaves it out, for blocks that need data that are not here. A
 block of `text` right under one of `python` is what that one prints; the command writes it anew, and
-the tests compare it: the words exactly, the numbers to 3 %, as processors round differently.
+the tests compare it: the words exactly, the numbers to 3 %, as processors round differently. With
+`<!-- drawn -->` between them the numbers are from finitely many shots, where rounding decides over
+single ones: they may differ by 0.05.
 A figure that the code saves is put where the page shows a picture of that name.
 """
 
@@ -29,7 +31,7 @@ import tyro
 _BLOCK = re.compile(
     r"(?P<skip><!--\s*skip:[^>]+-->\s*\n)?"
     r"^(?P<indent>[ \t]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```"
-    r"(?:\n\s*^(?P=indent)```text\n(?P<output>.*?)^(?P=indent)```)?",
+    r"(?:\n\s*(?P<drawn><!--\s*drawn\s*-->\s*\n)?^(?P=indent)```text\n(?P<output>.*?)^(?P=indent)```)?",
     re.DOTALL | re.MULTILINE,
 )
 _NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
@@ -54,6 +56,11 @@ class Block(NamedTuple):
     code: str
     output: str | None
     span: tuple[int, int]  # of the output in the page
+    drawn: bool
+
+    def prints(self, printed: str) -> bool:
+        """Whether this is what the page says."""
+        return self.output is None or alike(self.output, printed, 0.05 if self.drawn else 2e-4)
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -66,6 +73,7 @@ def blocks(text: str) -> Iterator[Block]:
                 textwrap.dedent(match["code"]),
                 None if output is None else textwrap.dedent(output),
                 match.span("output"),
+                match["drawn"] is not None,
             )
 
 
@@ -81,7 +89,7 @@ def run(text: str, name: str, first_line: int = 0) -> list[tuple[Block, str]]:
     return printed
 
 
-def alike(written: str, printed: str) -> bool:
+def alike(written: str, printed: str, atol: float = 2e-4) -> bool:
     """Whether two texts have the same words, and numbers that differ by rounding or by time."""
     written, printed = _SECONDS.sub("0", written), _SECONDS.sub("0", printed)
     words = [_NUMBER.sub("#", text).split() for text in (written, printed)]
@@ -89,7 +97,7 @@ def alike(written: str, printed: str) -> bool:
     if "".join(words[0]) != "".join(words[1]):
         return False
     a, b = (np.array([float(n) for n in _NUMBER.findall(text)]) for text in (written, printed))
-    return bool(np.allclose(a, b, rtol=0.03, atol=2e-4))
+    return bool(np.allclose(a, b, rtol=0.03, atol=atol))
 
 
 def pictures(text: str) -> list[Path]:

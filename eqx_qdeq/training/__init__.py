@@ -4,7 +4,10 @@
 try:
     import optax
 except ImportError as error:
-    raise ImportError('eqx_qdeq.training needs optax: pip install "eqx-qdeq[train]"') from error
+    raise ImportError(
+        "eqx_qdeq.training needs optax, of the extra `train`: "
+        'pip install ".[train]" in a checkout of eqx-qdeq.'
+    ) from error
 
 from .._deprecated import deprecated_names
 from ._batches import epoch_batches

@@ -3,6 +3,8 @@
 import contextlib
 from typing import Any
 
+from .._checks import need
+
 
 class TrainingError(RuntimeError):
     """A training run that cannot go on."""
@@ -13,12 +15,7 @@ def progress_bar(shown: bool, step: int, total: int) -> Any:
     if not shown:
         return contextlib.nullcontext()
     # Here, so that training without a bar needs no tqdm.
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise TrainingError(
-            'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
-        ) from None
+    tqdm = need("tqdm.auto", "train", "the progress bar (or progress=False)", TrainingError).tqdm
     return tqdm(total=total, initial=min(step, total), unit="step", dynamic_ncols=True)
 
 

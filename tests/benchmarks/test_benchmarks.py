@@ -34,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny run against one peer, with a suite of an earlier run in the file."""
     path = tmp_path_factory.mktemp("benchmarks") / "results.json"
     save(path, {"layer": {"tables": "replaced"}, "memory": _other_suite()})
-    run.main(QUICK, qubits=(3,), batch=4, seconds=0.05, peers=("qujax",), out=path)
+    run.main(QUICK, qubits=(3,), batch=4, seconds=0.05, peers=("qujax", "qujax-matrix"), out=path)
     return path
 
 
@@ -63,7 +63,7 @@ def test_results(results: Path) -> None:
         assert suite["environment"]["sgemm_gflops"] > 0 and suite["environment"]["copy_gbytes"] > 0
         (table,) = suite["tables"]
         rows = {row["name"]: row for row in table["rows"]}
-        assert {"eqx-qdeq", "qujax"} <= set(rows)
+        assert {"eqx-qdeq", "qujax", "qujax-matrix"} <= set(rows)
         assert rows["eqx-qdeq"]["ratio"] == 1
         quotient = rows["qujax"]["median_ms"] / rows["eqx-qdeq"]["median_ms"]
         assert rows["qujax"]["ratio"] == pytest.approx(quotient, rel=1e-2)

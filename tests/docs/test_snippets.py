@@ -55,8 +55,7 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     found = run(text, str(page))
     pyplot.close("all")
     for block, printed in found:
-        if block.output is not None:
-            assert alike(block.output, printed), f"{page}:{block.line} prints\n{printed}"
+        assert block.prints(printed), f"{page}:{block.line} prints\n{printed}"
     if page.parent.name == "tutorials":
         for picture in pictures(text):
             assert (tmp_path / picture.name).exists(), f"{page} shows {picture}, but draws it not"

@@ -243,17 +243,15 @@ def test_unknown_dataset():
 def test_missing_extras_say_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     for name, download in (("mnist", True), ("cifar10", False)):
-        with pytest.raises(DataError, match=r'pip install "eqx-qdeq\[vision\]"'):
+        with pytest.raises(DataError, match=r'pip install "\.\[vision\]"'):
             load_dataset(name, root=tmp_path, download=download)
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match=r'pip install "eqx-qdeq\[train\]"'):
+    with pytest.raises(DataError, match=r'pip install "\.\[train\]"'):
         load_dataset("digits")
 
 
 def _torchvision():
-    pytest.importorskip(
-        "torchvision", reason='reads MNIST and others: pip install "eqx-qdeq[vision]"'
-    )
+    pytest.importorskip("torchvision", reason='reads MNIST and others: pip install ".[vision]"')
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._checks import short
+from ..._checks import need, short
 from ._arrays import as_samples, check_finite, DataError
 from ._dataset import check_shapes, Dataset, Split
 from ._files import read_idx, read_npz
@@ -96,13 +96,7 @@ def _to_pixels(images: np.ndarray, name: str) -> np.ndarray:
 
 
 def _read_digits() -> _Raw:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise DataError(
-            'the digits come with scikit-learn: pip install "eqx-qdeq[train]"'
-        ) from None
-    x, y = load_digits(return_X_y=True)
+    x, y = need("sklearn.datasets", "train", '"digits"', DataError).load_digits(return_X_y=True)
     images = (np.asarray(x, np.float32) / 16).reshape(-1, 8, 8)
     labels = np.asarray(y, np.int64)
     # There is no official test set: the same quarter of each class in every run.
@@ -154,10 +148,7 @@ def _read_mnist(name: str, root: Path, download: bool) -> _Raw:
 def _torchvision(name: str, root: Path, download: bool) -> dict[str, Any]:
     """The two parts as torchvision gives them, fetched if need be."""
     class_name, _ = _TORCHVISION[name]
-    try:
-        from torchvision import datasets
-    except ImportError:
-        raise DataError(f'{name} is read by torchvision: pip install "eqx-qdeq[vision]"') from None
+    datasets = need("torchvision.datasets", "vision", name, DataError)
     make: Any = getattr(datasets, class_name)
     try:
         return {part: make(root, train=part == "train", download=download) for part in _PARTS}
