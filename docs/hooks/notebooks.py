@@ -14,11 +14,13 @@ import tyro
 
 from .pages import DOCS
 
-_PRINTED = re.compile(r"(^```\n)\s*^```text\n.*?^```\n", re.DOTALL | re.MULTILINE)
+_PRINTED = re.compile(
+    r"(^```\n)\s*^(?:<!-- drawn -->\n)?```text\n.*?^```\n", re.DOTALL | re.MULTILINE
+)
 _HEAD = re.compile(r"\A---\n.*?\n---\n\n", re.DOTALL)
-# Figures are drawn in place, and a notebook has no pages of an API to point to.
+# Figures are drawn in place, and there are no other pages to point to.
 _PICTURE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\n", re.MULTILINE)
-_REFERENCE = re.compile(r"\[([^\]]+)\]\[eqx_qdeq[^\]]*\]")
+_REFERENCE = re.compile(r"\[([^\]]+)\](?:\[eqx_qdeq[^\]]*\]|\((?!http)[^)]*\))")
 
 
 def main(folder: tyro.conf.Positional[Path] = Path("notebooks")) -> None:
@@ -28,7 +30,8 @@ def main(folder: tyro.conf.Positional[Path] = Path("notebooks")) -> None:
         folder: where to.
     """
     folder.mkdir(exist_ok=True, parents=True)
-    for page in sorted((DOCS / "tutorials").glob("*.md")):
+    pages = (page for page in (DOCS / "tutorials").glob("*.md") if page.stem != "index")
+    for page in sorted(pages):
         text = page.read_text(encoding="utf-8")
         for pattern, by in ((_HEAD, ""), (_PRINTED, r"\1"), (_PICTURE, ""), (_REFERENCE, r"\1")):
             text = pattern.sub(by, text)
