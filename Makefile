@@ -31,7 +31,7 @@ SURFACE = -m pytest -n $(JOBS) --dist worksteal \
 	tests/surface $(ARGS) || test $$? -eq 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-surface test-portable test-qiskit test-oldest test-newest lint format docs serve bench clean python
+.PHONY: help demo test test-surface test-portable test-qiskit test-oldest test-newest lint format docs notebooks serve bench clean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -80,6 +80,10 @@ format: $(DEV)/installed  ## let ruff mend what it can
 docs: $(DEV)/installed  ## build the site into site/, strictly, and look at it as a reader would
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict
 	$(DEV)/bin/python -m tests.docs.check_site site
+
+notebooks: $(DEV)/installed  ## the tutorials as executed notebooks, into notebooks/
+	$(DEV)/bin/python -m pip install -qq jupytext nbclient ipykernel
+	$(DEV)/bin/python -m docs.hooks.notebooks notebooks
 
 serve: $(DEV)/installed  ## the site at http://127.0.0.1:8000, rebuilt on every save
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs serve
