@@ -28,6 +28,8 @@ Solver = (
     | optx.AbstractLeastSquaresSolver
     | optx.AbstractMinimiser
 )
+"""What may find an equilibrium: a solver of this library, or any of Optimistix's for fixed points,
+roots, least squares or minima, which is then given f(z) - z."""
 
 
 class Solution(eqx.Module):

@@ -215,7 +215,8 @@ def z_products(n_qubits: int, order: int) -> PauliStrings:
 
 
 def z_and_zz(n_qubits: int) -> PauliStrings:
-    """All ⟨Z_i⟩ and ⟨Z_iZ_j⟩: n + n(n-1)/2 values from the same measurements as ⟨Z⟩ alone.
+    r"""All $\langle Z_i\rangle$ and $\langle Z_iZ_j\rangle$: n + n(n-1)/2 values from the same
+    measurements as $\langle Z_i\rangle$ alone.
 
     !!! example
 

@@ -13,6 +13,8 @@ from jaxtyping import Array, Complex, Float
 from .._inputs import numbers
 
 Rate = float | Float[Array, ""]
+"""A rate or another number of a channel: a Python number is fixed, a JAX array of no axes is a leaf
+that can be trained."""
 
 # Why channels are weighted sums and not lists of Kraus operators. The operators of the textbooks
 # hold square roots of rates, K = √p P, and d√p/dp is infinite at p = 0. What depends on K K† is

@@ -12,6 +12,7 @@ from ._channels import AmplitudeDamping, Depolarizing
 from ._readout import ReadoutError
 
 Channels = tuple[AbstractChannel, ...]
+"""Channels that act one after the other, the first one first; `()` for none."""
 
 
 class OverRotation(eqx.Module):

@@ -13,6 +13,9 @@ from ._evaluate import check_metrics, OwnMetrics
 from ._losses import ClassWeight, Loss
 
 Callback = Callable[[dict[str, Any], Any], Any]
+"""What is called after each epoch, as `callback(record, model)`, with the epoch's numbers by name
+and the model then. If it returns true, the training ends. One that looks at more than an epoch is
+an [`eqx_qdeq.training.AbstractCallback`][]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

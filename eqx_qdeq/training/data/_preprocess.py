@@ -21,6 +21,8 @@ from ..._checks import check_at_least, check_positive
 from ._arrays import DataError
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
+"""From the raw samples of a data set, shape `(n, ...)`, to what a model takes, with the same n: one
+of the steps below, several by [`eqx_qdeq.training.Compose`][], or a function of yours."""
 
 
 def _check_images(images: np.ndarray, step: str) -> None:
