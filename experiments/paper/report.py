@@ -15,7 +15,7 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .. import DOCS, fill_page, markdown, panels, require_records, save_figure, tidy
+from .. import markdown, panels, report_command, require_records, tidy
 from .grid import PAPER, TASKS
 
 RESULTS = Path(__file__).parent / "results.jsonl"
@@ -36,23 +36,6 @@ COLOURS = {"amplitude": "#0072B2", "angle": "#D55E00", "pixels": "#666666"}
 
 Runs = list[dict[str, Any]]
 Groups = dict[tuple[str, str, str], Runs]  # by task, model and encoding
-
-
-def main(
-    results: Path = RESULTS,
-    page: Path = DOCS / "experiments" / "paper-table.md",
-    figures: Path = DOCS / "figures" / "experiments",
-) -> None:
-    """Writes the page's tables and the figure.
-
-    Args:
-        results: the file of the records.
-        page: the Markdown file; made if it is not there.
-        figures: the folder of the figure.
-    """
-    save_figure(figure(load(results)), figures / "paper-table.svg")
-    fill_page(page, all_tables(results))
-    print(f"written: {page} and {figures / 'paper-table.svg'}")
 
 
 def all_tables(results: Path) -> dict[str, str]:
@@ -217,6 +200,10 @@ def _panel(ax: Axes, task: str, groups: Groups) -> None:
     ax.set_title(TASKS.get(task, task), fontsize=10)
     ax.set_xlabel("test accuracy (%)")
 
+
+main = report_command(
+    RESULTS, "paper-table.md", all_tables, lambda results: {"paper-table": figure(load(results))}
+)
 
 if __name__ == "__main__":
     tyro.cli(main)
