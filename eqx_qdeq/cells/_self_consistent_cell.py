@@ -110,9 +110,7 @@ class SelfConsistentCell(AbstractCell):
         )
         m = qdeq.PauliSum({"Z0": 0.5, "Z1": 0.5})
         start = jnp.array([0.5, 0.3, 0.2, 0.1])
-        layer = qdeq.QuantumLayer(
-            circuit, qdeq.AmplitudeEncoding(), m, angles=start
-        )
+        layer = qdeq.QuantumLayer(circuit, qdeq.AmplitudeEncoding(), m, angles=start)
 
 
         def energy(m, h):
