@@ -181,6 +181,11 @@ def test_samples_may_be_structures():
     # Arrays stay together.
     pairs = Dataset.from_arrays((X, X[:, 0]), NAMED)
     np.testing.assert_array_equal(pairs.test.x[0][:, 0], pairs.test.x[1])
+    # A list of numbers is an array, a list of arrays is not.
+    lists = {"nodes": graphs["nodes"].tolist(), "more": [X, X[:, 0]]}
+    listed = Dataset.from_arrays(lists, NAMED).train.x
+    np.testing.assert_array_equal(listed["nodes"], data.train.x["nodes"])
+    assert [a.ndim for a in listed["more"]] == [2, 1]
     with pytest.raises(DataError, match="dict of arrays are not standardized"):
         Dataset.from_arrays(graphs, NAMED, standardize=True)
     with pytest.raises(DataError, match=r"share a leading axis.*\(60, 4\), \(59,\)"):
@@ -240,6 +245,16 @@ NAN = np.where(np.arange(60)[:, None] == 7, np.nan, X)
         (X, REAL, {"task": "regression", "class_names": "ab"}, "real targets have none"),
         (X, NAMED, {"test": 1.0}, r"`test` must be a share in \(0, 1\).*got 1.0"),
         (X, NAMED, {"validation": 0.0}, "`validation` must be a share"),
+        (X, NAMED, {"class_names": "aba"}, "`class_names` has 'a' for several classes"),
+        (X, NAMED.astype("S"), {"class_names": "ab"}, "2 names for 3 labels: a, b, c"),
+        (X, [b"\xff", b"a"] * 30, {}, "bytes that are no text"),
+        (X, NAMED, {"test": (X[:3, :2], NAMED[:3])}, r"\(test\): samples have shape \(2,\), "),
+        (X, NAMED, {"validation": ({"a": X}, NAMED)}, r"\(validation\): samples have shape {'a'"),
+        (X, REAL, {"test": (X[:3], REAL[:3, 0])}, r"targets have shape \(\), those to train on"),
+        (X, NAMED, {"test": (X[:4], NAMED[:4].reshape(2, 2))}, r"labels must have shape \(n,\)"),
+        (X, NAMED, {"test": (X[:0], NAMED[:0])}, r"data \(test\): no samples"),
+        ({"a": [[1, 2], [3]] * 30}, NAMED, {}, "a part of x must be numbers .* got list"),
+        (dict.fromkeys("abcdefgh", 1.0), NAMED, {}, r"8 arrays, of the shapes .*\(\), …\.$"),
         (X, NAMED, {"seed": -1}, "`seed` must be at least 0"),
         (X, NAMED, {"sample_weight": np.ones(3)}, "one number for each of 60"),
         (X, NAMED, {"sample_weight": -np.ones(60)}, "must be at least 0"),
@@ -260,6 +275,22 @@ def test_splits_of_one_data_set_are_of_one_kind():
     with pytest.raises(DataError, match="`class_names` are of labels"):
         Dataset(real, real, real, class_names="ab")
     assert Dataset(real, real, real).task == "regression"
+
+
+def test_new_samples_and_outputs_of_another_shape_are_refused():
+    data, labels = Dataset.from_arrays(X, REAL), Dataset.from_arrays(X, NAMED.astype("S"))
+    assert labels.class_names == ("a", "b", "c")  # of bytes, as text
+    with pytest.raises(DataError, match="the new samples: no samples"):
+        data.transform(X[:0])
+    for new, shape in ((X[:, :2], r"\(n, 4\).* got \(60, 2\)"), (X[:, None, :2], "60, 1, 2")):
+        with pytest.raises(DataError, match=shape):
+            data.transform(new)
+    assert data.to_targets(REAL[0]).shape == (2,)
+    for outputs in (REAL[:, :1], REAL[:, 0]):
+        with pytest.raises(DataError, match=r"standardized must have shape \(n, 2\)"):
+            data.to_targets(outputs)
+    with pytest.raises(DataError, match="has labels, and `to_targets` is of a regression"):
+        labels.to_targets(np.zeros((3, 3)))
 
 
 def test_what_is_masked_is_no_target_and_no_weight():
