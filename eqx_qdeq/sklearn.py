@@ -283,7 +283,10 @@ class QuantumEquilibriumClassifier(ClassifierMixin, _QuantumEquilibrium):
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QuantumEquilibriumClassifier":
-        """Trains on samples of shape `(n, d)` and their labels, which may be of any kind."""
+        """Trains on samples of shape `(n, d)` and their labels, which may be of any kind.
+
+        **Raises:** `ValueError` for what scikit-learn refuses, or samples of one class.
+        """
         checked: Any = validate_data(self, X, y, dtype=np.float64)
         X, y = checked
         check_classification_targets(y)
@@ -327,14 +330,16 @@ class QuantumEquilibriumRegressor(RegressorMixin, _QuantumEquilibrium):
         assert regressor.fit(x, y).score(x, y) > 0.3
         ```
 
-    **Arguments**, attributes and errors: as for
-    [`eqx_qdeq.sklearn.QuantumEquilibriumClassifier`][]; but the model is an
-    [`eqx_qdeq.QDEQRegressor`][], `standardize` is of the targets as well, and there are no
-    `classes_`.
+    **Arguments:** as for [`eqx_qdeq.sklearn.QuantumEquilibriumClassifier`][], and so are
+    attributes and errors; but the model is an [`eqx_qdeq.QDEQRegressor`][], `standardize` is of the
+    targets as well, and there are no `classes_`.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QuantumEquilibriumRegressor":
-        """Trains on samples of shape `(n, d)` and targets of shape `(n,)` or `(n, k)`."""
+        """Trains on samples of shape `(n, d)` and targets of shape `(n,)` or `(n, k)`.
+
+        **Raises:** `ValueError` for what scikit-learn refuses.
+        """
         checked: Any = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
         )

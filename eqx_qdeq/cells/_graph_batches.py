@@ -16,11 +16,28 @@ def stack_graphs(
 ) -> Graph:
     """A batch for `jax.vmap`: graphs padded to one size, along a new first axis.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        pair = qdeq.Graph(jnp.ones((2, 3)), senders=[0, 1], receivers=[1, 0])
+        single = qdeq.Graph(jnp.ones((1, 3)), senders=[], receivers=[])
+        batch = qdeq.stack_graphs([pair, single])
+        batch.features.shape  # (2, 2, 3)
+        batch.mask
+        # [[True True]
+        #  [True False]]
+        ```
+
     **Arguments:**
 
     - `graphs`: of any sizes, with equally many features.
     - `n_nodes`, `n_edges`: to what they are padded; the largest of them if left out. A fixed size
         saves compiling anew for each batch.
+
+    **Returns:** an [`eqx_qdeq.Graph`][] whose arrays have a leading axis.
 
     **Raises:** `ValueError` if a graph is larger, or features differ in number.
     """

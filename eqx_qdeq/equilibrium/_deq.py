@@ -18,6 +18,7 @@ from ..circuits import Picture
 from ..layers import device_in, keyed
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import (
+    adjoint_for,
     BoundMap,
     check_cell,
     check_method,
@@ -197,13 +198,16 @@ class DEQ(eqx.Module):
         - `z0`: the initial guess; the cell's own if left out.
 
         **Returns:** an [`eqx_qdeq.SolverTrajectory`][].
+
+        **Raises:** `ValueError` without `n_steps` if there is no `max_steps`; `TypeError` as
+        [`eqx_qdeq.record_trajectory`][].
         """
         x, _ = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0
         n_steps = self.max_steps if n_steps is None else n_steps
         if n_steps is None:
             raise ValueError("with `max_steps=None`, give `n_steps`: how many entries to record.")
-        solver: Any = solver_for(self.solver, start)
+        solver: Any = solver_for(self.solver, start, self.cell)
         return record_trajectory(self.cell.bind(x), solver, start, n_steps)
 
     @accepting
@@ -272,6 +276,7 @@ def solve_by(
     x, usable = guard(deq.cell, x, z0)
     fn = deq.cell.bind(x)
     start = deq.cell.init(x) if z0 is None else z0
+    solver, adjoint = solver_for(solver, start, deq.cell), adjoint_for(adjoint, deq.cell)
     limits = {"max_steps": deq.max_steps, "throw": deq.throw}
     solution = solve_map(fn, start, solver, adjoint, **limits, probe=probe)
     solution = mask(solution, usable, throw=deq.throw, drop_unsolved=deq.drop_unsolved)

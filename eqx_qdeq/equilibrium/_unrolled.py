@@ -95,7 +95,10 @@ class Unrolled(eqx.Module):
         key: PRNGKeyArray | None = None,
     ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As [`eqx_qdeq.DEQ.bind_and_solve`][]: the map, the state to which it was applied last,
-        and the solution."""
+        and the solution.
+
+        **Raises:** `ValueError` or `TypeError` for a cell whose values are not like its state.
+        """
         cell = keyed(self.cell, key)
         x, usable = guard(cell, x, z0)
         fn = cell.bind(x)

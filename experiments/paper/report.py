@@ -79,15 +79,18 @@ def shown(value: float | None, how: str) -> str:
     return "" if value is None else format(value, how)
 
 
+# What a model reaches and how it stands there; what that costs.
 COLUMNS: dict[str, Callable[[Runs], str]] = {
     "seeds": lambda runs: str(len(runs)),
     "test accuracy, %": percent,
     "residual": lambda runs: shown(mean(runs, "residual"), ".1e"),
     "spectral radius": lambda runs: _radius(runs),
     "steps": lambda runs: shown(mean(runs, "solver_steps"), ".1f"),
+    "parameters": lambda runs: shown(mean(runs, "n_parameters"), ".0f"),
+}
+COSTS: dict[str, Callable[[Runs], str]] = {
     "forward": lambda runs: shown(mean(runs, "forward_evaluations"), ".1f"),
     "backward": lambda runs: shown(mean(runs, "backward_evaluations"), ".1f"),
-    "parameters": lambda runs: shown(mean(runs, "n_parameters"), ".0f"),
     "step, MB": lambda runs: shown(mean(runs, "step_memory_mb"), ".1f"),
     "process, MB": lambda runs: shown(mean(runs, "peak_memory_mb"), ".0f"),
     "training, s": lambda runs: _seconds(runs),
@@ -113,16 +116,25 @@ def _seconds(runs: Runs) -> str:
 
 
 def section(task: str, groups: Groups) -> str:
-    rows = [
-        [title, encoding, *(column(groups[task, model, encoding]) for column in COLUMNS.values())]
+    found = [
+        (title, encoding, groups[task, model, encoding])
         for encoding in COLOURS
         for model, title in MODELS.items()
         if (task, model, encoding) in groups
     ]
-    lines = [f"### {TASKS.get(task, task)}", "", markdown(["model", "encoding", *COLUMNS], rows, 2)]
+    table = lambda columns: markdown(
+        ["model", "encoding", *columns],
+        [
+            [title, encoding, *(c(runs) for c in columns.values())]
+            for title, encoding, runs in found
+        ],
+        2,
+    )
+    reached = table(COLUMNS)
     if task in PAPER:
-        lines.append(f"| *the paper's QDEQ* | | | {PAPER[task]} |" + " |" * (len(COLUMNS) - 2))
-    return "\n".join([*lines, "", comparison(task, groups)]).rstrip()
+        reached += f"\n| *the paper's QDEQ* | | | {PAPER[task]} |" + " |" * (len(COLUMNS) - 2)
+    title = f"### {TASKS.get(task, task)}"
+    return "\n\n".join([title, reached, table(COSTS), comparison(task, groups)]).rstrip()
 
 
 def comparison(task: str, groups: Groups) -> str:

@@ -13,6 +13,7 @@ The last needs Chromium or Chrome (`--browser PATH` if it is not found); without
 import re
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,11 +23,11 @@ from urllib.parse import unquote, urlsplit
 import tyro
 
 from tests.docs._browser import look
-from tests.docs.test_api import public_names
+from tests.docs._names import public_names
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-WORDS = ("JFB", "ZNE", "optimizer", "sklearn", "transformer", "barren", "OpenQASM", "Anderson")
+WORDS = ("JFB", "ZNE", "optimizer", "sklearn", "transformer", "OpenQASM")
 # Where a number comes from: a command, or a file of the repository.
 _COMMAND = re.compile(
     r"`[^`\n]*(python |make |pip |pytest|\.py\b|\.jsonl?\b)[^`\n]*`|^(python|make) ", re.M
@@ -44,7 +45,7 @@ class _Page(HTMLParser):
         self.loads: list[str] = []
         self.images: list[tuple[str, bool]] = []
         self.description = ""
-        self._figures = 0
+        self._inside: Counter[str] = Counter()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -58,14 +59,12 @@ class _Page(HTMLParser):
             self.loads.append(given["src"])
         elif tag == "meta" and given.get("name") == "description":
             self.description = given["content"]
-        if tag == "img":
-            self.images.append(
-                (given.get("alt", ""), self._figures > 0 or "twemoji" in given.get("class", ""))
-            )
-        self._figures += tag == "figure"
+        if tag == "img" and self._inside["article"]:
+            self.images.append((given.get("alt", ""), self._inside["figure"] > 0))
+        self._inside[tag] += 1
 
     def handle_endtag(self, tag: str) -> None:
-        self._figures -= tag == "figure"
+        self._inside[tag] -= 1
 
 
 def check_pages(pages: dict[str, _Page], site: Path) -> Iterator[str]:

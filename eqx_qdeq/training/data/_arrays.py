@@ -22,7 +22,19 @@ _FEW_VALUES = 10
 
 
 class DataError(ValueError):
-    """Data that are missing, malformed or do not fit what was asked of them."""
+    """Data that are missing, malformed or do not fit what was asked of them.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        try:
+            training.load_dataset("digits", classes=(0, 12))
+        except training.DataError as error:
+            print("12" in str(error))
+        ```
+    """
 
 
 # --- Samples. ---
@@ -188,6 +200,16 @@ def on_device(array: np.ndarray, name: str) -> Array:
 
 class Standardize(eqx.Module):
     r"""$(x - \mu) / \sigma$ for each feature: what a table's features become.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        scaler = training.Standardize.fit(np.array([[1.0, 10.0], [3.0, 30.0]]))
+        scaler(np.array([2.0, 40.0]))  # [0. 2.]
+        ```
 
     **Attributes:**
 

@@ -29,6 +29,16 @@ from ._splits import set_aside
 class Split(eqx.Module):
     """Samples and their labels or targets, on the device, in JAX's default precision.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        split = training.Split(np.ones((4, 2)), np.array([0, 1, 0, 1]))
+        len(split), split.x.shape  # (4, (4, 2))
+        ```
+
     **Attributes:**
 
     - `x`: the samples, shape `(n, d)` (or `(n, ...)` for models that take images), or a pytree of
@@ -124,6 +134,17 @@ def _names(class_names: Sequence[str] | None) -> tuple[str, ...]:
 
 class Dataset(eqx.Module):
     """Data for training, for choosing the best model, and for the final test.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        x, y = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 2
+        data = training.Dataset.from_arrays(x, y)
+        len(data.train), len(data.validation), len(data.test)  # (32, 8, 10)
+        ```
 
     **Attributes:**
 
