@@ -53,6 +53,22 @@ class NoisyCircuit(eqx.Module):
     strings P, an array of shape `(4,) * n` with one axis for each wire, in the order 1, X, Y, Z.
     So `r[..., 0]` is the state of all wires but the last one, whatever became of that, and the
     outer product with `[1, 0, 0, 1]` adds a wire in |0⟩.
+
+    **Attributes:**
+
+    - `blocks`: the wires and gates of each block.
+    - `matrices`: their Pauli transfer matrices.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.Circuit(["Rx"], [[0]], [[0]])
+        channel = qdeq.noise.noisy_circuit(circuit, jnp.array([0.3]))
+        channel.push(jnp.array([1.0, 0.0, 0.0, 1.0])).round(2)  # [1., 0., -0.3, 0.96]
+        ```
     """
 
     blocks: tuple[Block, ...] = eqx.field(static=True)

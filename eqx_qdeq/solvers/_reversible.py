@@ -31,6 +31,19 @@ class Reversible(AbstractResidualSolver):
     Going backwards, rounding grows by up to $d^{-1/2}$ in each step: d = 0.2 suits about ten steps
     in single precision and thirty in double, d = 0.5 some thirty and eighty.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.cos(x * z), lambda x: x)
+        solver = qdeq.Reversible(1e-5, 1e-5, damp=0.2)
+        deq = qdeq.DEQ(cell, solver, qdeq.ReversibleAdjoint(), max_steps=40)
+        deq(jnp.array([0.5])).round(3)  # [0.9]
+        ```
+
     ??? cite "Reference"
 
         S. McCallum, K. Arora and J. Foster, "Reversible deep equilibrium models",

@@ -267,9 +267,11 @@ class _Tests:
         os.environ["COVERAGE_FILE"] = str(data)
         options = ["--cov=eqx_qdeq", "--cov-branch", "--cov-context=test", "--cov-report="]
         code, tests, output = _run(root, [*options, *files], 3600)
-        if code != 0:
-            raise SystemExit(f"the tests fail without any mutant:\n{output[-3000:]}")
-        self.took = {each["test"]: each["took"] for each in tests}
+        fail = {each["test"] for each in tests if each["failed"]}
+        if code and not fail:
+            raise SystemExit(f"the tests cannot be run without any mutant:\n{output[-3000:]}")
+        print(*(f"left out, as it fails without any mutant: {test}\n" for test in fail))
+        self.took = {each["test"]: each["took"] for each in tests if each["test"] not in fail}
         self.lines = coverage.CoverageData(str(data))
         self.lines.read()
         self.root = root

@@ -17,13 +17,9 @@ from . import RESULTS
 # Why nothing can tell these mutants from the code, or why nothing should.
 _EQUAL = "equivalent: "
 EXPLAINED: dict[str, str] = {
-    "adjoints 009": "a failed sample; `DEQ` drops it by itself as well",
-    "adjoints 016": "a failed sample; `DEQ` drops it by itself as well",
-    "adjoints 028": "a failed sample; `DEQ` drops it by itself as well",
     "adjoints 011": _EQUAL + "only the derivative of this value is used",
     "adjoints 020": _EQUAL + "where the repetition of a failed solve rests, which is dropped",
     "adjoints 018": "the length of a cycle; results are the same, the memory is one vector less",
-    "adjoints 031": "a matrix or products: both are exact, the other one is slower",
     "checkpoints 002": "how much of a long name is shown",
     "checkpoints 008": "on a CPU, JAX does not overwrite what NumPy looks at",
     "circuits 019": _EQUAL + "a list repeated -1 times is empty, too",
@@ -33,7 +29,6 @@ EXPLAINED: dict[str, str] = {
     "shift-rules 1.004": _EQUAL + "nothing is half a period (and the correction has gone)",
     "simulate 000": _EQUAL + "the matrices are square",
     "simulate 008": _EQUAL + "the same operations, as one section",
-    "solvers 016": "no test meets a slope that is rounding and not zero",
     "solvers 017": "a step of exactly the size of rounding",
     "solvers 022": _EQUAL + "Diffrax evaluates the map once more",
 }

@@ -39,6 +39,10 @@ def rows(data):
     return found[np.argsort(found[:, 0])]
 
 
+class Twice(Frame):
+    columns = ("a", "a")
+
+
 # --- What becomes of arrays. ---
 
 
@@ -200,6 +204,14 @@ def test_a_data_frame():
     assert data.in_size == 3
     found = np.concatenate([s.x for s in splits(data)])
     assert sorted(found[:, 1].tolist()) == list(range(60))
+    # Columns in another order would be taken for one another.
+    assert data.feature_names == ("a", "b", "c")
+    assert data.transform(X[:, :3]).shape == (60, 3)
+    turned = Frame(b=frame["b"], a=frame["a"], c=frame["c"])
+    with pytest.raises(DataError, match=r"the new samples: columns must be .*'a', 'b', 'c'.*got"):
+        data.transform(turned)
+    with pytest.raises(DataError, match=r"data \(test\): columns must be those of the training"):
+        Dataset.from_arrays(frame, NAMED, test=(turned, NAMED))
     for bad in (NAMED.astype(object), NAMED, np.array(["2020-01-01"] * 60, "datetime64[D]")):
         with pytest.raises(DataError, match=r"these are not: 'city' \(.*get_dummies"):
             Dataset.from_arrays(Frame(a=X[:, 0], city=bad), NAMED)
@@ -234,7 +246,8 @@ NAN = np.where(np.arange(60)[:, None] == 7, np.nan, X)
         (X * 1j, NAMED, {}, "must be real"),
         (np.ma.masked_greater(X, 6), NAMED, {}, "has masked entries"),
         (X, np.array(["a", 1] * 30, object), {}, "of one kind"),
-        (X, np.array(["a", None] * 30, object), {}, "of one kind"),
+        (X, np.array(["a", None] * 30, object), {}, "of one kind.*got object: NoneType, str"),
+        (Twice(a=X[:, 0]), NAMED, {}, "has several columns 'a'"),
         (X, np.arange(60) % 3 * 1.0, {}, '3 different values.*task="classification"'),
         (X, REAL, {"task": "classification"}, r"labels must have shape \(n,\)"),
         (X, REAL[:, 0], {"task": "classification"}, "whole numbers or names"),

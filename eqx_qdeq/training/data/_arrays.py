@@ -14,7 +14,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Num, PyTree
 
-from ..._checks import describe, need
+from ..._checks import describe, need, short
 from ..._inputs import numbers
 
 # Real targets of so few values, all of them whole, are as likely to be labels.
@@ -129,6 +129,10 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
 
 def _from_frame(frame: Any, name: str) -> np.ndarray:
     """A data frame's columns, of pandas or what looks like it."""
+    names = columns_of(frame)
+    if len(set(names)) < len(names):
+        twice = next(column for column in names if names.count(column) > 1)
+        raise DataError(f"{name} has several columns {twice!r}; rename them, or leave some out.")
     columns, bad = [], []
     for column in frame.columns:
         values = np.asarray(frame[column])
@@ -143,6 +147,23 @@ def _from_frame(frame: Any, name: str) -> np.ndarray:
             "(`pandas.get_dummies(x)`, scikit-learn's OneHotEncoder) or leave them out."
         )
     return np.stack(columns, axis=1) if columns else np.zeros((len(frame), 0))
+
+
+def columns_of(x: Any) -> tuple[str, ...]:
+    """The names of a data frame's columns; none of anything else."""
+    return tuple(map(str, getattr(x, "columns", ())))
+
+
+def check_columns(x: Any, wanted: tuple[str, ...], name: str) -> None:
+    """Raises a `DataError` for a data frame with other columns, or in another order: they would be
+    taken for one another."""
+    found = columns_of(x)
+    if found and wanted and found != wanted:
+        raise DataError(
+            f"{name}: columns must be those of the training samples, in their order, "
+            f"{short(list(wanted), 200)}; got {short(list(found), 200)}. Write "
+            "`x[list(dataset.feature_names)]`."
+        )
 
 
 def check_finite(x: PyTree[np.ndarray], name: str, what: str = "features") -> None:
@@ -288,9 +309,10 @@ def _plain(y: Any, name: str) -> np.ndarray:
         except UnicodeDecodeError:
             raise DataError(f"{name} has bytes that are no text; give the labels as str.") from None
     if array.dtype.kind not in "biufU":
+        kinds = sorted({type(value).__name__ for value in array.ravel()})
         raise DataError(
             f"{name} must be labels (integers, Booleans or strings, of one kind) or real targets; "
-            f"got {array.dtype}."
+            f"got {array.dtype}: {', '.join(kinds)}."
         )
     return array
 

@@ -15,7 +15,9 @@ from ._arrays import (
     as_labels,
     as_samples,
     as_targets,
+    check_columns,
     check_finite,
+    columns_of,
     DataError,
     on_device,
     refuse_masks,
@@ -148,6 +150,7 @@ class Dataset(eqx.Module):
 
     - `train`, `validation`, `test`: a [`eqx_qdeq.training.Split`][] each.
     - `class_names`: the name of each label; none for a regression.
+    - `feature_names`: the columns of a data frame; none of anything else.
     - `name`: where the data come from.
     - `preprocess`: what was done to the features of samples, a function of all of them;
         `None` if nothing was.
@@ -161,6 +164,9 @@ class Dataset(eqx.Module):
     validation: Split
     test: Split
     class_names: tuple[str, ...] = eqx.field(
+        static=True, kw_only=True, converter=_names, default=None
+    )
+    feature_names: tuple[str, ...] = eqx.field(
         static=True, kw_only=True, converter=_names, default=None
     )
     name: str = eqx.field(static=True, kw_only=True, default="data")
@@ -294,6 +300,7 @@ class Dataset(eqx.Module):
         parts, rows = {}, np.arange(n)
         for part, given in (("test", test), ("validation", validation)):
             if isinstance(given, tuple):
+                check_columns(given[0], columns_of(x), f"{name} ({part})")
                 parts[part] = _given_part(given, x_host, labels, names, y, f"{name} ({part})")
             else:
                 rows, aside = set_aside(labels, rows, given, seed, names, name)
@@ -321,6 +328,7 @@ class Dataset(eqx.Module):
         return cls(
             **splits,
             class_names=names,
+            feature_names=columns_of(x),
             name=name,
             preprocess=scaling,
             target_scaling=target_scaling,
@@ -340,6 +348,7 @@ class Dataset(eqx.Module):
 
         **Raises:** [`eqx_qdeq.training.DataError`][] for samples of another shape.
         """
+        check_columns(x, self.feature_names, "the new samples")
         host = as_samples(x, "the new samples")
         host = host if self.preprocess is None else self.preprocess(host)
         if _shapes(host) != _shapes(self.train.x):
