@@ -230,7 +230,8 @@ class DEQ(eqx.Module):
 
             deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
             x = jax.random.normal(jax.random.key(1), (32, 16))
-            print(jax.vmap(deq.diagnose)(x))  # a table over the batch
+            # A table over the batch.
+            print(jax.vmap(deq.diagnose)(x))
             ```
 
         **Arguments:**

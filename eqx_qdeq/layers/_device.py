@@ -32,7 +32,7 @@ class AbstractDevice(eqx.Module):
             key=jax.random.key(0),
         )
         isinstance(layer.device, qdeq.AbstractDevice)  # True
-        qdeq.exact(layer).device  # None
+        qdeq.exact(layer).device is None  # True
         ```
     """
 
