@@ -70,6 +70,13 @@ class AbstractCell(eqx.Module):
     def bind(self, x: PyTree[Array]) -> Callable[[PyTree[Array]], PyTree[Array]]:
         """The map $z \\mapsto f(z, x)$ for a sample `x`."""
 
+    @property
+    def follows_flow(self) -> bool:
+        """Whether the equilibria that are wanted are those that attract the flow ż = f(z) - z, as
+        where f descends an energy, of which saddles are equilibria, too. By default they are not;
+        `DEQ` chooses a solver, and how it differentiates, by it. To be overridden."""
+        return False
+
     def draw(self, width: int = 100) -> str:
         """The cell as text: injection, encoding, circuit, readout, and what is fed back.
 

@@ -87,8 +87,8 @@ def bucket_graphs(
     if sizes is None:
         sizes = [2**power for power in range(31)]
     sizes = integers("sizes", sizes)
-    if any(b <= a for a, b in itertools.pairwise(sizes)):
-        raise ValueError(f"`sizes` must rise, e.g. (32, 64, 128); got {sizes}.")
+    if any(b <= a for a, b in itertools.pairwise((0, *sizes))):
+        raise ValueError(f"`sizes` must be above 0 and rise, e.g. (32, 64, 128); got {sizes}.")
     own = np.searchsorted(sizes, [len(graph.mask) for graph in graphs])
     return [
         (positions, stack_graphs([graphs[i] for i in positions]))

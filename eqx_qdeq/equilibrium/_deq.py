@@ -18,6 +18,7 @@ from ..circuits import Picture
 from ..layers import device_in, keyed
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import (
+    adjoint_for,
     BoundMap,
     check_cell,
     check_method,
@@ -206,7 +207,7 @@ class DEQ(eqx.Module):
         n_steps = self.max_steps if n_steps is None else n_steps
         if n_steps is None:
             raise ValueError("with `max_steps=None`, give `n_steps`: how many entries to record.")
-        solver: Any = solver_for(self.solver, start)
+        solver: Any = solver_for(self.solver, start, self.cell)
         return record_trajectory(self.cell.bind(x), solver, start, n_steps)
 
     @accepting
@@ -230,7 +231,7 @@ class DEQ(eqx.Module):
 
             deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
             x = jax.random.normal(jax.random.key(1), (32, 16))
-            # A table over the batch.
+            # A table over the batch:
             print(jax.vmap(deq.diagnose)(x))
             ```
 
@@ -276,6 +277,7 @@ def solve_by(
     x, usable = guard(deq.cell, x, z0)
     fn = deq.cell.bind(x)
     start = deq.cell.init(x) if z0 is None else z0
+    solver, adjoint = solver_for(solver, start, deq.cell), adjoint_for(adjoint, deq.cell)
     limits = {"max_steps": deq.max_steps, "throw": deq.throw}
     solution = solve_map(fn, start, solver, adjoint, **limits, probe=probe)
     solution = mask(solution, usable, throw=deq.throw, drop_unsolved=deq.drop_unsolved)

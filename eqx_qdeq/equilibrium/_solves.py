@@ -107,7 +107,7 @@ def solves(model: Callable[..., PyTree], *args: PyTree, **named: PyTree) -> tupl
         )
         x = jax.random.normal(jax.random.key(1), (32, 16))
         logits, found = jax.vmap(lambda x: qdeq.solves(model, x))(x)
-        print(found)  # Solves(count=1 to 1, num_steps=…)
+        print(found)  # Solves(count=1 to 1, …)
         assert found.success.all()
         ```
 

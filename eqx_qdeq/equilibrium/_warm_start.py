@@ -53,6 +53,10 @@ class GuessedCell(AbstractCell):
                 f"`guess` must be a function `x -> z0` of one sample; got {describe(self.guess)}."
             )
 
+    @property
+    def follows_flow(self) -> bool:
+        return self.cell.follows_flow
+
     def accept(self, x: Any) -> PyTree[Array]:
         return self.cell.accept(x)
 

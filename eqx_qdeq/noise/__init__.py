@@ -29,9 +29,9 @@ from ._model import (
 )
 from ._noisy_circuit import (
     density_values as density_values,
-    noisy_circuit,
+    noisy_circuit as noisy_circuit,
     noisy_forms as noisy_forms,
-    NoisyCircuit,
+    NoisyCircuit as NoisyCircuit,
     preparing_circuit,
     probabilities_of_paulis,
     pulled_back,

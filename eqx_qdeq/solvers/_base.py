@@ -38,6 +38,8 @@ class SolverLimits(eqx.Module):
     - `stagnation`: after this many steps that lowered the best residual by less than one part in
         a thousand.
 
+    And what it does at least: `min_steps`.
+
     !!! example
 
         ```python
@@ -50,9 +52,11 @@ class SolverLimits(eqx.Module):
 
     divergence: float = 1e3
     stagnation: int = eqx.field(static=True, default=50)
+    min_steps: int = eqx.field(static=True, default=0)
 
     def __check_init__(self) -> None:
         check_at_least("SolverLimits(stagnation=...)", self.stagnation, 1)
+        check_at_least("SolverLimits(min_steps=...)", self.min_steps, 0)
         if can_check("SolverLimits(divergence=...)", self.divergence) and not self.divergence > 1:
             raise ValueError(
                 "`SolverLimits(divergence=...)` must be above 1, as it multiplies the first "
@@ -64,6 +68,8 @@ SolverLimits.__init__.__doc__ = """**Arguments:**
 
 - `divergence`: growth of the residual, over the first one, that counts as divergence.
 - `stagnation`: steps without progress that end a solve.
+- `min_steps`: evaluated iterates before a solve may end with success, whatever their residual: for
+    models that are trained with few steps, whose first guesses may meet the tolerance by chance.
 
 **Raises:** `ValueError` for a value out of range.
 """
@@ -348,6 +354,8 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         is_far, rounding, earned = is_earned(error, scale, peak_error, first_scale, self.atol)
 
         converged = finite & (error <= tolerance) & earned
+        if self.limits.min_steps > 1:
+            converged = converged & (record.num_steps + 1 >= self.limits.min_steps)
         # What meets the tolerance is returned even if an earlier error was smaller (but ‖f‖ too).
         # A leap is not, lest the next solve starts there and takes its scale for a given one.
         improved = ((error < record.best_error) & (earned | ~is_far)) | converged

@@ -25,6 +25,7 @@ from ._files import (
     save as save,
 )
 from ._fit import fit as fit
+from ._losses import NAMED
 from ._metrics import count_parameters as count_parameters, Metrics as Metrics
 from ._options import Callback as Callback, Options as Options
 from ._progress import TrainingError as TrainingError

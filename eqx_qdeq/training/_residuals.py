@@ -81,7 +81,7 @@ def _residual(fn: Any, z: PyTree) -> Float[Array, ""]:
 def _solver_history(deq: DEQ, x: Array, n_steps: int) -> Array:
     def one(sample: Array) -> Array:
         fn, z = deq.cell.bind(sample), deq.cell.init(sample)
-        solver: Any = solver_for(deq.solver, z)
+        solver: Any = solver_for(deq.solver, z, deq.cell)
         if not isinstance(solver, optx.AbstractFixedPointSolver | optx.AbstractRootFinder):
             raise TypeError(
                 "residuals can be followed for fixed-point solvers and root finders; got "

@@ -28,7 +28,7 @@ class FitResult:
             model, data, optimizer=optax.adam(0.05), epochs=1, progress=False
         )
         result.best_epoch, result.steps, len(result.history)  # (1, 1, 1)
-        repr(result)  # <FitResult: Linear, 1 epochs, 1 steps, …>
+        result  # 1 epochs, 1 steps, …
         ```
 
     **Attributes:**

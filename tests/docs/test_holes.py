@@ -29,7 +29,7 @@ def holes(name: str) -> list[str]:
     found: Any = resolve(name)
     if isinstance(found, type):
         return [*_holes_of_class(found), *_holes_of_methods(found)]
-    if callable(found):
+    if callable(found) and not isinstance(found, types.GenericAlias):
         return _holes_of_function(found)
     return []  # data and aliases: their page has a table, or says what they are
 

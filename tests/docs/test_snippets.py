@@ -9,9 +9,10 @@ import textwrap
 import types
 from pathlib import Path
 
+import matplotlib.pyplot as pyplot
 import pytest
 
-from docs.hooks.outputs import alike, blocks, run
+from docs.hooks.outputs import alike, blocks, main, pictures, run
 from tests.docs._snippets import modules
 
 pytestmark = pytest.mark.usefixtures("once")
@@ -25,8 +26,14 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     text = page.read_text(encoding="utf-8")
     assert text.count("```") % 2 == 0, f"{page}: a block of code is not closed"
     monkeypatch.chdir(tmp_path)  # what a snippet writes goes here
-    for block, printed in run(text, str(page)):
+    found = run(text, str(page))
+    pyplot.close("all")
+    for block, printed in found:
         assert block.prints(printed), f"{page}:{block.line} prints\n{printed}"
+    if page.parent.name == "tutorials":
+        for picture in pictures(text):
+            assert (tmp_path / picture.name).exists(), f"{page} shows {picture}, but draws it not"
+            assert (page.parent / picture).exists(), f"python -m docs.hooks.outputs {page}"
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
@@ -78,3 +85,34 @@ def test_outputs_are_compared() -> None:
     assert not alike("[0.5 0.6]", "[0.5]")
     assert alike("3 steps, 15.5 s", "3 steps, 2.1 s")
     assert not alike("3 steps, 15.5 s", "4 steps, 15.5 s")
+
+
+def test_outputs_and_figures_are_written(tmp_path: Path) -> None:
+    code = """
+        # A page
+
+        ```python
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots()
+        figure.savefig("drawn.svg")
+        print(6 * 7)
+        ```
+
+        ```text
+        old
+        ```
+
+        ![A frame.](figures/drawn.svg)
+        ![Not drawn here.](figures/other.svg)
+        """
+    page = tmp_path / "page.md"
+    (tmp_path / "figures").mkdir()
+    page.write_text(textwrap.dedent(code), encoding="utf-8")
+    main((page,))
+    first = (tmp_path / "figures" / "drawn.svg").read_bytes()
+    main((page,))
+    pyplot.close("all")
+    assert page.read_text(encoding="utf-8") == textwrap.dedent(code).replace("old", "42")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["drawn.svg"]
+    assert (tmp_path / "figures" / "drawn.svg").read_bytes() == first
