@@ -31,7 +31,7 @@ SURFACE = -m pytest -n $(JOBS) --dist worksteal \
 	tests/surface $(ARGS) || test $$? -eq 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-surface test-portable test-qiskit test-oldest test-newest lint format docs serve bench clean python
+.PHONY: help demo test test-surface test-portable test-devices test-qiskit test-oldest test-newest lint format docs notebooks serve bench clean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -57,6 +57,11 @@ test-portable: $(TEST)/installed  ## float32 numerics as a plain processor round
 			$(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m portable $(ARGS) || exit; \
 	done
 
+test-devices: $(TEST)/installed  ## programs for several devices, on eight virtual ones
+	flags=$$($(TEST)/bin/python tests/_xla_flags.py devices); \
+		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS) && \
+		JAX_ENABLE_X64=1 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS)
+
 test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, OpenQASM, Aer's models and estimators, devices
 	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \
 		tests/circuits/test_qiskit.py tests/circuits/test_openqasm_qiskit.py \
@@ -80,6 +85,10 @@ format: $(DEV)/installed  ## let ruff mend what it can
 docs: $(DEV)/installed  ## build the site into site/, strictly, and look at it as a reader would
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict
 	$(DEV)/bin/python -m tests.docs.check_site site
+
+notebooks: $(DEV)/installed  ## the tutorials as executed notebooks, into notebooks/
+	$(DEV)/bin/python -m pip install -qq jupytext nbclient ipykernel
+	$(DEV)/bin/python -m docs.hooks.notebooks notebooks
 
 serve: $(DEV)/installed  ## the site at http://127.0.0.1:8000, rebuilt on every save
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs serve
