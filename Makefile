@@ -31,7 +31,7 @@ SURFACE = -m pytest -n $(JOBS) --dist worksteal \
 	tests/surface $(ARGS) || test $$? -eq 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-surface test-portable test-qiskit test-oldest test-newest lint format docs notebooks serve bench clean python
+.PHONY: help demo test test-surface test-portable test-devices test-qiskit test-oldest test-newest lint format docs notebooks serve bench clean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -56,6 +56,11 @@ test-portable: $(TEST)/installed  ## float32 numerics as a plain processor round
 		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" \
 			$(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m portable $(ARGS) || exit; \
 	done
+
+test-devices: $(TEST)/installed  ## programs for several devices, on eight virtual ones
+	flags=$$($(TEST)/bin/python tests/_xla_flags.py devices); \
+		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS) && \
+		JAX_ENABLE_X64=1 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS)
 
 test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, OpenQASM, Aer's models and estimators, devices
 	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \

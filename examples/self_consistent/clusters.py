@@ -23,12 +23,12 @@ import eqx_qdeq as qdeq
 
 
 class Cluster(NamedTuple):
-    """Spins, their bonds inside, how many neighbors each has outside; and a circuit for them."""
+    """Spins, their bonds inside, how many neighbors each has outside; and its circuit's depth."""
 
     n: int
     bonds: list[tuple[int, int]]
     outside: int
-    gates: list[str]  # each on all spins or all bonds, with an angle of its own
+    depth: int
 
     def energy(self, m: jax.Array, h: jax.Array) -> qdeq.PauliSum:
         fields = {"X": -h, "Z": -self.outside * m}
@@ -37,11 +37,12 @@ class Cluster(NamedTuple):
         return qdeq.PauliSum(terms)
 
     def deq(self) -> qdeq.DEQ:
-        wires = lambda gate: self.bonds if gate == "ZZPhase" else [(i,) for i in range(self.n)]
-        rows = [(gate, w, [k]) for k, gate in enumerate(self.gates) for w in wires(gate)]
-        circuit = qdeq.Circuit(*zip(*rows, strict=True))
+        # More angles than the state needs: there are directions in which nothing changes.
+        circuit = qdeq.circuits.hardware_efficient(
+            self.n, self.depth, rotations=("Ry",), final_rotations=True
+        )
         mean = qdeq.PauliSum({f"Z{i}": 1 / self.n for i in range(self.n)})
-        angles = 0.3 * jnp.cos(jnp.arange(circuit.n_params))
+        angles = jax.random.uniform(jax.random.key(0), (circuit.n_params,))
         layer = qdeq.QuantumLayer(circuit, qdeq.AmplitudeEncoding(), mean, angles=angles)
         cell = qdeq.SelfConsistentCell(layer, self.energy, initial_fields=jnp.ones(1))
         solver = qdeq.PseudoTransient(rtol=0, atol=1e-10, avoids_saddles=True)
@@ -57,11 +58,9 @@ class Cluster(NamedTuple):
 
 
 CLUSTERS = {
-    "one site": Cluster(1, [], 4, ["Ry"]),
-    "pair": Cluster(2, [(0, 1)], 3, ["Ry", "ZZPhase", "Rx", "Ry"]),
-    "2 × 2": Cluster(
-        4, [(0, 1), (1, 2), (2, 3), (3, 0)], 2, ["Ry", *["ZZPhase", "Rx", "Rz", "Ry"] * 4]
-    ),
+    "one site": Cluster(1, [], 4, depth=1),
+    "pair": Cluster(2, [(0, 1)], 3, depth=1),
+    "2 × 2": Cluster(4, [(0, 1), (1, 2), (2, 3), (3, 0)], 2, depth=4),
 }
 
 

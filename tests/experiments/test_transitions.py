@@ -52,8 +52,9 @@ def test_applications_leave_what_the_slope_says():
 def test_equilibria_are_right_where_their_solvers_say_so():
     runs = report.load(report.RESULTS)
     solved = 0
-    for (_, model), run in runs.items():
-        if model in report.SOLVERS:
+    for (system, model), run in runs.items():
+        # Of the pair there are excited states, too, which other solvers than this one may find.
+        if model in report.SOLVERS and (system != "pair" or model == "pseudo-transient"):
             success = np.array(run["success"])
             # A residual of 1e-10 over 1 - slope, which is 1e-3 at least; over m twice.
             assert np.all(np.array(run["error"])[success] < 1e-5)
