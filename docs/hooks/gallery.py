@@ -1,7 +1,7 @@
-"""Runs examples, puts figures and checked lines into docs/examples.md, and draws docs/gallery.md.
+"""Runs examples, puts figures and checked lines into their pages, and draws docs/gallery.md.
 
 python -m docs.hooks.gallery
-python -m docs.hooks.gallery --names cnn graph
+python -m docs.hooks.gallery --names cnn self_consistent/mott
 python -m docs.hooks.gallery --names none       # the gallery alone, in seconds
 """
 
@@ -9,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import tyro
@@ -18,7 +19,7 @@ from eqx_qdeq import circuits, plotting
 
 from .pages import DOCS, fill_page, save_figure
 
-PAGE, EXAMPLES = DOCS / "examples.md", DOCS.parent / "examples"
+PAGES, EXAMPLES = ("examples.md", "self-consistent.md"), DOCS.parent / "examples"
 
 CIRCUITS = {
     "hardware_efficient": (
@@ -58,9 +59,13 @@ def main(names: tuple[str, ...] = ()) -> None:
     """Runs examples, writes down what came of them, and draws the gallery.
 
     Args:
-        names: which; all that the page has a place for if left out; `none` for the gallery alone.
+        names: which; all that a page has a place for if left out; `none` for the gallery alone.
     """
-    places = re.findall("<!-- begin: example (.*) -->", PAGE.read_text("utf-8"))
+    places = {
+        name: page
+        for page in PAGES
+        for name in re.findall("<!-- begin: example (.*) -->", (DOCS / page).read_text("utf-8"))
+    }
     for name in () if names == ("none",) else names or places:
         figure = DOCS / "figures" / "examples" / f"{name}.png"
         figure.parent.mkdir(parents=True, exist_ok=True)
@@ -70,8 +75,8 @@ def main(names: tuple[str, ...] = ()) -> None:
         )
         line = run.stdout.splitlines()[-1]
         figure.with_suffix(".qasm").unlink(missing_ok=True)  # of one that writes more than a figure
-        picture = f"![{about(name)}](figures/examples/{figure.name}){{ #{name} }}"
-        fill_page(PAGE, {f"example {name}": f"{picture}\n\n```text\n{line}\n```"})
+        picture = f"![{about(name)}](figures/examples/{name}.png){{ #{figure.stem} }}"
+        fill_page(DOCS / places[name], {f"example {name}": f"{picture}\n\n```text\n{line}\n```"})
         print(f"{name}: {line}", flush=True)
     folder = DOCS / "figures" / "circuits"
     for name, (make, _) in CIRCUITS.items():
@@ -79,8 +84,8 @@ def main(names: tuple[str, ...] = ()) -> None:
     deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
     save_figure(plotting.draw_picture(deq.picture()), folder / "equilibrium.svg")
     examples = [
-        _card(f"examples/{name}.png", f"examples.md#{name}", f"**{name}**: {about(name)}")
-        for name in places
+        _card(f"examples/{name}.png", f"{page}#{Path(name).name}", f"**{name}**: {about(name)}")
+        for name, page in places.items()
         if (DOCS / "figures" / "examples" / f"{name}.png").exists()
     ]
     drawn = [
