@@ -143,7 +143,7 @@ def test_functions_that_close_over_shards(check_vma, automatic):
     mix = jnp.asarray([[0.2, 0.1], [-0.3, 0.1]])
 
     def loss(mix, x):
-        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(mix @ z + x), jnp.zeros(2))
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(mix @ z + x), jnp.zeros_like)
         deq = qdeq.DEQ(cell, solver=s.Newton(TOL, TOL), adjoint=qdeq.UnrolledAdjoint())
         return jnp.sum(jax.vmap(deq)(x) ** 2)
 
