@@ -31,7 +31,7 @@ SURFACE = -m pytest -n $(JOBS) --dist worksteal \
 	tests/surface $(ARGS) || test $$? -eq 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-surface test-portable test-devices test-qiskit test-oldest test-newest lint format docs serve bench clean python
+.PHONY: help demo test test-surface test-portable test-devices test-qiskit test-oldest test-newest lint format docs notebooks serve bench clean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -68,10 +68,10 @@ test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, OpenQASM, Aer'
 		tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
 
 test-oldest: $(OLDEST)/installed  ## the core of the tests with the oldest versions that work
-	$(OLDEST)/bin/python -m experiments.survival.versions $(ARGS)
+	$(OLDEST)/bin/python -m experiments.survival.versions --jobs $(JOBS) $(ARGS)
 
 test-newest: $(NEWEST)/installed  ## the same with the newest: make test-newest PYTHON=python3.13
-	$(NEWEST)/bin/python -m experiments.survival.versions $(ARGS)
+	$(NEWEST)/bin/python -m experiments.survival.versions --jobs $(JOBS) $(ARGS)
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check
@@ -82,8 +82,13 @@ format: $(DEV)/installed  ## let ruff mend what it can
 	$(DEV)/bin/ruff check --fix
 	$(DEV)/bin/ruff format
 
-docs: $(DEV)/installed  ## build the site into site/, strictly
+docs: $(DEV)/installed  ## build the site into site/, strictly, and look at it as a reader would
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict
+	$(DEV)/bin/python -m tests.docs.check_site site
+
+notebooks: $(DEV)/installed  ## the tutorials as executed notebooks, into notebooks/
+	$(DEV)/bin/python -m pip install -qq jupytext nbclient ipykernel
+	$(DEV)/bin/python -m docs.hooks.notebooks notebooks
 
 serve: $(DEV)/installed  ## the site at http://127.0.0.1:8000, rebuilt on every save
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs serve
@@ -94,6 +99,8 @@ bench: $(BENCH)/installed  ## speed and memory against peers, into outputs/bench
 clean:  ## remove the environments and everything built
 	rm -rf .venv-* site dist build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(OLDEST)/installed: tests/oldest.txt
 
 # `installed` is written last: an interrupted installation is taken up again.
 .venv-%/installed: pyproject.toml | python

@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -17,12 +15,19 @@ _COLOURS = {
     "eqx-qdeq": "#0072B2",
     "eqx-qdeq, default solver": "#56B4E9",
     "qujax": "#E69F00",
+    "qujax-matrix": "#CC79A7",
     "pennylane": "#009E73",
     "tensorcircuit-ng": "#D55E00",
     "jaxopt": "#E69F00",
     "torchdeq": "#D55E00",
 }
-_MARKERS = {"eqx-qdeq": "o", "qujax": "s", "pennylane": "^", "tensorcircuit-ng": "D"}
+_MARKERS = {
+    "eqx-qdeq": "o",
+    "qujax": "s",
+    "qujax-matrix": "v",
+    "pennylane": "^",
+    "tensorcircuit-ng": "D",
+}
 _GREY = "#666666"
 _WIDTH = 7.0  # inches: what a page of 700 pixels shows at the size of its text
 
@@ -56,20 +61,27 @@ def _short(title: str) -> str:
 
 
 def _barh(axes: Axes, table: Table, key: str, label: str) -> None:
-    """One bar a row on a logarithmic scale, with its value and ratio."""
+    """One line a row on a logarithmic scale, with its value and ratio.
+
+    A bar's length says nothing there, as its zero is infinitely far away; so a point is drawn, and
+    a thin line leads to it.
+    """
     rows = [row for row in table["rows"] if row.get(key)]
     axes.set_xscale("log")
     for y, row in enumerate(rows):
-        axes.barh(y, row[key], color=_colour(row["name"]), height=0.7)
-        text = f" {show(row[key])} ({show(row['ratio'])}×)"
-        axes.text(row[key], y, text, va="center", ha="left", fontsize=8)
-    # Bars begin at a power of ten below the shortest; room for the numbers on the right.
+        colour = _colour(row["name"])
+        axes.axhline(y, color="#bbbbbb", linewidth=0.6, zorder=0)
+        axes.plot(row[key], y, "o", color=colour, markersize=8)
+        text = f"   {show(row[key])} ({show(row['ratio'])}×)"
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        axes.text(row[key], y, text, va="center", ha="left", fontsize=8, bbox=box, zorder=1)
+    # From a power of ten below the shortest; room for the numbers on the right.
     low, high = _decade(min(row[key] for row in rows) / 1.5), max(row[key] for row in rows)
     axes.set_xlim(low, high * (high / low) ** 0.35)
     axes.xaxis.set_major_locator(LogLocator(numticks=8))
     _plain(axes.xaxis)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-    axes.invert_yaxis()
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlabel(label)
     axes.set_title(_short(table["title"]), fontsize=10)
 
@@ -201,6 +213,8 @@ def _panel_title(title: str) -> str:
 
 def wires(tables: Sequence[Table]) -> Figure:
     """State vectors: time of the value, and of value and gradient."""
+    if len({table["wires"] for table in tables}) == 1:  # nothing grows: bars
+        return times(tables)
     figure = Figure((_WIDTH, 3.0), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, kind in zip(panels, ("value", "gradient"), strict=True):
@@ -234,9 +248,3 @@ FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "noise": noise,
     "graphs": times,
 }
-
-
-def save(figure: Figure, path: Path) -> None:
-    """As SVG, the same file for the same numbers."""
-    with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
-        figure.savefig(path, metadata={"Date": None, "Creator": None})

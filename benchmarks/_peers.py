@@ -58,6 +58,29 @@ def qujax(circuit: Circuit) -> Layer:
     return run
 
 
+class MatrixOnce(eqx.Module):
+    """qujax's gates on the basis states, once for a batch or a solve, and their matrix on each
+    sample: what one would write who knows that the angles are the same for all."""
+
+    circuit: Circuit = eqx.field(static=True)
+
+    def bound(self, angles: Array, n_features: int) -> Callable[[Array], Array]:
+        """`x -> values` at these angles, with the matrix already there."""
+        n, function = self.circuit.n_qubits, qujax_state_function(self.circuit)
+        basis = jnp.eye(n_features, 2**n, dtype=angles.dtype).reshape(-1, *(2,) * n)
+        matrix = jax.vmap(function, (None, 0))(angles, basis).reshape(n_features, -1)
+        parts = jnp.stack([matrix.real, matrix.imag])
+
+        def values(x: Array) -> Array:
+            real, imag = jnp.matmul(x / jnp.linalg.norm(x), parts, precision="highest")
+            return PauliZ().values(jax.lax.complex(real, imag))
+
+        return values
+
+    def __call__(self, angles: Array, x: Array) -> Array:
+        return self.bound(angles, x.size)(x)
+
+
 def pennylane(circuit: Circuit) -> Layer:
     """PennyLane's `default.qubit`, traced by JAX."""
     import pennylane as qml
@@ -109,6 +132,7 @@ def tensorcircuit(circuit: Circuit) -> Layer:
 
 PEERS: dict[str, Callable[[Circuit], Layer]] = {
     "qujax": qujax,
+    "qujax-matrix": MatrixOnce,
     "pennylane": pennylane,
     "tensorcircuit-ng": tensorcircuit,
 }

@@ -1,6 +1,7 @@
 """The workload: the paper's circuit as a layer, as an equilibrium, and in a training step."""
 
 import dataclasses
+import functools as ft
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
@@ -22,7 +23,7 @@ from eqx_qdeq import (
     Solution,
 )
 
-from ._peers import available, Layer, ours
+from ._peers import available, Layer, MatrixOnce, ours
 
 OURS = "eqx-qdeq"
 DEFAULT = "eqx-qdeq, default solver"
@@ -88,7 +89,11 @@ class _PeerCell(AbstractCell):
         return jnp.zeros(self.n_values, x.dtype)
 
     def bind(self, x: Array) -> Callable[[Array], Array]:
-        return lambda w: self.layer(self.angles, self.injection(w, x))
+        if isinstance(self.layer, MatrixOnce):
+            layer = self.layer.bound(self.angles, x.size)
+        else:
+            layer = ft.partial(self.layer, self.angles)
+        return lambda w: layer(self.injection(w, x))
 
 
 def our_equilibrium(

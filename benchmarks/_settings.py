@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 
-SIMULATORS = ("qujax", "pennylane", "tensorcircuit-ng")
+SIMULATORS = ("qujax", "qujax-matrix", "pennylane", "tensorcircuit-ng")
 SOLVER_LIBRARIES = ("jaxopt", "torchdeq")
 ALL_PEERS = (*SIMULATORS, *SOLVER_LIBRARIES)
 

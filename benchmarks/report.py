@@ -3,15 +3,16 @@
 The words around them are written by hand, in the page.
 """
 
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tyro
 
-from docs.hooks.pages import fill_page, markdown
+from docs.hooks.pages import fill_page, markdown, save_figure
 
-from ._figures import FIGURES, save
+from ._figures import FIGURES
 from ._tables import as_markdown, load, sentence
 
 
@@ -34,7 +35,7 @@ def main(
     for name, suite in suites.items():
         figure = FIGURES[name](suite["tables"])
         if figure is not None:
-            save(figure, folder / f"{name}.svg")
+            save_figure(figure, folder / f"{name}.svg")
             drawn.add(name)
     for stale in {path for path in folder.glob("*.svg") if path.stem not in drawn}:
         stale.unlink()
@@ -80,7 +81,9 @@ def _suite(suite: Mapping[str, Any], where: str) -> str:
     """The command, the tables, and how to read them."""
     tables = suite["tables"]
     notes = dict.fromkeys(note for table in tables for note in table["notes"])
-    parts = [f"```bash\n{suite['command']}\n```", where, *map(as_markdown, tables)]
+    lines = textwrap.wrap(suite["command"], 76, break_long_words=False, break_on_hyphens=False)
+    command = " \\\n    ".join(lines)
+    parts = [f"```bash\n{command}\n```", where, *map(as_markdown, tables)]
     return "\n\n".join(filter(None, [*parts, " ".join(map(sentence, notes))]))
 
 

@@ -27,6 +27,7 @@ from .adjoints import (
     NeumannAdjoint as NeumannAdjoint,
     OneStepAdjoint as OneStepAdjoint,
     PhantomAdjoint as PhantomAdjoint,
+    ReversibleAdjoint as ReversibleAdjoint,
     ShineAdjoint as ShineAdjoint,
     solve_adjoint as solve_adjoint,
     UnrolledAdjoint as UnrolledAdjoint,
@@ -46,6 +47,8 @@ from .cells import (
     ImplicitGraphCell as ImplicitGraphCell,
     LinearInjection as LinearInjection,
     QuantumCell as QuantumCell,
+    SelfConsistentCell as SelfConsistentCell,
+    SelfConsistentState as SelfConsistentState,
     stack_graphs as stack_graphs,
 )
 from .circuits import Circuit as Circuit
@@ -142,6 +145,7 @@ from .solvers import (
     Newton as Newton,
     Picard as Picard,
     PseudoTransient as PseudoTransient,
+    Reversible as Reversible,
     SolverLimits as SolverLimits,
     SteadyState as SteadyState,
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 _CORE = "jax jaxlib equinox optimistix lineax diffrax qujax jaxtyping numpy scipy".split()
-# By extra, as in `pip install "eqx-qdeq[...]"`; the last ones belong to none.
+# By extra, as in `pip install ".[...]"`; the last ones belong to none.
 _EXTRAS = {
     "train": "optax scikit-learn tqdm tyro",
     "plot": "matplotlib",

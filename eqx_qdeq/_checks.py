@@ -14,15 +14,19 @@ from numbers import Real
 from typing import Any
 
 
-def need(module: str, extra: str, what: str) -> Any:
+def need(module: str, extra: str, what: str, raised: type[Exception] = ImportError) -> Any:
     """A module of an extra.
 
-    **Raises:** `ImportError` without it, which says what needs it and how to install it.
+    **Raises:** `raised` without it, which says what needs it and how to install it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'{what} needs {module}: pip install "eqx-qdeq[{extra}]".') from error
+        # (No index has the package yet, so its name alone would install nothing.)
+        raise raised(
+            f"{what} needs {module}, of the extra `{extra}`: "
+            f'pip install ".[{extra}]" in a checkout of eqx-qdeq.'
+        ) from error
 
 
 def is_number(value: Any) -> bool:

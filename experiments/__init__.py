@@ -4,6 +4,7 @@ from docs.hooks.pages import (
     DOCS as DOCS,
     fill_page as fill_page,
     markdown as markdown,
+    panels as panels,
     save_figure as save_figure,
     tidy as tidy,
 )
@@ -13,6 +14,7 @@ from ._results import (
     Off as Off,
     progress as progress,
     Record as Record,
+    report_command as report_command,
     require_records as require_records,
     rounded as rounded,
     save_record as save_record,

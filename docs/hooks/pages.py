@@ -44,11 +44,25 @@ def fill_page(page: Path, texts: Mapping[str, str]) -> None:
     page.write_text(old, encoding="utf-8")
 
 
+def panels(
+    n: int, columns: int, height: float, *, sharey: bool = True
+) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as a page, so that its text has the size of the page's, and its panels."""
+    rows = -(-n // columns)
+    figure = Figure(figsize=(7.4, 0.4 + height * rows), layout="constrained")
+    found = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
+    for empty in found[n:]:
+        empty.set_axis_off()
+    return figure, found[:n]
+
+
 def save_figure(figure: Figure, path: Path) -> None:
-    """As SVG; the same figure is the same file."""
+    """As SVG, on no background; the same figure is the same file. (The site draws it for a light
+    and a dark page, see `stylesheets/extra.css`.)
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "eqx-qdeq"}):
-        figure.savefig(path, metadata={"Date": None})
+        figure.savefig(path, metadata={"Date": None, "Creator": None}, transparent=True)
 
 
 def tidy(ax: Axes) -> None:

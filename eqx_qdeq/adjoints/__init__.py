@@ -15,4 +15,5 @@ from ._backward import (
 )
 from ._base import answer, contributes, once
 from ._implicit import ImplicitAdjoint as ImplicitAdjoint, solve_dense_safely
+from ._reversible import ReversibleAdjoint as ReversibleAdjoint
 from ._unrolled import UnrolledAdjoint as UnrolledAdjoint

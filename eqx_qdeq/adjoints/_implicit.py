@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
@@ -32,7 +33,27 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
     [`eqx_qdeq.ImplicitVJPAdjoint`][] reports how it went, and [`eqx_qdeq.DEQ.diagnose`][] does for
     any.
 
+    Where equilibria lie on a curve, $I - J$ is singular along it. With `least_norm=True` the
+    systems are solved by the singular values above rounding and the solve's residual. What is the
+    same for all of these equilibria, such as what is measured, has exact derivatives. What is not
+    has none, and in reverse mode comes out as NaN; in forward mode the tangent is that of the
+    equilibria that move least.
+
     May be used wherever `optimistix.ImplicitAdjoint` may.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1, so that z = 2 / (2 - a) and dz/da = 2 / (2 - a)².
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, adjoint=qdeq.ImplicitAdjoint())
+        jax.grad(deq)(jnp.array(1.0))  # 2.
+        jax.grad(jax.grad(deq))(jnp.array(1.0)).round(3)  # 4.
+        ```
 
     ??? cite "Reference"
 
@@ -40,6 +61,7 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
     """
 
     linear_solver: lx.AbstractLinearSolver | None = None
+    least_norm: bool | None = eqx.field(static=True, default=None)
 
     def tangent(
         self,
@@ -50,23 +72,39 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
     ) -> Float[Array, " n"]:
         if point.size <= DENSE_SIZE:
             matrix = -jax.jacfwd(gap)(point)
+            if self.least_norm:
+                residual = jnp.linalg.norm(jax.lax.stop_gradient(gap(point)))
+                return solve_least_norm(matrix, right, usable, residual)
             return solve_dense_safely(matrix, right, usable, self.linear_solver)
         solver = self.linear_solver or default_linear_solver(point.dtype)
         _, product = jax.linearize(gap, point)
 
         def solve(a: Linear, b: Float[Array, " n"]) -> Float[Array, " n"]:
             operator = lx.FunctionLinearOperator(a, jax.eval_shape(lambda: b))
-            return lx.linear_solve(operator, b, solver, throw=False).value
+            x = lx.linear_solve(operator, b, solver, throw=False).value
+            if not self.least_norm:
+                return x
+            # From zero a Krylov method stays in the range of what it is given, so where range and
+            # left null space are normal to each other x is the solution of least norm, if any is.
+            solved = jnp.linalg.norm(b - a(x)) <= _inconsistency(b.dtype) * jnp.linalg.norm(b)
+            return jnp.where(solved, x, jnp.nan)
 
         # The identity where there is nothing to solve.
         operator = lambda t: jnp.where(usable, -product(t), t)
-        return solve_linear(operator, jnp.where(usable, right, 0), solve)
+        right = jnp.where(usable, right, 0)
+        if self.least_norm:
+            return jax.lax.custom_linear_solve(operator, right, solve, solve)
+        return solve_linear(operator, right, solve)
 
 
 ImplicitAdjoint.__init__.__doc__ = """**Arguments:**
 
 - `linear_solver`: the Lineax solver for the linear system of one sample, given as a matrix up to
-    64 numbers in the state and as products above; if left out, one that suits its size.
+    64 numbers in the state and as products above; if left out, one that suits its size. Not used
+    for dense systems of least norm.
+- `least_norm`: whether $I - J$ may be singular along a curve of equilibria. What does not change
+    along it then has exact derivatives; those of what does are NaN. Left out, `DEQ` decides by the
+    cell: it is for a [`eqx_qdeq.SelfConsistentCell`][], and is not for others.
 """
 
 
@@ -98,3 +136,60 @@ def solve_dense_safely(
     matrix, right = unless(usable, matrix), jnp.where(usable, right, 0)
     safe = lambda solve: lambda _, b: jnp.where(usable, solve(b), b)
     return solve_linear(lambda t: dot(matrix, t), right, safe(direct), safe(transposed))
+
+
+def _inconsistency(dtype: jnp.dtype) -> float:
+    """The share of a right side out of the range that rounding and the solve's error explain."""
+    return float(jnp.finfo(dtype).eps) ** 0.25
+
+
+# Singular values below this many residuals belong to a curve of equilibria: at a point off the
+# curve, by the error that the residual leaves, that along it is of the order of the curvature times
+# ‖r‖.
+_CURVATURE = 30.0
+
+
+def solve_least_norm(
+    matrix: Float[Array, "n n"],
+    right: Float[Array, " n"],
+    usable: Bool[Array, ""],
+    residual: Float[Array, ""],
+) -> Float[Array, " n"]:
+    r"""The solution of least norm of A t = b; NaN if there is none. Zero if not usable.
+
+    Let $A = U \Sigma V^\top$, with the columns $V_0$ and $U_0$ for the singular values that are
+    zero. A t = b has a solution if and only if $U_0^\top b = 0$, and $A^\top u = v$ if and only if
+    $V_0^\top v = 0$. Then $t = A^+ b$ and $u = (A^+)^\top v$ are those of least norm, and
+    $v\cdot t$, the derivative of what has the gradient v, is the same for all solutions t, as they
+    differ by $V_0$. It is exact, also after the directions that were left out: along a curve of
+    equilibria $z(s)$ tangents may be chosen in any way, and all choices are derivatives of some
+    family of equilibria. The same holds for the second derivatives, for which A dt = db - dA t is
+    solved: a family that begins with t exists, so its right side is in the range.
+
+    If $V_0^\top v \neq 0$, the value depends on which equilibrium of the curve is taken: its
+    derivative does not exist.
+    """
+    n, dtype = len(matrix), matrix.dtype
+    eye = jnp.eye(n, dtype=dtype)
+    constant = jax.lax.stop_gradient(matrix)
+    usable = usable & all_finite(constant)
+    u, sigma, vt = jnp.linalg.svd(jnp.where(usable, constant, eye))
+    floor = jnp.maximum(n * jnp.finfo(dtype).eps * sigma[0], _CURVATURE * residual)
+    regular = sigma > floor
+    inverse = jnp.where(regular, 1 / jnp.where(regular, sigma, 1), 0)
+
+    def solve(left: Array, out: Array, b: Float[Array, " n"]) -> Float[Array, " n"]:
+        share = dot(left, b)
+        outside = jnp.linalg.norm(jnp.where(regular, 0, share))
+        exists = outside <= _inconsistency(dtype) * jnp.linalg.norm(b)
+        x = dot(out.T, inverse * share)
+        # A caller's NaN is the caller's to see.
+        return jnp.where(usable, jnp.where(exists & all_finite(b), x, jnp.nan), b)
+
+    matrix, right = jnp.where(usable, matrix, eye), jnp.where(usable, right, 0)
+    return jax.lax.custom_linear_solve(
+        lambda t: dot(matrix, t),
+        right,
+        lambda _, b: solve(u.T, vt, b),
+        lambda _, b: solve(vt, u.T, b),
+    )

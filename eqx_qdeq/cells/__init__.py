@@ -23,3 +23,8 @@ from ._injection import (
 )
 from ._picture import flow
 from ._quantum_cell import QuantumCell as QuantumCell
+from ._self_consistent_cell import (
+    SelfConsistentCell as SelfConsistentCell,
+    SelfConsistentMap as SelfConsistentMap,
+    SelfConsistentState as SelfConsistentState,
+)

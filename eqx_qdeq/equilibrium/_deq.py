@@ -19,6 +19,7 @@ from ..circuits import Picture
 from ..layers import device_in, keyed
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import (
+    adjoint_for,
     BoundMap,
     check_cell,
     check_method,
@@ -199,13 +200,16 @@ class DEQ(eqx.Module):
         - `z0`: the initial guess; the cell's own if left out.
 
         **Returns:** an [`eqx_qdeq.SolverTrajectory`][].
+
+        **Raises:** `ValueError` without `n_steps` if there is no `max_steps`; `TypeError` as
+        [`eqx_qdeq.record_trajectory`][].
         """
         x, _ = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0
         n_steps = self.max_steps if n_steps is None else n_steps
         if n_steps is None:
             raise ValueError("with `max_steps=None`, give `n_steps`: how many entries to record.")
-        solver: Any = solver_for(self.solver, start)
+        solver: Any = solver_for(self.solver, start, self.cell)
         return record_trajectory(self.cell.bind(x), solver, start, n_steps)
 
     @accepting
@@ -229,7 +233,8 @@ class DEQ(eqx.Module):
 
             deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
             x = jax.random.normal(jax.random.key(1), (32, 16))
-            print(jax.vmap(deq.diagnose)(x))  # a table over the batch
+            # A table over the batch:
+            print(jax.vmap(deq.diagnose)(x))
             ```
 
         **Arguments:**
@@ -278,7 +283,7 @@ def solve_by(
 
 
 def _solve_by(
-    deq: DEQ,  # of which the cell, and all that is an array, is that of the device
+    deq: DEQ,  # of which only the options are taken
     cell: AbstractCell,
     x: PyTree[Array],
     z0: PyTree[Array] | None,
@@ -289,6 +294,7 @@ def _solve_by(
     x, usable = guard(cell, x, z0)
     fn = cell.bind(x)
     start = cell.init(x) if z0 is None else z0
+    solver, adjoint = solver_for(solver, start, cell), adjoint_for(adjoint, cell)
     limits = {"max_steps": deq.max_steps, "throw": deq.throw}
     solution = solve_map(fn, start, solver, adjoint, **limits, probe=probe)
     solution = mask(solution, usable, throw=deq.throw, drop_unsolved=deq.drop_unsolved)

@@ -25,6 +25,18 @@ class Diagnosis(eqx.Module):
     r"""What [`eqx_qdeq.DEQ.diagnose`][] found. Printing it gives a table, `plot()` a figure; both
     sum up a whole batch if there is one.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: 0.5 * z + x, jnp.zeros_like)
+        diagnosis = qdeq.DEQ(cell).diagnose(jnp.ones(2))
+        diagnosis.spectral_norm.round(3)  # 0.5
+        diagnosis.contraction_margin.round(3)  # 0.5
+        ```
+
     **Attributes:** arrays without derivatives, of one sample or with a leading axis for a batch:
 
     - `success`: whether the forward solve met its tolerance.
@@ -57,6 +69,13 @@ class Diagnosis(eqx.Module):
     contraction_margin: Float[Array, "*batch"]
     gradient_norms: dict[str, Float[Array, "*batch"]]
 
+    @property
+    def is_saddle(self) -> Bool[Array, "*batch"]:
+        """Whether the flow leaves the equilibrium, beyond what rounding and the residual explain:
+        along a curve of equilibria its rate is zero, and of the size of the residual next to it."""
+        unsure = 30 * self.residual + jnp.finfo(self.flow_rate.dtype).eps ** 0.5
+        return self.flow_rate > unsure
+
     def __str__(self) -> str:
         header = f"{'':<28}{'median':>10}{'least':>10}{'largest':>10}"
         rows = [
@@ -75,6 +94,9 @@ class Diagnosis(eqx.Module):
             *((f"gradient norm {name}", norm) for name, norm in self.gradient_norms.items()),
         ]
         lines = [_row(name, np.asarray(value).reshape(-1)) for name, value in rows]
+        if n_saddles := int(np.sum(self.is_saddle)):
+            which = "this" if np.size(self.success) == 1 else f"{n_saddles} of these"
+            lines.append(f"The flow leaves {which}: of an energy it is a saddle, no minimum.")
         return "\n".join([header, *lines] if np.size(self.success) > 1 else lines)
 
     def plot(self) -> "Figure":

@@ -1,5 +1,6 @@
 """One solve of one sample: what goes in, what comes out, and which samples count."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from .._checks import check_instance, describe
 from .._inputs import real_state, widened
 from .._local import as_plain, is_sharded, local, plain
 from .._trees import all_finite, call_doc, constant, only_where, summary, Text, tree_where
-from ..adjoints import AdjointProbe, contributes, UnrolledAdjoint
+from ..adjoints import AdjointProbe, contributes, ImplicitAdjoint, UnrolledAdjoint
 from ..cells import AbstractCell
 from ..layers import AbstractPrepared
 from ..measurements import AbstractMeasurement
@@ -29,10 +30,25 @@ Solver = (
     | optx.AbstractLeastSquaresSolver
     | optx.AbstractMinimiser
 )
+"""What may find an equilibrium: a solver of this library, or any of Optimistix's for fixed points,
+roots, least squares or minima, which is then given f(z) - z."""
 
 
 class Solution(eqx.Module):
     """The result of a solve.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(0.5 * z + x), jnp.zeros_like)
+        solution = qdeq.DEQ(cell).solve(jnp.ones(2))
+        solution.value.round(3)  # [0.895 0.895]
+        bool(solution.success)  # True
+        bool(solution.stats["residual"] < 1e-4)  # True
+        ```
 
     **Attributes:**
 
@@ -135,15 +151,13 @@ class BoundMap(AbstractPrepared):
     def __call__(self, x: PyTree[Array]) -> PyTree[Array]:
         return self.only(self.fn(x))
 
-    def state(self, x: Float[Array, " m"]) -> Complex[Array, " dim"]:
+    def state(self, x: PyTree[Array]) -> Complex[Array, " dim"]:
         return self.only(self.fn.state(x))
 
-    def measure(
-        self, measurement: AbstractMeasurement, x: Float[Array, " m"]
-    ) -> Float[Array, " k"]:
+    def measure(self, measurement: AbstractMeasurement, x: PyTree[Array]) -> Float[Array, " k"]:
         return self.only(self.fn.measure(measurement, x))
 
-    def probabilities(self, x: Float[Array, " m"]) -> Float[Array, " dim"]:
+    def probabilities(self, x: PyTree[Array]) -> Float[Array, " dim"]:
         return self.only(self.fn.probabilities(x))
 
 
@@ -195,11 +209,22 @@ def solved_locally(
     return BoundMap(_Again(cell, x, z0), counts), last, solution
 
 
-def solver_for(solver: Solver | None, z0: PyTree[Array]) -> Solver:
-    """The solver; if none was given, one that suits the size of the state."""
+def solver_for(
+    solver: Solver | None, z0: PyTree[Array], cell: AbstractCell | None = None
+) -> Solver:
+    """The solver; if none was given, one that suits the size of the state, and what equilibria the
+    cell wants."""
     if solver is not None:
         return solver
-    return default_solver(sum(leaf.size for leaf in jtu.tree_leaves(z0)))
+    size = sum(leaf.size for leaf in jtu.tree_leaves(z0))
+    return default_solver(size, stable=cell is not None and cell.follows_flow)
+
+
+def adjoint_for(adjoint: optx.AbstractAdjoint, cell: AbstractCell) -> optx.AbstractAdjoint:
+    """The adjoint, told whether the cell may have flat directions, if it was left open."""
+    if isinstance(adjoint, ImplicitAdjoint) and adjoint.least_norm is None and cell.follows_flow:
+        return dataclasses.replace(adjoint, least_norm=True)
+    return adjoint
 
 
 class _Solved(optx.AbstractFixedPointSolver):

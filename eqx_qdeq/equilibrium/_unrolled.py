@@ -105,7 +105,10 @@ class Unrolled(eqx.Module):
         key: PRNGKeyArray | None = None,
     ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As [`eqx_qdeq.DEQ.bind_and_solve`][]: the map, the state to which it was applied last,
-        and the solution."""
+        and the solution.
+
+        **Raises:** `ValueError` or `TypeError` for a cell whose values are not like its state.
+        """
         fn, last, solution = solved_locally(self._solve, keyed(self.cell, key), x, z0)
         return fn, last, noted(solution, sought=False)
 

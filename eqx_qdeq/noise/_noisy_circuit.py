@@ -46,13 +46,44 @@ def _block_size(asked: int | None, n_qubits: int) -> int:
 
 
 class NoisyCircuit(eqx.Module):
-    """A circuit with its noise, compiled for its angles: blocks of Pauli transfer matrices."""
+    r"""A circuit with its noise as a channel, compiled for its angles: what
+    [`eqx_qdeq.noise.noisy_circuit`][] makes.
+
+    A density matrix is given by its expectation values $r_P = \mathrm{Tr}\,P\rho$ of all Pauli
+    strings P, an array of shape `(4,) * n` with one axis for each wire, in the order 1, X, Y, Z.
+    So `r[..., 0]` is the state of all wires but the last one, whatever became of that, and the
+    outer product with `[1, 0, 0, 1]` adds a wire in |0⟩.
+
+    **Attributes:**
+
+    - `blocks`: the wires and gates of each block.
+    - `matrices`: their Pauli transfer matrices.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.Circuit(["Rx"], [[0]], [[0]])
+        channel = qdeq.noise.noisy_circuit(circuit, jnp.array([0.3]))
+        channel.push(jnp.array([1.0, 0.0, 0.0, 1.0])).round(2)  # [1., 0., -0.3, 0.96]
+        ```
+    """
 
     blocks: tuple[Block, ...] = eqx.field(static=True)
     matrices: list[Float[Array, "_ _"]]
 
     def push(self, vector: Float[Array, "..."]) -> Float[Array, "..."]:
-        """A state (its Pauli expectation values, shape `(4,) * n`) through the circuit."""
+        """A state (its Pauli expectation values, shape `(4,) * n`) through the circuit.
+
+        **Raises:** `ValueError` for another shape.
+        """
+        if set(vector.shape) - {4} or any(w >= vector.ndim for b in self.blocks for w in b.wires):
+            raise ValueError(
+                "`vector` must have an axis of 4 expectation values (of 1, X, Y and Z) for each "
+                f"wire of the circuit; got the shape {vector.shape}."
+            )
         return _through(self.blocks, self.matrices, vector, vector.ndim)
 
     def pull(self, coefficients: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -76,10 +107,46 @@ def _through(blocks: Sequence[Block], matrices: Sequence[Array], tensor: Array, 
 def noisy_circuit(
     circuit: Circuit,
     angles: Float[Array, " n_params"],
-    noise: NoiseModel,
+    noise: NoiseModel | None = None,
     block_size: int | None = None,
 ) -> NoisyCircuit:
-    """Does what depends on the angles and the rates alone."""
+    """A circuit and its noise as a channel on density matrices: does what depends on the angles
+    and the rates alone.
+
+    For states that are no pure ones, and wires of which a part goes on: environments, channels
+    whose steady state is wanted. Layers do this themselves, with `QuantumLayer(..., noise=...)`.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.Circuit(["Ry", "CX"], [[0], [0, 1]], [[0], []])
+        channel = qdeq.noise.noisy_circuit(circuit, jnp.array([0.3]))
+        zero = jnp.array([1.0, 0.0, 0.0, 1.0])
+        state = channel.push(zero[:, None] * zero)  # of |00⟩
+        print("⟨Z⟩ of wire 0:", state[3, 0])
+        ```
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+    - `angles`: its angles in radians, shape `(n_params,)`.
+    - `noise`: the noise of its gates; none if left out. Readout and preparation are not used.
+    - `block_size`: gates are multiplied into blocks on at most this many wires, 3 at most.
+
+    **Returns:** an [`eqx_qdeq.noise.NoisyCircuit`][].
+
+    **Raises:** `ValueError` for too few angles.
+    """
+    # (The sections of a larger circuit share its angles, of which the first ones use but a few.)
+    if jnp.ndim(angles) != 1 or len(angles) < circuit.n_params:
+        raise ValueError(
+            f"`angles` must have the shape ({circuit.n_params},), one for each of the circuit's "
+            f"parameters; got the shape {jnp.shape(angles)}."
+        )
+    noise = NoiseModel() if noise is None else noise
     steps = make_steps(circuit, noise)
     if not steps:
         return NoisyCircuit((), [])
@@ -195,6 +262,19 @@ def noisy_forms(
     one pass serves any number of samples. Layers do this themselves, with
     `QuantumLayer(..., noise=...)`.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        angles = jnp.zeros(circuit.n_params)
+        noise = qdeq.noise.NoiseModel.depolarizing(0.1)
+        forms = qdeq.noise.noisy_forms(circuit, angles, qdeq.PauliZ(), noise)
+        forms.shape  # (2, 4, 4)
+        ```
+
     **Arguments:**
 
     - `circuit`: the circuit.
@@ -235,6 +315,20 @@ def density_values(
     state: Complex[Array, " dim"],
 ) -> Float[Array, " m"]:
     """The measured values of one state after the noisy circuit, by its density matrix.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        angles = jnp.zeros(circuit.n_params)
+        noise = qdeq.noise.NoiseModel.depolarizing(0.1)
+        state = jnp.array([1, 0, 0, 0], complex)
+        qdeq.noise.density_values(circuit, angles, qdeq.PauliZ(), noise, state)
+        # [0.87 0.847]
+        ```
 
     **Arguments:**
 

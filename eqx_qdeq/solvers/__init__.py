@@ -16,4 +16,5 @@ from ._linear import DENSE_SIZE, factorise, solve_dense
 from ._newton import Newton as Newton
 from ._picard import Picard as Picard
 from ._pseudo_transient import PseudoTransient as PseudoTransient
+from ._reversible import Reversible as Reversible
 from ._steady_state import SteadyState as SteadyState

@@ -9,35 +9,53 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 
-from .._checks import check_at_least
+from .._checks import can_check, check_at_least, is_number
+from .._inputs import check_key
 from ._anderson import Anderson
 from ._drive import Drive
 from ._earned import is_believable
 from ._linear import DENSE_SIZE
 from ._newton import Newton
+from ._pseudo_transient import PseudoTransient
 
 _RESULTS = optx.RESULTS
 _Rung = optx.AbstractFixedPointSolver | optx.AbstractLeastSquaresSolver
 
 
 def default_solver(
-    size: int, *, rtol: float = 1e-5, atol: float = 1e-5
+    size: int, *, rtol: float = 1e-5, atol: float = 1e-5, stable: bool = False
 ) -> optx.AbstractFixedPointSolver:
     """A solver that suits a state of `size` numbers per sample.
 
     [`eqx_qdeq.Newton`][] up to 64, where the Jacobian is a small dense matrix: a quantum cell's
-    takes 3 to 5 steps. [`eqx_qdeq.Anderson`][] above, which needs no Jacobian.
+    takes 3 to 5 steps. [`eqx_qdeq.Anderson`][] above, which needs no Jacobian. Where only
+    equilibria are wanted that are stable for the flow ż = f(z) - z, [`eqx_qdeq.PseudoTransient`][].
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        type(qdeq.default_solver(4)).__name__  # Newton
+        type(qdeq.default_solver(1000)).__name__  # Anderson
+        ```
 
     **Arguments:**
 
     - `size`: how many numbers the state of one sample has.
     - `rtol`, `atol`: the tolerance on ‖f(y) - y‖ is `atol + rtol * ‖f(y)‖`.
+    - `stable`: whether equilibria that are unstable for the flow are not wanted, as of a
+        [`eqx_qdeq.SelfConsistentCell`][].
+
+    **Returns:** the solver.
 
     **Raises:** `ValueError` for a value out of range.
     """
     check_at_least("default_solver(size=...)", size, 0)
+    if stable:
+        return PseudoTransient(rtol, atol, avoids_saddles=True)
     if size <= DENSE_SIZE:
         return Newton(rtol, atol)
     return Anderson(rtol, atol)
@@ -78,6 +96,11 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
     `Ladder(Newton(...), optimistix.Dogleg(...), budget=300, restart=True)` solves 18 of nineteen
     classical systems (`tests/solvers/test_standard_set.py`).
 
+    **Random starts.** With `spread` each rung but the first starts from the guess (with
+    `restart=True`, or the best iterate) plus Gaussian numbers of that standard deviation, until one
+    succeeds. If none does, the iterate with the smallest residual is returned:
+    `Ladder(*[Newton(1e-8, 1e-8)] * 8, restart=True, spread=1.0)`.
+
     The rungs run within the ladder's first and only step, each in a loop of its own, so in a
     `vmap` a rung costs nothing unless a sample needs it. The budgets stand in for `max_steps`,
     and `stats["num_steps"]` counts the steps of all rungs.
@@ -96,18 +119,24 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
     solvers: tuple[_Rung, ...]
     budgets: tuple[int, ...] = eqx.field(static=True)
     restart: bool = eqx.field(static=True)
+    spread: float | Float[Array, ""]
+    key: PRNGKeyArray | None
 
     def __init__(
         self,
         *solvers: _Rung,
         budget: int | Sequence[int] = 64,
         restart: bool = False,
+        spread: float | Float[Array, ""] = 0.0,
+        key: PRNGKeyArray | None = None,
     ) -> None:
         """**Arguments:**
 
         - `solvers`: the rungs, usually from cheap to robust.
         - `budget`: the steps at most, one number for each rung or for all.
         - `restart`: whether each rung starts from the initial guess, not from the best iterate.
+        - `spread`: the standard deviation of what is added to all starts but the first.
+        - `key`: for these numbers, the same ones in every solve; `jax.random.key(0)` if left out.
 
         **Raises:** `TypeError` or `ValueError` if these do not fit.
         """
@@ -115,6 +144,8 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
         budgets = (budget,) * len(solvers) if isinstance(budget, int) else tuple(budget)
         self.budgets = budgets
         self.restart = restart
+        self.spread = spread
+        self.key = key
 
     def __check_init__(self) -> None:
         if not self.solvers:
@@ -133,6 +164,12 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
             )
         for budget in self.budgets:
             check_at_least("Ladder(budget=...)", budget, 1)
+        if can_check("Ladder(spread=...)", self.spread) and not self.spread >= 0:
+            raise ValueError(
+                f"`Ladder(spread=...)` must not be negative; got {self.spread}. 0.0 is no spread."
+            )
+        if self.key is not None:
+            check_key("Ladder(key=...)", self.key)
 
     # The tolerance is that of the last resort.
     @property
@@ -180,8 +217,14 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
         tags: frozenset[object],
     ) -> tuple[PyTree[Array], _LadderState, PyTree[Array]]:
         best = state.best
-        for solver, budget in zip(self.solvers, self.budgets, strict=True):
+        spreads = not is_number(self.spread) or self.spread > 0
+        key = jax.random.key(0) if self.key is None else self.key
+        for i, (solver, budget) in enumerate(zip(self.solvers, self.budgets, strict=True)):
             start = y if self.restart else best.y
+            if spreads and i > 0:
+                flat, unravel = ravel_pytree(start)
+                noise = jax.random.normal(jax.random.fold_in(key, i), flat.shape, flat.dtype)
+                start = unravel(flat + (self.spread * noise).astype(flat.dtype))
             best = _climb(Drive(solver, fn, args, options, tags), budget, best, start)
         return best.y, _LadderState(best, jnp.array(True)), best.aux
 

@@ -62,6 +62,50 @@ def solve_shifted(
     return solution.value, solution.stats.get("num_steps", n)
 
 
+def solve_with_the_flow(
+    product: Callable[[Float[Array, " n"]], Float[Array, " n"]],
+    r: Float[Array, " n"],
+    shift: Float[Array, ""],
+) -> tuple[Float[Array, " n"], int]:
+    r"""Solves (shift I + |I - J|) s = r, where |·| makes growing modes of the flow grow.
+
+    Let $A = I - J = V M V^{-1}$. The flow $\dot s = r - A s$ from s = 0 moves the mode with the
+    coefficient c and the eigenvalue μ by $c\,(1 - e^{-\mu t})/\mu$: towards c/μ where Re μ > 0, but
+    *away* from there where Re μ < 0, along c and without end. Implicit Euler with the step δ moves
+    it by $c/(1/\delta + \mu)$. That is right for decay with every δ; for growth only while
+    δ < 1/|Re μ|, and beyond that the sign is wrong: a large step goes to the saddle which the flow
+    leaves. So here it is
+
+    $$s = V\,\mathrm{diag}\Big(\frac{1}{1/\delta + |\mathrm{Re}\,\mu| + i\,\mathrm{Im}\,\mu}\Big)
+    V^{-1} r,$$
+
+    Newton's step as δ → ∞ where all modes decay, and along a growing one a step as long as
+    Newton's, in the flow's direction. (For a symmetric J this is the saddle-free Newton method.)
+
+    **Flat directions.** Next to a curve of equilibria their μ is of the size of the residual, of
+    either sign, and r's share along them is of second order: Euler's divisor may vanish, this one
+    may not, and the step's share along them tends to zero with the residual. On the curve itself,
+    where both are zero, the share is r's times δ, that is zero: the step of least norm.
+    """
+    n = r.size
+    eye = jnp.eye(n, dtype=r.dtype)
+    # The steps are a means: how they change has no part in derivatives through the iterations,
+    # whose fixed point does not depend on it.
+    a = lax.stop_gradient(eye - jax.vmap(product, in_axes=1, out_axes=1)(eye))
+    # LAPACK looks for modes of finite numbers only.
+    finite = jnp.all(jnp.isfinite(a))
+    safe = jnp.where(finite, a, eye)
+    mu, modes = jnp.linalg.eig(safe)
+    complexed = lambda x: x.astype(modes.dtype)
+    share = jnp.linalg.solve(modes, complexed(r))
+    divisor = lax.complex(jnp.abs(mu.real) + shift, mu.imag)
+    s = dot(modes, share / divisor).real
+    # Modes that almost coincide (a defective matrix) do not give r back; then it is Euler's step.
+    lost = jnp.linalg.norm(dot(modes, share).real - r)
+    fine = (lost <= jnp.sqrt(jnp.finfo(r.dtype).eps) * jnp.linalg.norm(r)) & finite
+    return jnp.where(fine, s, solve_dense(shift * eye + a, r)), n
+
+
 def solve_dense(a: Float[Array, "n n"], b: Float[Array, " n"]) -> Float[Array, " n"]:
     """Solves a x = b by Gaussian elimination with row pivoting; not finite if a is singular."""
     if b.size > _UNROLLED_SIZE:

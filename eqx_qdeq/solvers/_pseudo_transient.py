@@ -20,7 +20,7 @@ from ._base import (
     Proposal,
     SolverLimits,
 )
-from ._linear import solve_shifted
+from ._linear import DENSE_SIZE, solve_shifted, solve_with_the_flow
 
 _LARGEST_TIME_STEP = 1e10
 
@@ -48,6 +48,24 @@ class PseudoTransient(AbstractResidualSolver):
 
     The linear systems are solved as in [`eqx_qdeq.Newton`][].
 
+    Large steps may still land on an equilibrium that the flow leaves, a saddle. With
+    `avoids_saddles=True` (up to 64 numbers in the state) they do not: the modes of $I - J$ along
+    which the flow grows are stepped along in its direction, however large δ is. Such steps stay
+    short where $I - J$ is singular, too: at an equilibrium that is one of a curve of equilibria,
+    they have no part along the curve. That costs the eigenvectors of the Jacobian in each step.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        solver = qdeq.PseudoTransient(rtol=1e-5, atol=1e-5)
+        optx.fixed_point(lambda y, _: jnp.cos(y), solver, jnp.zeros(1)).value.round(3)
+        # [0.739]
+        ```
+
     ??? cite "Reference"
 
         C. T. Kelley and D. E. Keyes, "Convergence analysis of pseudo-transient continuation", SIAM
@@ -63,11 +81,17 @@ class PseudoTransient(AbstractResidualSolver):
     growth: float = 10.0
     linear_solver: lx.AbstractLinearSolver | None = None
     limits: SolverLimits = SolverLimits()
+    avoids_saddles: bool = eqx.field(static=True, default=False)
 
     linearises: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         check_tolerances(self)
+        if self.avoids_saddles and self.linear_solver is not None:
+            raise ValueError(
+                "`PseudoTransient(avoids_saddles=True)` needs the modes of the Jacobian and not "
+                f"`linear_solver`; got {self.linear_solver}. Leave one of them out."
+            )
         check_flow("PseudoTransient", self.time_step, self.growth)
 
     def remember(self, y: Float[Array, " n"], f: FlatMap) -> _Memory:
@@ -92,7 +116,10 @@ class PseudoTransient(AbstractResidualSolver):
         # Where the iterate is dropped the next step is at the accepted one, with its own Jacobian.
         needed = jnp.where(accept & ~at.converged, r, 0)
         forcing = jnp.array(1e-2, y.dtype)
-        s, num_jvps = solve_shifted(at.jvp, needed, 1 / time_step, self.linear_solver, forcing)
+        if self.avoids_saddles and y.size <= DENSE_SIZE:
+            s, num_jvps = solve_with_the_flow(at.jvp, needed, 1 / time_step)
+        else:
+            s, num_jvps = solve_shifted(at.jvp, needed, 1 / time_step, self.linear_solver, forcing)
         base = jnp.where(accept, y, memory.base)
         new = jnp.where(accept, y + finite_or(s, r), memory.base)
         return Proposal(
@@ -138,6 +165,7 @@ PseudoTransient.__init__.__doc__ = """**Arguments:**
 - `growth`: growth of the residual in one step that drops it.
 - `linear_solver`: a Lineax solver for the steps; one that suits the size if left out.
 - `limits`: when to give up.
+- `avoids_saddles`: whether growing modes of the flow are followed by steps of any size.
 
-**Raises:** `ValueError` for a value out of range.
+**Raises:** `ValueError` for a value out of range, or for both `avoids_saddles` and `linear_solver`.
 """

@@ -175,10 +175,17 @@ def _own(metrics: OwnMetrics, truth: np.ndarray, guesses: PyTree) -> dict[str, f
     found = {}
     for name, metric in metrics.items():
         try:
-            found[name] = float(metric(truth, guesses))
+            value = metric(truth, guesses)
         except Exception as error:
             error.add_note(f"in the metric {name!r}, called as metric(y_true, y_pred)")
             raise
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"the metric {name!r} must give one number; it gave {describe(value)}. Of several "
+                "numbers take the mean, or make each a metric of its own."
+            ) from None
     return found
 
 

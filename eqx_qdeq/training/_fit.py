@@ -10,8 +10,10 @@ from typing import Any, overload, ParamSpec, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import optax
 
+from .._checks import describe
 from .._mesh import check_enough, Devices, devices, on
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._convergence import warn_unseen
@@ -20,6 +22,7 @@ from ._identity import model_identity, optimizer_identity, settings
 from ._look import Look, look
 from ._loop import Session, train
 from ._losses import class_weights, resolve, sample_weights
+from ._metrics import count_parameters
 from ._options import gather, Options
 from ._result import FitResult, result_of
 from ._step import make_state, make_update, run_steps
@@ -163,7 +166,7 @@ def start(
         check_enough(devices, options.batch_size, "`batch_size`, with the data at hand,")
     by_class = class_weights(options.class_weight, train.y, dataset.n_classes)
     weight = sample_weights(train.sample_weight, by_class, train.y)
-    params, static = eqx.partition(model, options.trainable)
+    params, static = _partition(model, options.trainable)
     optimizer = _accumulating(options)
     state = make_state(params, optimizer, known.in_training, options.state)
     run = Run(state, to_host((params, options.state)))
@@ -230,6 +233,26 @@ def start(
             f"{session.total} steps, so that nothing would be trained; use at most {session.total}."
         )
     return session
+
+
+def _partition(model: Any, trainable: Any) -> tuple[Any, Any]:
+    """What is trained of a model, and the rest; refuses filters by which nothing is."""
+    try:
+        params, static = eqx.partition(model, trainable)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`trainable` must be a function of leaves, e.g. `equinox.is_inexact_array`, or a tree "
+            f"like the model with Booleans for leaves; got {describe(trainable)}: {error}"
+        ) from None
+    if not any(map(eqx.is_inexact_array, jtu.tree_leaves(params))):
+        there = count_parameters(model)
+        raise ValueError(
+            f"`trainable` selects none of the {there} trainable numbers of the model, and nothing "
+            "would be trained; e.g. `equinox.is_inexact_array` selects all."
+            if there
+            else "the model has no floating-point arrays, so that there is nothing to train."
+        )
+    return params, static
 
 
 def _name(loss: Any) -> str | None:

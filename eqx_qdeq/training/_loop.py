@@ -214,14 +214,14 @@ class Session:
             rate = float(found[0][1]) if len(found) == 1 else None
         return rate
 
-    def check_finite(self) -> None:
+    def check_finite(self, whose: str = "") -> None:
         """Raises if a step was undone."""
         if bool(self.run.state.finite):
             return
         rate = self._rate()
         known = "" if rate is None else f", learning rate {rate:.3g}"
         epoch = self.step // self.n_batches
-        where = f"in step {self.step + 1} (epoch {epoch + 1}{known})"
+        where = f"in step {self.step + 1}{whose} (epoch {epoch + 1}{known})"
         fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
         rows, finite, all_are = map(np.asarray, finite_rows(fixed, self.run.state))
         if all_are:
@@ -274,8 +274,8 @@ def train(
             epoch = step // first.n_batches
             advance(epoch, stop)
             # Before any of them is saved; and it waits for the steps, so that the time is theirs.
-            for session in sessions:
-                session.check_finite()
+            for i, session in enumerate(sessions):
+                session.check_finite(f" of model {i}" if len(sessions) > 1 else "")
             seconds = time.perf_counter() - started
             if bar is not None:
                 bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)

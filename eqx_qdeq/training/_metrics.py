@@ -16,9 +16,21 @@ from ..equilibrium import Solves
 def count_parameters(model: PyTree) -> int:
     """The number of trainable numbers: the sizes of all floating-point arrays.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq, jax
+        from eqx_qdeq import training
+
+        model = qdeq.ClassicalDEQClassifier(4, 8, 3, key=jax.random.key(0))
+        training.count_parameters(model)  # 131
+        ```
+
     **Arguments:**
 
     - `model`: any Equinox module.
+
+    **Returns:** their number.
     """
     leaves = [leaf for leaf in jax.tree.leaves(model) if hasattr(leaf, "dtype")]
     # Also for models that only have shapes, from `equinox.filter_eval_shape`.
@@ -28,6 +40,21 @@ def count_parameters(model: PyTree) -> int:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Metrics:
     """What [`eqx_qdeq.training.evaluate`][] finds, over all samples of a split.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        metrics = training.evaluate(
+            eqx.nn.Linear(16, 2, key=jax.random.key(0)), data.test
+        )
+        metrics.confusion.shape  # (2, 2)
+        sorted(metrics.to_dict())  # ['accuracy', 'loss']
+        ```
 
     **Attributes:**
 

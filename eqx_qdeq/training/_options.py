@@ -15,6 +15,9 @@ from ._evaluate import check_metrics, OwnMetrics
 from ._losses import ClassWeight, Loss
 
 Callback = Callable[[dict[str, Any], Any], Any]
+"""What is called after each epoch, as `callback(record, model)`, with the epoch's numbers by name
+and the model then. If it returns true, the training ends. One that looks at more than an epoch is
+an [`eqx_qdeq.training.AbstractCallback`][]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +25,17 @@ class Options:
     r"""How to train: what [`eqx_qdeq.training.fit`][] and
     [`eqx_qdeq.training.fit_together`][] take as keyword arguments. Change some with
     `dataclasses.replace(options, epochs=5)`.
+
+    !!! example
+
+        ```python
+        import dataclasses
+        import optax
+        from eqx_qdeq import training
+
+        options = training.Options(optimizer=optax.adam(0.05), epochs=20, batch_size=64)
+        shorter = dataclasses.replace(options, epochs=5)
+        ```
 
     **Arguments:**
 

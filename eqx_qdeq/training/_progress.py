@@ -3,9 +3,30 @@
 import contextlib
 from typing import Any
 
+from .._checks import need
+
 
 class TrainingError(RuntimeError):
-    """A training run that cannot go on."""
+    """A training run that cannot go on.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax, jax.numpy as jnp, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        model = eqx.nn.Linear(16, 2, key=jax.random.key(0))
+        model = eqx.tree_at(lambda m: m.bias, model, jnp.full(2, jnp.nan))
+        try:
+            training.fit(
+                model, data, optimizer=optax.adam(0.05), epochs=1, progress=False
+            )
+        except training.TrainingError as error:
+            print(error)
+        ```
+    """
 
 
 def progress_bar(shown: bool, step: int, total: int) -> Any:
@@ -13,12 +34,7 @@ def progress_bar(shown: bool, step: int, total: int) -> Any:
     if not shown:
         return contextlib.nullcontext()
     # Here, so that training without a bar needs no tqdm.
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        raise TrainingError(
-            'the progress bar needs tqdm: pip install "eqx-qdeq[train]", or progress=False'
-        ) from None
+    tqdm = need("tqdm.auto", "train", "the progress bar (or progress=False)", TrainingError).tqdm
     return tqdm(total=total, initial=min(step, total), unit="step", dynamic_ncols=True)
 
 

@@ -16,6 +16,22 @@ from ._metrics import count_parameters, in_words
 class FitResult:
     """What [`eqx_qdeq.training.fit`][] returns.
 
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        model = eqx.nn.Linear(16, 2, key=jax.random.key(0))
+        result = training.fit(
+            model, data, optimizer=optax.adam(0.05), epochs=1, progress=False
+        )
+        result.best_epoch, result.steps, len(result.history)  # (1, 1, 1)
+        result  # 1 epochs, 1 steps, …
+        ```
+
     **Attributes:**
 
     - `model`: the model after the epoch with the lowest validation loss.

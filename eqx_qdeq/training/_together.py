@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
+from .._checks import check_instance
 from .._mesh import check_runs, devices, on, RUNS
 from ._by_content import numbers_as_arrays
 from ._fit import start
@@ -82,6 +83,7 @@ def fit_together(
     **Raises:** as `fit`; `ValueError` for models of different structures, data of different sizes,
     or checkpoints of different steps; `TypeError` for other options of `fit`.
     """
+    check_instance("models", models, Sequence, "a list of models")
     lists = {name: named[name] for name in _EACH if isinstance(named.get(name), list)}
     n = len(models)
     lists |= {"seeds": seeds, "checkpoint_dirs": checkpoint_dirs, "configs": configs}
@@ -94,17 +96,18 @@ def fit_together(
             )
     if n == 0:
         raise ValueError("`models` is empty; give at least one model.")
-    firsts = {name: lists[name][0] for name in _EACH if name in lists}
-    shared = gather(options, named | firsts)
     # Rather refused than served by half: callbacks, say, could stop one run but not the others.
     for name in _ALONE:
-        if name in named or getattr(shared, name) != DEFAULTS[name]:
+        if name in named or getattr(options, name, DEFAULTS[name]) != DEFAULTS[name]:
             takes = [field.name for field in dataclasses.fields(Options)]
             raise TypeError(
                 f"fit_together has no option `{name}`; it takes "
-                f"{', '.join(name for name in takes if name not in _ALONE)}. Train the models "
-                "with fit, one after the other, to use the others."
+                f"{', '.join(name for name in takes if name not in _ALONE)}, and `seeds`, "
+                "`checkpoint_dirs` and `configs`, one for each. Train the models with fit, one "
+                "after the other, to use the others."
             )
+    firsts = {name: lists[name][0] for name in _EACH if name in lists}
+    shared = gather(options, named | firsts)
     own = {"seed": seeds, "checkpoint_dir": checkpoint_dirs, "config": configs}
     own |= {name: lists.get(name) for name in _EACH}
     # From here on each is a run like any other, with a checkpoint that `fit` would read.

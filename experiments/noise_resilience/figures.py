@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .. import tidy
+from .. import panels, tidy
 from .grid import MODELS, SOLVED
 from .tables import bins, Groups, KINDS, ordered, pooled, ratios, Rows, TRAINED, values
 
@@ -65,18 +65,18 @@ def accuracy(groups: Groups) -> Figure:
     found = [seeds for *_, seeds in ordered(groups, "sweep")]
     wanted = ("two_qubit", "two_qubit_prepared", "damping", "readout")
     kinds = [kind for kind in wanted if kind in found[0][0]]
-    figure = Figure(figsize=(1 + 2.5 * len(kinds), 3.7), layout="constrained")
-    axes = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    figure, axes = panels(len(kinds), 2, 2.6)
     for ax, kind in zip(axes, kinds, strict=True):
         for model, trained, seeds in ordered(groups, "sweep"):
             if trained == "clean" and model in STYLES:
                 _over_rates(ax, seeds, kind, model, MODELS[model])
         if kind != "readout":
             ax.set_xscale("log")
-        ax.set_title(KINDS[kind].replace(", ", ",\n"), fontsize=9)
+        ax.set_title(KINDS[kind], fontsize=9)
         ax.set_xlabel("rate (%)")
         tidy(ax)
-    axes[0].set_ylabel("test accuracy (%)")
+    for ax in axes[::2]:
+        ax.set_ylabel("test accuracy (%)")
     _below(figure, axes[0], 4)
     return figure
 
@@ -87,8 +87,7 @@ def training(groups: Groups) -> Figure:
     models = [m for m in wanted if ("sweep", m, "clean") in groups]
     if not models:
         return Figure()
-    figure = Figure(figsize=(1 + 2 * len(models), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+    figure, axes = panels(len(models), 3, 2.4)
     styles = {"clean": ("#0072B2", "o-"), "p0.01": ("#E69F00", "^--"), "p0.03": ("#D55E00", "s:")}
     for ax, wanted in zip(axes, models, strict=True):
         for model, trained, seeds in ordered(groups, "sweep"):
@@ -103,16 +102,16 @@ def training(groups: Groups) -> Figure:
         ax.set_title(MODELS[wanted], fontsize=9)
         ax.set_xlabel("two-qubit error (%)")
         tidy(ax)
-    axes[0].set_ylabel("test accuracy (%)")
-    axes[0].legend(frameon=False, fontsize=8, loc="lower left")
+    for ax in axes[::3]:
+        ax.set_ylabel("test accuracy (%)")
+    _below(figure, axes[0], 3)
     return figure
 
 
 def depth(groups: Groups) -> Figure:
     """The relative error over the number of applications."""
     found = [(m, s) for m, _, s in ordered(groups, "applications")]
-    figure = Figure(figsize=(1 + 3.3 * len(found), 3.4), layout="constrained")
-    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    figure, axes = panels(len(found), 2, 3.0)
     colours = ("#56B4E9", "#0072B2", "#000000")
     for ax, (model, seeds) in zip(axes, found, strict=True):
         first = seeds[0]
@@ -165,8 +164,7 @@ def contraction(groups: Groups) -> Figure:
     found = [(m, s) for m, _, s in ordered(groups, "law") if m in SOLVED]
     if not found:
         return Figure()
-    figure = Figure(figsize=(1 + 3.7 * len(found), 3.5), layout="constrained")
-    axes = figure.subplots(1, len(found), sharey=True, squeeze=False)[0]
+    figure, axes = panels(len(found), 2, 3.0)
     colours = {"two_qubit": "#0072B2", "dephasing": "#E69F00", "damping": "#D55E00"}
     for ax, (model, seeds) in zip(axes, found, strict=True):
         for kind, colour in colours.items():
@@ -213,8 +211,7 @@ def shots(groups: Groups) -> Figure:
     rows = [row for *_, seeds in ordered(groups, "shots") for seed in seeds for row in seed["rows"]]
     wanted = ("none", "two-qubit 1 %", "two-qubit 3 %")
     noises = [noise for noise in wanted if any(row["noise"] == noise for row in rows)]
-    figure = Figure(figsize=(1 + 2.9 * len(noises), 3.9), layout="constrained")
-    axes = figure.subplots(1, len(noises), sharey=True, squeeze=False)[0]
+    figure, axes = panels(len(noises), 3, 3.0)
     for ax, noise in zip(axes, noises, strict=True):
         for model, trained, seeds in ordered(groups, "shots"):
             if trained == "clean" and model in STYLES:
@@ -236,9 +233,9 @@ def mitigation(groups: Groups) -> Figure:
         ("qdeq", "averaged", "readout 5 %"),
         ("direct1", "", "readout 5 %"),
     )
-    panels = [p for p in wanted if ("shots", p[0], "clean") in groups
-              and values(groups["shots", p[0], "clean"], "rows", "loss", noise=p[2])]  # fmt: skip
-    if not panels:
+    found = [p for p in wanted if ("shots", p[0], "clean") in groups
+             and values(groups["shots", p[0], "clean"], "rows", "loss", noise=p[2])]  # fmt: skip
+    if not found:
         return Figure()
     styles = {
         "none": ("#666666", "o-", "no mitigation"),
@@ -246,9 +243,8 @@ def mitigation(groups: Groups) -> Figure:
         "zero-noise after": ("#56B4E9", "v:", "zero noise, afterwards"),
         "readout": ("#D55E00", "s--", "readout inversion"),
     }
-    figure = Figure(figsize=(1 + 2.4 * len(panels), 3.6), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, (model, way, noise) in zip(axes, panels, strict=True):
+    figure, axes = panels(len(found), 2, 2.6)
+    for ax, (model, way, noise) in zip(axes, found, strict=True):
         seeds = groups["shots", model, "clean"]
         numbers = sorted({row["shots"] for row in seeds[0]["rows"]})
         for name, (colour, style, label) in styles.items():
@@ -260,10 +256,11 @@ def mitigation(groups: Groups) -> Figure:
                 ax.plot(x, means, style, color=colour, markersize=4, label=label)
         ax.set_title(f"{MODELS[model]}: {noise}", fontsize=9)
         _shot_axis(ax)
-    axes[0].set_ylabel("test accuracy (%)")
+    for ax in axes[::2]:
+        ax.set_ylabel("test accuracy (%)")
     handles = {
         label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4,
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2,
                   frameon=False, fontsize=8)  # fmt: skip
     return figure

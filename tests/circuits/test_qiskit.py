@@ -16,7 +16,7 @@ from tests.circuits._tools import (
     tilted,
 )
 
-qiskit = pytest.importorskip("qiskit", reason='pip install "eqx-qdeq[qiskit]"')
+qiskit = pytest.importorskip("qiskit", reason='pip install ".[qiskit]"')
 from qiskit import QuantumCircuit  # noqa: E402
 from qiskit.circuit import library, Parameter, ParameterVector  # noqa: E402
 from qiskit.quantum_info import Operator  # noqa: E402

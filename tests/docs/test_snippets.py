@@ -1,72 +1,24 @@
-"""The code that readers copy runs: README, docs pages and docstrings.
+"""The code that readers copy from pages runs and prints what is written: README and docs.
 
-The Python blocks of a page share one namespace, in order, as a reader would type them; a docstring
-is a page of its own. `<!-- skip: why -->` before a block leaves it out; for blocks that need data
-that are not here. Doctests (`>>>`) in docstrings are run as well.
+How a page is run stands in `docs/hooks/outputs.py`. Doctests (`>>>`) in docstrings are run as well;
+their examples are in `tests/surface/test_docstrings.py`.
 """
 
-import ast
 import doctest
-import importlib
-import pkgutil
-import re
 import textwrap
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as pyplot
 import pytest
 
-import eqx_qdeq
+from docs.hooks.outputs import alike, blocks, main, pictures, run
+from tests.docs._snippets import modules
 
 pytestmark = pytest.mark.usefixtures("once")
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-_BLOCK = re.compile(
-    r"(?P<skip><!--\s*skip:[^>]+-->\s*\n)?"
-    r"^(?P<indent>[ \t]*)```python[^\n]*\n(?P<code>.*?)^(?P=indent)```",
-    re.DOTALL | re.MULTILINE,
-)
-
-
-def blocks(text: str) -> Iterator[tuple[int, str]]:
-    """The Python blocks of a Markdown text, each with the line before its first."""
-    for match in _BLOCK.finditer(text):
-        if match["skip"] is None:
-            yield text.count("\n", 0, match.start("code")), textwrap.dedent(match["code"])
-
-
-def run(text: str, name: str, first_line: int = 0) -> None:
-    module = types.ModuleType("__main__")
-    for line, code in blocks(text):
-        # Line numbers as in the file, so that a traceback shows where.
-        tree = ast.increment_lineno(ast.parse(code, filename=name), first_line + line)
-        exec(compile(tree, name, "exec"), module.__dict__)
-
-
-def modules() -> list[types.ModuleType]:
-    found = pkgutil.walk_packages(eqx_qdeq.__path__, "eqx_qdeq.")
-    return [eqx_qdeq, *(importlib.import_module(info.name) for info in found)]
-
-
-def docstrings(module: types.ModuleType) -> Iterator[tuple[str, str]]:
-    """Everything that is documented in a module, with its name."""
-    yield module.__name__, module.__doc__ or ""
-    todo = [(module.__name__, module.__dict__)]
-    while todo:
-        prefix, members = todo.pop()
-        for name, member in list(members.items()):
-            member = getattr(member, "__func__", member)  # class methods, static methods
-            # Equinox wraps a module's methods, and some decorators a module's functions.
-            member = getattr(member, "method", getattr(member, "__wrapped__", member))
-            if getattr(member, "__module__", None) != module.__name__:
-                continue
-            doc = member.__dict__.get("__doc__") if isinstance(member, type) else member.__doc__
-            yield f"{prefix}.{name}", doc or ""
-            if isinstance(member, type):
-                todo.append((f"{prefix}.{name}", vars(member)))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -74,28 +26,14 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     text = page.read_text(encoding="utf-8")
     assert text.count("```") % 2 == 0, f"{page}: a block of code is not closed"
     monkeypatch.chdir(tmp_path)  # what a snippet writes goes here
-    run(text, str(page))
-
-
-EXAMPLES = [
-    pytest.param(doc, id=name)
-    for module in modules()
-    for name, doc in docstrings(module)
-    if "```python" in doc
-]
-
-
-@pytest.mark.parametrize("doc", EXAMPLES)
-def test_docstring(
-    doc: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run(doc, f"<docstring of {request.node.callspec.id}>")
-
-
-def test_docstring_examples_are_found() -> None:
-    names = [param.id for param in EXAMPLES]
-    assert "eqx_qdeq.equilibrium._deq.DEQ" in names
+    found = run(text, str(page))
+    pyplot.close("all")
+    for block, printed in found:
+        assert block.prints(printed), f"{page}:{block.line} prints\n{printed}"
+    if page.parent.name == "tutorials":
+        for picture in pictures(text):
+            assert (tmp_path / picture.name).exists(), f"{page} shows {picture}, but draws it not"
+            assert (page.parent / picture).exists(), f"python -m docs.hooks.outputs {page}"
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
@@ -123,11 +61,58 @@ def test_blocks() -> None:
 
             ```python
             assert a == 1
-            b = 2
+            print(a + 1)
+            ```
+
+            ```text
+            2
             ```
         """
     )
-    assert list(blocks(text)) == [(2, "a = 1\n"), (15, "assert a == 1\nb = 2\n")]
-    run(text, "text")
+    assert [(b.line, b.code, b.output) for b in blocks(text)] == [
+        (2, "a = 1\n", None),
+        (15, "assert a == 1\nprint(a + 1)\n", "2\n"),
+    ]
+    assert [printed for _, printed in run(text, "text")] == ["", "2\n"]
     with pytest.raises(ZeroDivisionError):
         run("```python\n1 / 0\n```", "text")
+
+
+def test_outputs_are_compared() -> None:
+    assert alike("[ 0.5012 -1.  ] True\n", "[0.5013 -1.] True")
+    assert not alike("[0.5012] True", "[0.5012] False")
+    assert not alike("[0.5012]", "[0.5412]")
+    assert not alike("[0.5 0.6]", "[0.5]")
+    assert alike("3 steps, 15.5 s", "3 steps, 2.1 s")
+    assert not alike("3 steps, 15.5 s", "4 steps, 15.5 s")
+
+
+def test_outputs_and_figures_are_written(tmp_path: Path) -> None:
+    code = """
+        # A page
+
+        ```python
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots()
+        figure.savefig("drawn.svg")
+        print(6 * 7)
+        ```
+
+        ```text
+        old
+        ```
+
+        ![A frame.](figures/drawn.svg)
+        ![Not drawn here.](figures/other.svg)
+        """
+    page = tmp_path / "page.md"
+    (tmp_path / "figures").mkdir()
+    page.write_text(textwrap.dedent(code), encoding="utf-8")
+    main((page,))
+    first = (tmp_path / "figures" / "drawn.svg").read_bytes()
+    main((page,))
+    pyplot.close("all")
+    assert page.read_text(encoding="utf-8") == textwrap.dedent(code).replace("old", "42")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["drawn.svg"]
+    assert (tmp_path / "figures" / "drawn.svg").read_bytes() == first

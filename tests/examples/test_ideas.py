@@ -1,40 +1,8 @@
 """The examples that show one idea each: run small, and what their checked line says holds."""
 
-import importlib.util
-import re
-import sys
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 pytestmark = pytest.mark.usefixtures("once")
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]\d+)?"
-
-
-@pytest.fixture
-def checked(tmp_path, monkeypatch, capsys) -> Callable[[str, str], list[float]]:
-    """Runs an example with --smoke in an empty folder, with no data but scikit-learn's. Of its
-    checked line, which must be of the given pattern, the numbers; `#` stands for one."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EQX_QDEQ_DATA", str(tmp_path / "none"))
-
-    def run(name: str, pattern: str) -> list[float]:
-        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)
-        spec.loader.exec_module(module)
-        module.main(smoke=True)
-        *_, line = capsys.readouterr().out.splitlines()
-        found = re.fullmatch("checked: " + pattern.replace("#", f"({NUMBER})"), line)
-        assert found, line
-        assert (tmp_path / f"{name}.png").stat().st_size > 10_000
-        return [float(number) for number in found.groups()]
-
-    return run
 
 
 def test_sequence(checked):

@@ -227,7 +227,7 @@ def test_results_in_the_repository():
 
 def test_the_papers_model_on_real_images(data_root):
     """A few epochs on a few images go where a hundred on all would."""
-    pytest.importorskip("torchvision", reason='reads MNIST: pip install "eqx-qdeq[vision]"')
+    pytest.importorskip("torchvision", reason='reads MNIST: pip install ".[vision]"')
     recipe = dataclasses.replace(recipes["paper-mnist4"], epochs=4)
     result = run_recipe(recipe, root=data_root, limit=6000, progress=False)
     assert result.test.accuracy > 0.6

@@ -9,7 +9,7 @@ import pytest
 import eqx_qdeq as qdeq
 from eqx_qdeq.hardware import EstimatorLayer, on_estimator
 
-primitives = pytest.importorskip("qiskit_aer.primitives", reason='pip install "eqx-qdeq[qiskit]"')
+primitives = pytest.importorskip("qiskit_aer.primitives", reason='pip install ".[qiskit]"')
 
 STRINGS = qdeq.PauliStrings(["Z0", "X0 Y1"])
 
@@ -82,9 +82,7 @@ def test_equilibria_and_their_gradients(encoding, estimator, getkey, x64):
 
 
 def test_device_noise(getkey, tol):
-    fake = pytest.importorskip(
-        "qiskit_ibm_runtime.fake_provider", reason='pip install "eqx-qdeq[qiskit]"'
-    )
+    fake = pytest.importorskip("qiskit_ibm_runtime.fake_provider", reason='pip install ".[qiskit]"')
     from qiskit_aer.noise import NoiseModel
 
     device = NoiseModel.from_backend(fake.FakeManilaV2(), readout_error=False)

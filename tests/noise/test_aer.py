@@ -7,7 +7,7 @@ import pytest
 from eqx_qdeq import Circuit, circuits, noise, Probabilities
 from eqx_qdeq.circuits import QISKIT_NAMES, to_qiskit
 
-aer = pytest.importorskip("qiskit_aer.noise", reason='pip install "eqx-qdeq[qiskit]"')
+aer = pytest.importorskip("qiskit_aer.noise", reason='pip install ".[qiskit]"')
 from qiskit import QuantumCircuit  # noqa: E402
 from qiskit.quantum_info import DensityMatrix, SuperOp  # noqa: E402
 from qiskit_aer import AerSimulator  # noqa: E402
@@ -144,9 +144,7 @@ def test_what_cannot_happen_is_left_out():
     flip = aer.pauli_error([("X", 0.1), ("I", 0.9)])
     model.add_all_qubit_quantum_error(flip, ["reset", "delay"])
     assert noise.from_aer(model).overrides == ()
-    fake = pytest.importorskip(
-        "qiskit_ibm_runtime.fake_provider", reason='pip install "eqx-qdeq[qiskit]"'
-    )
+    fake = pytest.importorskip("qiskit_ibm_runtime.fake_provider", reason='pip install ".[qiskit]"')
     device = aer.NoiseModel.from_backend(fake.FakeManilaV2())
     imported = noise.from_aer(device, [0, 1])
     assert {each.gate for each in imported.overrides} == {"I", "SX", "X", "CX"}

@@ -40,7 +40,7 @@ def of_gates(data: dict, names: list[str], key: str) -> float:
 def test_ibm_medians():
     """The table's numbers, computed anew from Qiskit's snapshots."""
     provider = pytest.importorskip(
-        "qiskit_ibm_runtime.fake_provider", reason='pip install "eqx-qdeq[qiskit]"'
+        "qiskit_ibm_runtime.fake_provider", reason='pip install ".[qiskit]"'
     )
     for name in ("sherbrooke", "torino", "fez"):
         ours = noise.DEVICES[f"ibm_{name}"]

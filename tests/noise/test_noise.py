@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from eqx_qdeq import Circuit, noise, PauliStrings
+from tests._pennylane import state
 
 PAULIS = [np.eye(2), qml.matrix(qml.X(0)), qml.matrix(qml.Y(0)), qml.matrix(qml.Z(0))]
 PAIRS = {
@@ -221,3 +222,31 @@ def test_bad_input_is_refused():
         noise.PreparationNoise(n_gates=-1)
     with pytest.raises(ValueError, match="3 wires"):
         noise.NoiseModel(two_wire=(noise.BitFlip(0.1),)).after("CCX", (0, 1, 2))
+
+
+def test_a_circuit_is_a_channel_on_any_state(tol: float):
+    """`push` is Λ(ρ) of a mixed state, with a partial trace at index 0, and `pull` its adjoint."""
+    mixture = np.random.default_rng(0).normal(size=(8, 8, 2)) @ [1, 1j]
+    mixture = mixture @ mixture.conj().T / np.trace(mixture @ mixture.conj().T)
+    strings = np.array([np.kron(np.kron(a, b), c) for a in PAULIS for b in PAULIS for c in PAULIS])
+    values = lambda rho: np.einsum("pij,ji->p", strings, rho).real.reshape(4, 4, 4)
+    unitary = np.stack([state(CIRCUIT, ANGLES, column) for column in np.eye(8)], axis=1)
+    after = unitary @ mixture @ unitary.conj().T
+    channel = noise.noisy_circuit(CIRCUIT, jnp.asarray(ANGLES))
+    pushed = np.asarray(channel.push(jnp.asarray(values(mixture))))
+    np.testing.assert_allclose(pushed, values(after), atol=10 * tol)
+    of_two = np.trace(after.reshape(4, 2, 4, 2), axis1=1, axis2=3)
+    z0 = np.trace(np.kron(PAULIS[3], np.eye(2)) @ of_two).real
+    np.testing.assert_allclose(pushed[:, :, 0][3, 0], z0, atol=10 * tol)
+    observable = jnp.zeros((4, 4, 4, 1)).at[3, 0, 0].set(1.0)
+    pulled = np.asarray(channel.pull(observable))[..., 0]
+    np.testing.assert_allclose(np.sum(pulled * values(mixture)), z0, atol=10 * tol)
+
+
+def test_what_is_no_state_or_no_angles_is_an_error():
+    with pytest.raises(ValueError, match=r"`angles` must have the shape \(4,\)"):
+        noise.noisy_circuit(CIRCUIT, jnp.zeros(3))
+    channel = noise.noisy_circuit(CIRCUIT, jnp.asarray(ANGLES))
+    for shape in ((4, 4), (4, 4, 2), (64,)):
+        with pytest.raises(ValueError, match="`vector` must have an axis of 4 expectation values"):
+            channel.push(jnp.zeros(shape))

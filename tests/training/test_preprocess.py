@@ -29,9 +29,7 @@ def _images(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def _torch():
-    return pytest.importorskip(
-        "torch", reason='the oracle is PyTorch: pip install "eqx-qdeq[vision]"'
-    )
+    return pytest.importorskip("torch", reason='the oracle is PyTorch: pip install ".[vision]"')
 
 
 def _in_torch(function, images: np.ndarray) -> np.ndarray:

@@ -183,7 +183,7 @@ def test_a_folder_with_something_else_is_left_alone(finished, tmp_path):
 
 
 def test_missing_data_leaves_no_folder(tmp_path):
-    pytest.importorskip("torchvision", reason='reads MNIST: pip install "eqx-qdeq[vision]"')
+    pytest.importorskip("torchvision", reason='reads MNIST: pip install ".[vision]"')
     with pytest.raises(DataError, match="download=True"):
         run_recipe("ours-mnist4", root=tmp_path, out=tmp_path / "run")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,155 @@
+"""Magnets by clusters: a circuit's ground state and the mean field around it, one equilibrium.
+
+On a square lattice one, two or four spins are a circuit, and the neighbors outside of the cluster
+are a mean field m, which must be the cluster's own. That, and angles at which the energy is least,
+is one equilibrium z = (m, angles). Its derivative is the susceptibility; where that diverges is the
+transition, at the fields 4, 3.8537 and 3.6785 (the lattice itself: 3.044).
+
+    python examples/self_consistent/clusters.py
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from matplotlib.figure import Figure
+from scipy.optimize import brentq
+
+import eqx_qdeq as qdeq
+
+
+class Cluster(NamedTuple):
+    """Spins, their bonds inside, how many neighbors each has outside; and a circuit for them."""
+
+    n: int
+    bonds: list[tuple[int, int]]
+    outside: int
+    gates: list[str]  # each on all spins or all bonds, with an angle of its own
+
+    def energy(self, m: jax.Array, h: jax.Array) -> qdeq.PauliSum:
+        fields = {"X": -h, "Z": -self.outside * m}
+        terms = {f"Z{a} Z{b}": jnp.array(-1.0) for a, b in self.bonds}
+        terms |= {f"{axis}{i}": fields[axis].reshape(()) for axis in "XZ" for i in range(self.n)}
+        return qdeq.PauliSum(terms)
+
+    def deq(self) -> qdeq.DEQ:
+        wires = lambda gate: self.bonds if gate == "ZZPhase" else [(i,) for i in range(self.n)]
+        rows = [(gate, w, [k]) for k, gate in enumerate(self.gates) for w in wires(gate)]
+        circuit = qdeq.Circuit(*zip(*rows, strict=True))
+        mean = qdeq.PauliSum({f"Z{i}": 1 / self.n for i in range(self.n)})
+        angles = 0.3 * jnp.cos(jnp.arange(circuit.n_params))
+        layer = qdeq.QuantumLayer(circuit, qdeq.AmplitudeEncoding(), mean, angles=angles)
+        cell = qdeq.SelfConsistentCell(layer, self.energy, initial_fields=jnp.ones(1))
+        solver = qdeq.PseudoTransient(rtol=0, atol=1e-10, avoids_saddles=True)
+        return qdeq.DEQ(cell, solver, max_steps=1000)
+
+    def diagonalized(self) -> Callable[[float, float], float]:
+        """From m and h to the exact ground state's mean, with NumPy."""
+        of = lambda m, h: np.asarray(self.energy(jnp.array(m), jnp.array(h)).matrix(self.n)[0])
+        bonds, by_m, by_h = of(0.0, 0.0), of(1.0, 0.0) - of(0.0, 0.0), of(0.0, 1.0) - of(0.0, 0.0)
+        means = np.diag(by_m).real / (-self.outside * self.n)
+        state = lambda m, h: np.linalg.eigh(bonds + m * by_m + h * by_h)[1][:, 0]
+        return lambda m, h: float(abs(state(m, h)) ** 2 @ means)
+
+
+CLUSTERS = {
+    "one site": Cluster(1, [], 4, ["Ry"]),
+    "pair": Cluster(2, [(0, 1)], 3, ["Ry", "ZZPhase", "Rx", "Ry"]),
+    "2 × 2": Cluster(
+        4, [(0, 1), (1, 2), (2, 3), (3, 0)], 2, ["Ry", *["ZZPhase", "Rx", "Rz", "Ry"] * 4]
+    ),
+}
+
+
+def solved(f: Callable[[float, float], float], h: float) -> float:
+    return brentq(lambda m: f(m, h) - m, 1e-3, 1, xtol=1e-14)
+
+
+def plain_steps(f: Callable[[float, float], float], h: float) -> int:
+    """Plain iteration of exact ground states, to 1e-12."""
+    m, before, steps = 1.0, 2.0, 0
+    while abs(m - before) > 1e-12 and steps < 5000:
+        m, before, steps = f(m, h), m, steps + 1
+    return steps
+
+
+def main(out: Path = Path("clusters.png"), smoke: bool = False) -> None:
+    """Solves the clusters in many fields, and goes to their transitions.
+
+    Args:
+        out: the figure to write.
+        smoke: without the largest cluster, in few fields.
+    """
+    clusters = dict(list(CLUSTERS.items())[: 2 if smoke else 3])
+    shares = np.array([0.3, 0.6, 0.95] if smoke else [*np.linspace(0.1, 0.9, 9), 0.95, 0.98, 0.99])
+    figure = Figure(figsize=(11, 3.5), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    critical, error_m, error_slope, cost = [], 0.0, 0.0, ""
+    for i, (name, cluster) in enumerate(clusters.items()):
+        deq, f = cluster.deq(), cluster.diagonalized()
+        exact = lambda h, f=f: solved(f, h)
+
+        def mean(h: jax.Array, deq: qdeq.DEQ = deq) -> tuple[jax.Array, qdeq.Solution]:
+            solution = deq.solve(h)
+            return solution.value.fields[0], solution
+
+        solve = jax.jit(jax.vmap(jax.value_and_grad(mean, has_aux=True)))
+        # m² falls linearly to zero at h + m / 2|dm/dh|, the more exactly the closer h is.
+        end = jnp.array(3.4)
+        for _ in range(4):
+            (m, _), slope = solve(jnp.full(len(shares) + 1, end))
+            end = (end - 0.9 * m / (2 * slope))[0]
+        end = (end - 0.1 * m / (2 * slope))[0]
+        critical.append(float(end))
+        fields = jnp.append(shares * end, 3.84 if name == "pair" else 0.5 * end)
+        (m, solution), slope = solve(fields)
+        m, slope, evals = m[:-1], slope[:-1], np.asarray(solution.stats["num_evals"])
+        expected = np.array([exact(h) for h in np.asarray(fields[:-1])])
+        d = 1e-4
+        differences = [
+            (8 * (exact(h + d) - exact(h - d)) - exact(h + 2 * d) + exact(h - 2 * d)) / (12 * d)
+            for h in np.asarray(fields[:-1])
+        ]
+        error_m = max(error_m, float(abs(m - expected).max()))
+        error_slope = max(error_slope, float(abs(slope / np.array(differences) - 1).max()))
+        steps = [plain_steps(f, h) for h in np.asarray(fields[:-1])]
+        if name == "pair":
+            cost = f"{evals[-1]} evaluations, plain iteration {plain_steps(f, 3.84)} steps"
+        left.plot(fields[:-1], expected, f"C{i}", label=f"{name}, by diagonalization")
+        left.plot(fields[:-1], m, f"C{i}o", label=f"{name}, equilibrium")
+        middle.semilogy(fields[:-1], -np.array(differences), f"C{i}")
+        middle.semilogy(fields[:-1], -slope, f"C{i}o", label=name)
+        right.semilogy(fields[:-1], steps, f"C{i}--", label=f"{name}, plain iteration")
+        right.semilogy(fields[:-1], evals[:-1], f"C{i}o-", label=f"{name}, equilibrium")
+        print(
+            name,
+            fields,
+            m - expected,
+            slope / np.array(differences) - 1,
+            steps,
+            evals,
+            solution.success,
+            end,
+        )
+    left.axvline(3.044, color="0.6", linestyle=":")
+    left.set(title="Magnetization", xlabel="field h", ylabel="m")
+    middle.set(title="Susceptibility, lines by differences", xlabel="field h", ylabel="-dm/dh")
+    right.set(title="Cost", xlabel="field h", ylabel="evaluations; steps of plain iteration")
+    for ax in (left, middle, right):
+        ax.legend(fontsize="x-small")
+    figure.savefig(out, dpi=100)
+    print(f"figure {out}")
+    places = ", ".join(f"{h:.4f}" for h in critical)
+    print(
+        f"checked: critical fields {places}; m to {error_m:.0e} and dm/dh to {error_slope:.0e} of "
+        f"diagonalization; the pair at h = 3.84 in {cost}"
+    )
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,))

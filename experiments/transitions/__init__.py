@@ -1,0 +1,1 @@
+"""What happens at a phase transition to equilibria, and to a fixed number of applications."""

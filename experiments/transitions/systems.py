@@ -1,0 +1,163 @@
+"""Four self-consistent systems with a transition, and what is exact about them."""
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PyTree
+from scipy.optimize import brentq
+
+import eqx_qdeq as qdeq
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "self_consistent"
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """A cell whose input is one parameter, with a transition at `critical`.
+
+    **Arguments:**
+
+    - `title`, `short`: what it is.
+    - `critical`: the parameter at the transition.
+    - `make`: makes the cell.
+    - `observe`: from the cell's state to the observable.
+    - `exact`: from the parameter to the observable and its derivative.
+    - `slope`: the slope of the map of the mean field alone, at the equilibrium.
+    - `shots`: whether the cell's layers can be read out with shots.
+    """
+
+    title: str
+    short: str
+    critical: float
+    make: Callable[[], qdeq.AbstractCell]
+    observe: Callable[[PyTree[Array]], Array]
+    exact: Callable[[float], tuple[float, float]]
+    slope: Callable[[float], float]
+    shots: bool = False
+
+    def at(self, distance: float) -> float:
+        """The parameter so far below the transition, relative to it."""
+        return self.critical * (1 - distance)
+
+
+def example(name: str) -> ModuleType:
+    """A file of examples/self_consistent."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# --- Ferromagnet: m = √(1 - (h/2)²) ------------------------------------------------------------
+
+
+def _ferromagnet() -> qdeq.AbstractCell:
+    return example("ferromagnet").cell(jnp.array(1.0))
+
+
+def _of_ferromagnet(h: float) -> tuple[float, float]:
+    m = np.sqrt(1 - (h / 2) ** 2)
+    return m, -h / (4 * m)
+
+
+# --- Pair of spins on the square lattice, in a mean field ----------------------------------------
+
+
+def _pair() -> qdeq.AbstractCell:
+    return example("clusters").CLUSTERS["pair"].deq().cell
+
+
+def _measured(m: float, h: float) -> float:
+    """The exact ground state's magnetization in the mean field m."""
+    x, z, eye = np.array([[0, 1], [1, 0]]), np.diag([1, -1]), np.eye(2)
+    both = lambda a: np.kron(a, eye) + np.kron(eye, a)
+    state = np.linalg.eigh(-np.kron(z, z) - h * both(x) - 3 * m * both(z))[1][:, 0]
+    return float(state @ both(z) @ state) / 2
+
+
+def _difference(function: Callable[[float], float], at: float) -> float:
+    d = 1e-4
+    return (
+        8 * (function(at + d) - function(at - d)) - function(at + 2 * d) + function(at - 2 * d)
+    ) / (12 * d)
+
+
+def _of_pair(h: float) -> tuple[float, float]:
+    m = brentq(lambda m: _measured(m, h) - m, 1e-3, 1, xtol=1e-14)
+    # dm/dh = (∂f/∂h) / (1 - ∂f/∂m), of one diagonalization each.
+    by_h = _difference(lambda h: _measured(m, h), h)
+    return m, by_h / (1 - _difference(lambda m: _measured(m, h), m))
+
+
+def _slope_of_pair(h: float) -> float:
+    return _difference(lambda m: _measured(m, h), _of_pair(h)[0])
+
+
+# Where ∂f/∂m = 1 at m = 0.
+_CRITICAL_PAIR = brentq(lambda h: _difference(lambda m: _measured(m, h), 0.0) - 1, 3.5, 4.2)
+
+# --- Mott transition: Z = 1 - (U/U_c)² -----------------------------------------------------------
+
+U_C = 32 / (3 * np.pi)
+
+
+def _of_mott(u: float) -> tuple[float, float]:
+    return 1 - (u / U_C) ** 2, -2 * u / U_C**2
+
+
+# --- Driven spins: the fold of the upper branch --------------------------------------------------
+
+_V = 5.0
+_drive = lambda z: np.sqrt((1 - z) * (1 + 4 * _V**2 * z**2) / (2 * z))
+_drive_slope = lambda z: (_drive(z + 1e-6) - _drive(z - 1e-6)) / 2e-6
+_Z_FOLD = brentq(_drive_slope, 0.3, 0.9, xtol=1e-12)
+
+
+def _driven() -> qdeq.AbstractCell:
+    """From ⟨Z⟩ of the others to that of a spin's steady state, which is a linear equilibrium."""
+    bistability = example("bistability")
+
+    def steady(z: Array, drive: Array) -> Array:
+        at = lambda bloch: bistability.change(bloch, drive, z)
+        nothing = jnp.zeros(3)
+        return jnp.linalg.solve(jax.jacfwd(at)(nothing), -at(nothing))[2]
+
+    return qdeq.FunctionCell(steady, lambda drive: jnp.ones(()))
+
+
+def _of_driven(g: float) -> tuple[float, float]:
+    z = brentq(lambda z: _drive(z) - g, _Z_FOLD, 1 - 1e-9, xtol=1e-14)
+    return z, 1 / _drive_slope(z)
+
+
+def _slope_of_driven(g: float) -> float:
+    z = _of_driven(g)[0]
+    a, b = 1 + 4 * _V**2 * z**2, 2 * g**2
+    return 8 * _V**2 * z * b / (a + b) ** 2
+
+
+SYSTEMS = {
+    "ferromagnet": System(
+        "mean-field ferromagnet", "ferromagnet", 2.0, _ferromagnet, lambda m: m[0], _of_ferromagnet,
+        lambda h: (h / 2) ** 2, shots=True,
+    ),
+    "pair": System(
+        "pair of spins, mean field and angles", "pair, angles", float(_CRITICAL_PAIR), _pair,
+        lambda z: z.fields[0], _of_pair, _slope_of_pair,
+    ),
+    "mott": System(
+        "Mott transition", "Mott transition", U_C, lambda: example("mott").make_cell(),
+        lambda r: r**2, _of_mott, lambda u: (u / U_C) ** 2, shots=True,
+    ),
+    "driven": System(
+        "fold of driven spins", "driven spins", float(_drive(_Z_FOLD)), _driven, lambda z: z,
+        _of_driven, _slope_of_driven,
+    ),
+}  # fmt: skip
