@@ -83,7 +83,9 @@ class Fixed(eqx.Module):
         """Those of this device."""
         return take_part(*self._of(step), devices)
 
-    def _of(self, step: Int[Array, ""]) -> tuple[Any, ...]:
+    def _of(
+        self, step: Int[Array, ""]
+    ) -> tuple[PyTree[Array], Array, Array | None, Array, PRNGKeyArray]:
         # By the step, not split from the last key: a resumed run draws the same masks and probes.
         key = jax.random.fold_in(self.key, step)
         return self.x, self.y, self.weight, self.batches[step - self.first], key

@@ -35,7 +35,7 @@ def test_whatever_the_model_returns_and_takes(mesh):
     solution = qdeq.map_batch(DEQ.solve, X, mesh=mesh)
     assert isinstance(solution, qdeq.Solution) and solution.success.shape == (19,)
     assert solution.success.all()
-    x, key = {"a": np.arange(9.0), "b": (jnp.ones((9, 2)),)}, jax.random.key(2)
+    x, key = {"a": jnp.arange(9.0), "b": (jnp.ones((9, 2)),)}, jax.random.key(2)
     noisy = lambda x, key: x["a"] + x["b"][0].sum() + jax.random.normal(key)
     expected = jax.vmap(noisy)(x, jax.random.split(key, 9))
     np.testing.assert_array_equal(qdeq.map_batch(noisy, x, mesh=mesh, key=key), expected)
@@ -58,10 +58,11 @@ def test_one_sum_and_none_inside_a_solve(automatic):
 
 
 def test_each_device_does_its_part(automatic):
+    # Of many samples: the circuit itself is compiled on each device.
     def flops(n_devices):
         mesh = jax.sharding.Mesh(automatic.devices[:n_devices], ("batch",))
         over = lambda deq, x: qdeq.map_batch(deq, x, mesh=mesh)
-        lowered = eqx.filter_jit(_gradient).lower(DEQ, jnp.zeros((4096, 4)), over)
+        lowered = eqx.filter_jit(_gradient).lower(DEQ, jnp.zeros((16384, 4)), over)
         return lowered.compile().compiled.cost_analysis()["flops"]
 
     whole = flops(1)
