@@ -117,8 +117,9 @@ def local(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
         def of(arrays: PyTree[Array]) -> PyTree[Array]:
             nonlocal rest
+            of_one: Any = function
             args, kwargs = eqx.combine(arrays, static)
-            out, rest = eqx.partition(function(*args, **kwargs), eqx.is_array)
+            out, rest = eqx.partition(of_one(*args, **kwargs), eqx.is_array)
             return out
 
         if explicit is not None:
@@ -139,17 +140,27 @@ def local(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
 def plain(function: Callable[[_T], _T], out: PyTree) -> Callable[[_T], _T]:
     """Within `local`, a function of plain arrays; `out` are the shapes that it gives. It is another
-    one where it closes over arrays from outside, as a function in a model may."""
+    one where it closes over arrays from outside, as a function in a model may.
+
+    **Raises:** `ValueError` if the types of those say along which axes they vary. To mix them with
+    plain arrays would put sums over devices where none belong.
+    """
     leaves = jtu.tree_leaves(out)
     meshes = [leaf.sharding.mesh for leaf in leaves if leaf.sharding is not None]
     manual = next((mesh for mesh in meshes if mesh.manual_axes), None)
     if manual is None or not jax.sharding.get_abstract_mesh().empty:
         return function
-    axes = _Axes().union(*map(_axes_in, leaves))
+    typed = lambda leaf: getattr(leaf, "manual_axis_type", getattr(leaf, "vma", None))
+    if any(typed(leaf) is not None for leaf in leaves):
+        raise ValueError(
+            "`cell` has a function that closes over arrays from inside a `shard_map` with "
+            "`check_vma`, so that its gradients would be wrong. Make them arrays of the cell, e.g. "
+            "fields of an Equinox module that is the function, or use check_vma=False."
+        )
 
     def call(x: _T) -> _T:
         with jax.sharding.use_abstract_mesh(manual):
-            return _hidden(function(_shown(x, manual, axes)), manual, axes)
+            return _hidden(function(_shown(x, manual, _Axes())), manual, _Axes())
 
     return call
 

@@ -283,7 +283,7 @@ def solve_by(
 
 
 def _solve_by(
-    deq: DEQ,  # of which the cell, and all that is an array, is that of the device
+    deq: DEQ,  # of which only the options are taken
     cell: AbstractCell,
     x: PyTree[Array],
     z0: PyTree[Array] | None,

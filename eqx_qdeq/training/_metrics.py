@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._mesh import Devices, one_sum
 from ..equilibrium import Solves
 
 
@@ -185,6 +186,14 @@ class Sums(eqx.Module):
             name: part.astype(dtype) for name, part in parts.items()
         }
         return jax.lax.stop_gradient(cls(**found))
+
+    def over(self, devices: Devices, others: PyTree[Array]) -> tuple["Sums", PyTree[Array]]:
+        """These of all devices, and the sums of whatever else: by one exchange."""
+        # The largest among numbers of which each device adds its own.
+        mine = jnp.arange(len(devices), dtype=jnp.int32) == jax.lax.axis_index(devices.samples)
+        each = jnp.where(mine, self.residual_max, 0)
+        sums, others, each = one_sum((self, others, each), devices.samples)
+        return eqx.tree_at(lambda s: s.residual_max, sums, jnp.max(each)), others
 
     def means(self, report: Report, spread: Float[np.ndarray, " k"] | None) -> dict[str, float]:
         """Named means as Python numbers; `spread` is the variance of each target

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._mesh import off
 from ._loop import Session
 from ._metrics import count_parameters, in_words
 
@@ -81,5 +82,5 @@ def result_of(session: Session) -> FitResult:
         steps=session.step,
         seconds=run.seconds,
         state=state,
-        last_state=run.state.model_state,
+        last_state=off(session.devices, run.state.model_state),
     )

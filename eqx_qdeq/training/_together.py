@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
 from .._checks import check_instance
+from .._mesh import check_runs, devices, on, RUNS
 from ._by_content import numbers_as_arrays
 from ._fit import start
 from ._loop import Session, train
@@ -68,7 +69,8 @@ def fit_together(
         step.
     - `configs`: what else identifies each run, as `config` of `fit`.
     - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
-        name, for all; but not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
+        name, for all. A `mesh` with an axis named `"runs"` has as many models on each of its
+        parts. Not not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
         `checkpoint_every` and `config`, which are of one run. A list of `optimizer`, `clip`,
         `jacobian_penalty` or `learning_rate` has one for each: optimizers of one kind with other
         numbers, e.g. `[optax.adam(rate) for rate in rates]`.
@@ -111,14 +113,18 @@ def fit_together(
     # From here on each is a run like any other, with a checkpoint that `fit` would read.
     with contextlib.ExitStack() as locks:
         sessions = []
+        over = None if shared.mesh is None else devices(shared.mesh, runs=True)
+        if over is not None:
+            check_runs(over, n)
         for i, model in enumerate(models):
             changes = {name: values[i] for name, values in own.items() if values is not None}
             data = datasets if isinstance(datasets, Dataset) else lists["datasets"][i]
-            sessions.append(start(model, data, dataclasses.replace(shared, **changes), locks))
+            alone = dataclasses.replace(shared, **changes)
+            sessions.append(start(model, data, alone, locks, over))
         _check_alike(sessions)
         first = sessions[0]
         # Stacked once: with the images it is large, and only the batches change.
-        fixed = _stack([session.fixed(0) for session in sessions])
+        fixed = on(over, _stack([session.fixed(0) for session in sessions]), RUNS)
 
         def advance(epoch: int, stop: int) -> None:
             changes = (
@@ -129,7 +135,8 @@ def fit_together(
             # Not dataclasses.replace, which would check the shapes of a single run.
             here = eqx.tree_at(lambda f: (f.batches, f.first, f.settings), fixed, changes)
             states = _stack([session.run.state for session in sessions])
-            states = run_steps_together((here, jnp.asarray(stop, jnp.int32)), states)
+            here, states = on(over, (here, states), RUNS)
+            states = run_steps_together((here, on(over, jnp.asarray(stop, jnp.int32))), states)
             for i, session in enumerate(sessions):
                 session.run.state = _entry(states, jnp.asarray(i))
 

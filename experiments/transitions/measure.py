@@ -34,7 +34,7 @@ def model_of(cell: qdeq.AbstractCell, name: str) -> Any:
     if name not in SOLVERS:
         return qdeq.Unrolled(cell, int(name))
     patient = qdeq.SolverLimits(stagnation=MAX_STEPS)
-    solver = SOLVERS[name](rtol=0, atol=TOLERANCE, limits=patient)
+    solver = SOLVERS[name](rtol=0.0, atol=TOLERANCE, limits=patient)
     return qdeq.DEQ(cell, solver, max_steps=MAX_STEPS)
 
 

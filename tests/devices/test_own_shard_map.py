@@ -143,16 +143,20 @@ def test_functions_that_close_over_shards(check_vma, automatic):
     mix = jnp.asarray([[0.2, 0.1], [-0.3, 0.1]])
 
     def loss(mix, x):
-        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(mix @ z + x), jnp.zeros(2))
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(mix @ z + x), jnp.zeros_like)
         deq = qdeq.DEQ(cell, solver=s.Newton(TOL, TOL), adjoint=qdeq.UnrolledAdjoint())
         return jnp.sum(jax.vmap(deq)(x) ** 2)
 
     def of(mix, x):
         by_mix, by_x = jax.grad(loss, (0, 1))(mix, x)
-        return by_mix if check_vma else jax.lax.psum(by_mix, "batch"), by_x
+        return jax.lax.psum(by_mix, "batch"), by_x
 
     specs = {"in_specs": (P(), P("batch")), "out_specs": (P(), P("batch"))}
     mapped = jax.jit(jax.shard_map(of, mesh=automatic, check_vma=check_vma, **specs))
+    if check_vma:
+        with pytest.raises(ValueError, match="closes over arrays from inside a `shard_map`"):
+            mapped(mix, WEIGHTS)
+        return
     expected = jax.jit(jax.grad(loss, (0, 1)))(mix, WEIGHTS)
     for one, other in zip(mapped(mix, WEIGHTS), expected, strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(other), **CLOSE)

@@ -27,7 +27,7 @@ def test_slopes_are_those_of_the_maps(name):
     about = SYSTEMS[name]
     with jax.enable_x64(True):
         cell, x = about.make(), jax.numpy.array(about.at(0.1))
-        z = qdeq.DEQ(cell, qdeq.Newton(rtol=0, atol=1e-12))(x)
+        z = qdeq.DEQ(cell, qdeq.Newton(rtol=0.0, atol=1e-12))(x)
         slope = float(qdeq.spectral_radius(cell.bind(x), z))
     np.testing.assert_allclose(about.slope(about.at(0.1)), slope, rtol=1e-6)
 
