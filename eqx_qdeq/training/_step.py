@@ -71,7 +71,8 @@ class Fixed(eqx.Module):
 
     def batch(self, step: Int[Array, ""]) -> Batch:
         """The samples of a step."""
-        batch, devices = take(*self._of(step)), self.settings.devices
+        of: Any = self._of(step)
+        batch, devices = take(*of), self.settings.devices
         if devices is None or len(batch.y) % len(devices):
             return batch
         # Of a model with state, which may look at the whole batch.
