@@ -71,14 +71,13 @@ class Fixed(eqx.Module):
 
     def batch(self, step: Int[Array, ""]) -> Batch:
         """The samples of a step."""
-        of: Any = self._of(step)
-        batch, devices = take(*of), self.settings.devices
+        batch, devices = take(*self._of(step)), self.settings.devices
         if devices is None or len(batch.y) % len(devices):
             return batch
         # Of a model with state, which may look at the whole batch.
         there = devices.sharding(devices.samples)
-        rows = jax.lax.with_sharding_constraint(tuple(batch[:-1]), there)
-        return Batch(*rows, batch.key)
+        x, y, mask, weight = jax.lax.with_sharding_constraint(tuple(batch[:-1]), there)
+        return Batch(x, y, mask, weight, batch.key)
 
     def part(self, step: Int[Array, ""], devices: Devices) -> tuple[Batch, Part]:
         """Those of this device."""
