@@ -19,7 +19,7 @@ import jax
 import jax.tree_util as jtu
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jax.sharding import AbstractMesh, AxisType, ManualAxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 from jaxtyping import Array, PyTree
 
 _P = ParamSpec("_P")
@@ -31,13 +31,24 @@ _Axes = frozenset[str]
 _hide_p, _show_p = Primitive("hide_mesh"), Primitive("show_mesh")
 
 
+def _varying_along(axes: _Axes) -> dict[str, Any]:
+    # The name that it has in types from jax 0.10 on, and the one before.
+    if hasattr(jax.sharding, "ManualAxisType"):
+        return {"manual_axis_type": jax.sharding.ManualAxisType(varying=axes)}
+    return {"vma": axes}
+
+
+def _axes_in(aval: Any) -> _Axes:
+    return aval.manual_axis_type.varying if hasattr(aval, "manual_axis_type") else aval.vma
+
+
 def _plain(aval: Any, *, mesh: AbstractMesh, axes: _Axes) -> Any:
-    return aval.update(sharding=None, manual_axis_type=ManualAxisType())
+    return aval.update(sharding=None, **_varying_along(frozenset()))
 
 
 def _varying(aval: Any, *, mesh: AbstractMesh, axes: _Axes) -> Any:
     there = NamedSharding(mesh, PartitionSpec(*[None] * aval.ndim))
-    return aval.update(sharding=there, manual_axis_type=ManualAxisType(varying=axes))
+    return aval.update(sharding=there, **_varying_along(axes))
 
 
 for _p, _inverse, _typed in ((_hide_p, _show_p, _plain), (_show_p, _hide_p, _varying)):
@@ -53,7 +64,7 @@ def _map_arrays(function: Callable[[Array], Array], tree: PyTree) -> PyTree:
 
 
 def _axes_of(x: Array) -> _Axes:
-    return jax.typeof(x).manual_axis_type.varying
+    return _axes_in(jax.typeof(x))
 
 
 def _hidden(tree: PyTree, mesh: AbstractMesh, axes: _Axes) -> PyTree:
@@ -139,7 +150,8 @@ def plain(function: Callable[[_T], _T], out: PyTree) -> Callable[[_T], _T]:
     manual = next((mesh for mesh in meshes if mesh.manual_axes), None)
     if manual is None or not jax.sharding.get_abstract_mesh().empty:
         return function
-    if any(leaf.manual_axis_type is not None for leaf in leaves):
+    typed = lambda leaf: getattr(leaf, "manual_axis_type", getattr(leaf, "vma", None))
+    if any(typed(leaf) is not None for leaf in leaves):
         raise ValueError(
             "`cell` has a function that closes over arrays from inside a `shard_map` with "
             "`check_vma`, so that its gradients would be wrong. Make them arrays of the cell, e.g. "

@@ -8,6 +8,7 @@ import functools as ft
 import html
 import importlib
 import inspect
+import logging
 import re
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,11 +17,14 @@ from typing import Any
 from pages import markdown
 from signatures import documentation
 
+# A warning of a logger below "mkdocs" makes `mkdocs build --strict` fail.
+_log = logging.getLogger("mkdocs.hooks.reference")
+
 API = Path(__file__).parents[1] / "api"
 
 _ENTRY = re.compile(r"^::: (\S+)$", re.MULTILINE)
 _TABLE = re.compile(r"^<!-- table: (\w+) -->$", re.MULTILINE)
-_SIGNATURE = re.compile(r'(<div class="doc-signature highlight">)(.*?)(</div>)', re.DOTALL)
+_SIGNATURE = re.compile(r'(<div class="[^"]*\bdoc-signature\b[^"]*">)(.*?)(</div>)', re.DOTALL)
 _TYPE = re.compile(r'(?<!def )<span class="(?:n|nc|nn)">([A-Z]\w+)</span>')
 
 
@@ -140,4 +144,7 @@ def on_page_content(content: str, page, **_) -> str:
         url = f"#{name}" if there == here else f"../{there}/#{name}"
         return f'<a class="qdeq-type" href="{html.escape(url)}">{match[0]}</a>'
 
-    return _SIGNATURE.sub(lambda m: m[1] + _TYPE.sub(link, m[2]) + m[3], content)
+    linked = _SIGNATURE.sub(lambda m: m[1] + _TYPE.sub(link, m[2]) + m[3], content)
+    if linked == content:
+        _log.warning("%s: no type in a signature is a link", page.file.src_uri)
+    return linked

@@ -40,6 +40,11 @@ def _annotations(obj: Any) -> dict[str, str]:
     found = {a.arg: _written(a.annotation) for a in arguments if a.annotation is not None}
     if node.returns is not None:
         found["return"] = _written(node.returns)
+    # What `**named` stands for where a function takes `options` as well: the fields of `Options`.
+    options = getattr(inspect.unwrap(obj), "__globals__", {}).get("Options")
+    if "options" in found and node.args.kwarg is not None and options is not None:
+        fields = _fields(options).items()
+        found = {name: _written(field.annotation) for name, field in fields} | found
     return found
 
 

@@ -8,8 +8,9 @@ $a_k$ for the cotangent of $y_k$, backwards each of them adds
 and $y_{k-1} = (y_{k+1} - (1 - d) f(y_k))/d$ is found again from the same evaluation of f whose
 vector-Jacobian product is taken. So two states and their cotangents are all that is kept.
 
-The errors of the states found again grow by up to $d^{-1/2}$ in each step. The last two have to
-agree with the initial guess, which is known: by how much they do not is the error of all of them.
+What contracts forwards expands backwards: errors of the states found again grow by $d^{-1/2}$ in
+each step and more. The last two states have to agree with the initial guess, which is known: by how
+much they do not tells whether the others can be trusted.
 """
 
 from typing import Any

@@ -93,10 +93,12 @@ def compare_adjoints(
         import jax.numpy as jnp
         import eqx_qdeq as qdeq
 
-        deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
-        x = jax.random.normal(jax.random.key(1), (32, 16))
+        deq = qdeq.QDEQ(2, 4, key=jax.random.key(0)).deq
+        x = jax.random.normal(jax.random.key(1), (32, 4))
         loss = lambda deq, x: jnp.mean(jax.vmap(deq)(x) ** 2)
-        print(qdeq.compare_adjoints(deq, x, loss))
+        # Without `adjoints`, all of this library.
+        adjoints = {"JFB": qdeq.OneStepAdjoint(), "phantom": qdeq.PhantomAdjoint()}
+        print(qdeq.compare_adjoints(deq, x, loss, adjoints=adjoints))
         ```
 
     **Arguments:**

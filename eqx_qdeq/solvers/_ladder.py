@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 from .._checks import can_check, check_at_least, is_number
 from .._inputs import check_key
 from ._anderson import Anderson
+from ._base import SolverLimits
 from ._drive import Drive
 from ._earned import is_believable
 from ._linear import DENSE_SIZE
@@ -55,7 +56,9 @@ def default_solver(
     """
     check_at_least("default_solver(size=...)", size, 0)
     if stable:
-        return PseudoTransient(rtol, atol, avoids_saddles=True)
+        # A flow may be slow for long, in a flat valley or on its way past a saddle.
+        patient = SolverLimits(stagnation=200)
+        return PseudoTransient(rtol, atol, limits=patient, avoids_saddles=True)
     if size <= DENSE_SIZE:
         return Newton(rtol, atol)
     return Anderson(rtol, atol)

@@ -111,6 +111,10 @@ class PseudoTransient(AbstractResidualSolver):
         # Every finite error is below the infinite `base_error` before the first step.
         accept = jnp.isfinite(at.error) & (at.error <= self.growth * memory.base_error)
         faster = grown(memory.time_step, memory.base_error, at.error)
+        if self.avoids_saddles:
+            # On its way from a saddle the residual grows, which is no reason for smaller steps than
+            # the first: they would never arrive.
+            faster = jnp.maximum(faster, jnp.minimum(memory.time_step, self.time_step))
         time_step = jnp.where(accept, faster, memory.time_step / 4)
         time_step = lax.stop_gradient(time_step.astype(y.dtype))
         # Where the iterate is dropped the next step is at the accepted one, with its own Jacobian.

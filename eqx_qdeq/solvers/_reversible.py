@@ -28,8 +28,9 @@ class Reversible(AbstractResidualSolver):
     evaluation per step. Its fixed points are those of f, and it converges where f contracts. For
     [`eqx_qdeq.ReversibleAdjoint`][], which differentiates the steps and stores none of them.
 
-    Going backwards, rounding grows by up to $d^{-1/2}$ in each step: d = 0.2 suits about ten steps
-    in single precision and thirty in double, d = 0.5 some thirty and eighty.
+    What contracts forwards expands backwards: rounding grows by $d^{-1/2}$ in each step, and by up
+    to 1/d. So this is for few steps: some eight in single precision and twenty-five in double with
+    d = 0.2, twenty and sixty with d = 0.5.
 
     !!! example
 

@@ -78,7 +78,7 @@ def main(seeds: int = 5, out: Path = Path("ferromagnet.png"), smoke: bool = Fals
     # At the transition the slope is 1, and plain iteration takes forever.
     fields = 2 - np.geomspace(1.5, 0.005, 4 if smoke else 12)[:, None]
     one = cell(jnp.array(1.0))
-    plain = qdeq.DEQ(one, qdeq.Picard(rtol=0, atol=1e-6), max_steps=10_000)
+    plain = qdeq.DEQ(one, qdeq.Picard(rtol=0.0, atol=1e-6), max_steps=10_000)
     found = jax.vmap(plain.solve)(fields)
     slopes = jax.vmap(lambda h, m: qdeq.spectral_radius(one.bind(h), m))(fields, found.value)
     steps = np.asarray(found.stats["num_steps"])

@@ -55,7 +55,7 @@ def study(n_bonds: int, fields: tuple[float, ...], n_applied: int, max_steps: in
     gradient after 1, 2, ... applications of the channel."""
     chain = Chain(qdeq.circuits.strongly_entangling(n_bonds + 1, 3))
     cell = chain.cell()
-    deq = qdeq.DEQ(cell, qdeq.Newton(rtol=0, atol=1e-11))
+    deq = qdeq.DEQ(cell, qdeq.Newton(rtol=0.0, atol=1e-11))
     both = eqx.filter_jit(jax.value_and_grad(lambda a, g: chain.energy(deq(a), a, g)))
     slope = eqx.filter_jit(lambda a: qdeq.spectral_radius(cell.bind(a), deq(a)))
 

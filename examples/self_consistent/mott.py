@@ -59,7 +59,7 @@ def main(n_shots: int = 10_000, out: Path = Path("mott.png"), smoke: bool = Fals
     """
     cell, many = make_cell(), 3 if smoke else 10
     z = lambda model: jax.jit(jax.vmap(lambda u: model(u) ** 2))
-    exact = qdeq.DEQ(cell, qdeq.Newton(rtol=0, atol=1e-12))
+    exact = qdeq.DEQ(cell, qdeq.Newton(rtol=0.0, atol=1e-12))
     u = jnp.linspace(0.1, 0.98, 3 if smoke else 45) * U_C
     found, slope = jax.vmap(jax.value_and_grad(lambda u: exact(u) ** 2))(u)
     error = abs(found - (1 - (u / U_C) ** 2)).max(), abs(slope + 2 * u / U_C**2).max()
@@ -73,7 +73,8 @@ def main(n_shots: int = 10_000, out: Path = Path("mott.png"), smoke: bool = Fals
     # Where R = 0 has the slope 1 the metal ends; that slope goes as 1/U.
     model = lambda p: qdeq.noise.NoiseModel.depolarizing(p)
     errors = jnp.geomspace(1e-4, 0.1, many)
-    end = lambda p: U_C * jax.grad(qdeq.with_noise(cell, model(p)).bind(U_C))(jnp.zeros(()))
+    slope_at_zero = lambda cell: jax.grad(cell.bind(jnp.array(U_C)))(jnp.zeros(()))
+    end = lambda p: U_C * slope_at_zero(qdeq.with_noise(cell, model(p)))
     moved = 100 * (jax.jit(jax.vmap(end))(errors) / U_C - 1)
     at_999, at_99 = (100 * (end(p) / U_C - 1) for p in (0.001, 0.01))
     noisy = {p: z(qdeq.DEQ(qdeq.with_noise(cell, model(p))))(u) for p in (0.001, 0.01)}

@@ -1,5 +1,6 @@
 """One system and one way to evaluate it, at all distances from the transition."""
 
+import functools as ft
 import time
 from typing import Any
 
@@ -22,7 +23,7 @@ SOLVERS = {
     "anderson": qdeq.Anderson,
     "broyden": qdeq.Broyden,
     "newton": qdeq.Newton,
-    "pseudo-transient": qdeq.PseudoTransient,
+    "pseudo-transient": ft.partial(qdeq.PseudoTransient, avoids_saddles=True),
 }
 APPLIED = (1, 2, 5, 10, 20, 50)
 SHOTS, REPEATS, AVERAGED = 10_000, 20, 200
@@ -33,7 +34,7 @@ def model_of(cell: qdeq.AbstractCell, name: str) -> Any:
     if name not in SOLVERS:
         return qdeq.Unrolled(cell, int(name))
     patient = qdeq.SolverLimits(stagnation=MAX_STEPS)
-    solver = SOLVERS[name](rtol=0, atol=TOLERANCE, limits=patient)
+    solver = SOLVERS[name](rtol=0.0, atol=TOLERANCE, limits=patient)
     return qdeq.DEQ(cell, solver, max_steps=MAX_STEPS)
 
 

@@ -116,7 +116,8 @@ def errors_table(runs: Runs) -> str:
 
 def _digits(run: Record, name: str, i: int) -> str:
     value = run[name][i]
-    text = "< 1e-8" if value < 1e-8 else f"{value:.0e}" if value < 1e-3 else f"{value:.2g}"
+    digits = ".0e" if value < 1e-3 else ".2g" if value < 10 else ".0f"
+    text = "< 1e-8" if value < 1e-8 else f"{value:{digits}}"
     solved = run["success"][i] or run["model"].isdigit()
     return text if solved else f"{text}*"
 

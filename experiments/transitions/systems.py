@@ -150,7 +150,7 @@ SYSTEMS = {
     ),
     "pair": System(
         "pair of spins, mean field and angles", "pair, angles", float(_CRITICAL_PAIR), _pair,
-        lambda z: z.fields[0], _of_pair, _slope_of_pair,
+        lambda z: abs(z.fields[0]), _of_pair, _slope_of_pair,
     ),
     "mott": System(
         "Mott transition", "Mott transition", U_C, lambda: example("mott").make_cell(),

@@ -25,10 +25,10 @@ def test_it_is_the_derivative_of_the_steps():
     few = qdeq.Reversible(0.0, 0.0, damp=0.3)
     short = gradient(few, qdeq.ReversibleAdjoint(), 4)(X)
     np.testing.assert_allclose(short, gradient(few, qdeq.UnrolledAdjoint(), 4)(X), rtol=1e-6)
-    solver = qdeq.Reversible(1e-9, 1e-9, damp=0.5)
+    solver = qdeq.Reversible(1e-3, 1e-3, damp=0.5)
     whole = gradient(solver, qdeq.ReversibleAdjoint())(X)
     np.testing.assert_allclose(whole, gradient(solver, qdeq.UnrolledAdjoint())(X), rtol=1e-6)
-    np.testing.assert_allclose(whole, gradient(None, qdeq.ImplicitAdjoint())(X), rtol=1e-4)
+    np.testing.assert_allclose(whole, gradient(None, qdeq.ImplicitAdjoint())(X), rtol=1e-2)
     # Each sample of a batch has as many steps of its own.
     batch = jnp.stack([jnp.asarray(X), 5 * jnp.asarray(X)])
     both = jax.vmap(gradient(solver, qdeq.ReversibleAdjoint()))(batch)

@@ -27,7 +27,7 @@ def test_slopes_are_those_of_the_maps(name):
     about = SYSTEMS[name]
     with jax.enable_x64(True):
         cell, x = about.make(), jax.numpy.array(about.at(0.1))
-        z = qdeq.DEQ(cell, qdeq.Newton(rtol=0, atol=1e-12))(x)
+        z = qdeq.DEQ(cell, qdeq.Newton(rtol=0.0, atol=1e-12))(x)
         slope = float(qdeq.spectral_radius(cell.bind(x), z))
     np.testing.assert_allclose(about.slope(about.at(0.1)), slope, rtol=1e-6)
 
@@ -52,8 +52,9 @@ def test_applications_leave_what_the_slope_says():
 def test_equilibria_are_right_where_their_solvers_say_so():
     runs = report.load(report.RESULTS)
     solved = 0
-    for (_, model), run in runs.items():
-        if model in report.SOLVERS:
+    for (system, model), run in runs.items():
+        # Of the pair there are excited states, too, which other solvers than this one may find.
+        if model in report.SOLVERS and (system != "pair" or model == "pseudo-transient"):
             success = np.array(run["success"])
             # A residual of 1e-10 over 1 - slope, which is 1e-3 at least; over m twice.
             assert np.all(np.array(run["error"])[success] < 1e-5)
