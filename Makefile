@@ -31,7 +31,7 @@ SURFACE = -m pytest -n $(JOBS) --dist worksteal \
 	tests/surface $(ARGS) || test $$? -eq 5
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-surface test-portable test-qiskit test-oldest test-newest lint format docs serve bench clean python
+.PHONY: help demo test test-surface test-portable test-devices test-qiskit test-oldest test-newest lint format docs notebooks serve bench clean python
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -57,16 +57,21 @@ test-portable: $(TEST)/installed  ## float32 numerics as a plain processor round
 			$(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m portable $(ARGS) || exit; \
 	done
 
+test-devices: $(TEST)/installed  ## programs for several devices, on eight virtual ones
+	flags=$$($(TEST)/bin/python tests/_xla_flags.py devices); \
+		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS) && \
+		JAX_ENABLE_X64=1 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS)
+
 test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, OpenQASM, Aer's models and estimators, devices
 	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \
 		tests/circuits/test_qiskit.py tests/circuits/test_openqasm_qiskit.py \
 		tests/hardware tests/noise/test_aer.py tests/noise/test_devices.py
 
 test-oldest: $(OLDEST)/installed  ## the core of the tests with the oldest versions that work
-	$(OLDEST)/bin/python -m experiments.survival.versions $(ARGS)
+	$(OLDEST)/bin/python -m experiments.survival.versions --jobs $(JOBS) $(ARGS)
 
 test-newest: $(NEWEST)/installed  ## the same with the newest: make test-newest PYTHON=python3.13
-	$(NEWEST)/bin/python -m experiments.survival.versions $(ARGS)
+	$(NEWEST)/bin/python -m experiments.survival.versions --jobs $(JOBS) $(ARGS)
 
 lint: $(DEV)/installed  ## ruff (rules and format) and pyright
 	$(DEV)/bin/ruff check
@@ -81,6 +86,10 @@ docs: $(DEV)/installed  ## build the site into site/, strictly, and look at it a
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs build --strict
 	$(DEV)/bin/python -m tests.docs.check_site site
 
+notebooks: $(DEV)/installed  ## the tutorials as executed notebooks, into notebooks/
+	$(DEV)/bin/python -m pip install -qq jupytext nbclient ipykernel
+	$(DEV)/bin/python -m docs.hooks.notebooks notebooks
+
 serve: $(DEV)/installed  ## the site at http://127.0.0.1:8000, rebuilt on every save
 	NO_MKDOCS_2_WARNING=1 $(DEV)/bin/mkdocs serve
 
@@ -90,6 +99,8 @@ bench: $(BENCH)/installed  ## speed and memory against peers, into outputs/bench
 clean:  ## remove the environments and everything built
 	rm -rf .venv-* site dist build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(OLDEST)/installed: tests/oldest.txt
 
 # `installed` is written last: an interrupted installation is taken up again.
 .venv-%/installed: pyproject.toml | python

@@ -17,6 +17,7 @@ from . import (
 )
 from ._deprecated import deprecated_names
 from ._exact import exact as exact
+from ._mesh import map_batch as map_batch
 from .adjoints import (
     AdjointProbe as AdjointProbe,
     AdjointSolution as AdjointSolution,

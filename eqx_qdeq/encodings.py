@@ -25,7 +25,19 @@ Axis = Literal["X", "Y", "Z"]
 
 
 class AbstractEncoding(eqx.Module):
-    """The abstract base class of all encodings."""
+    """The abstract base class of all encodings.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        encodings = [qdeq.AmplitudeEncoding(), qdeq.AngleEncoding("YZ")]
+        for encoding in encodings:
+            encoding.check(in_size=4, n_qubits=2)  # a ValueError if they do not fit
+        isinstance(encodings[0], qdeq.AbstractEncoding)  # True
+        ```
+    """
 
     @abc.abstractmethod
     def check(self, in_size: int, n_qubits: int) -> None:
@@ -43,7 +55,42 @@ class AbstractEncoding(eqx.Module):
 
 
 class AbstractStateEncoding(AbstractEncoding):
-    """An encoding that prepares the state on which the circuit then acts."""
+    """An encoding that prepares the state on which the circuit then acts.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+
+        # One feature: cos(x)|0…0⟩ + sin(x)|1…1⟩.
+        class Cat(qdeq.AbstractStateEncoding):
+            is_complex = False
+
+            def check(self, in_size, n_qubits):
+                if in_size != 1:
+                    raise ValueError(f"one feature; got {in_size}.")
+
+            def n_amplitudes(self, in_size, n_qubits):
+                return 2**n_qubits
+
+            def amplitudes(self, x, n_qubits):
+                x = self.accept(x, n_qubits)[0]
+                zeros = jnp.zeros(2**n_qubits, x.dtype)
+                return zeros.at[0].set(jnp.cos(x)).at[-1].set(jnp.sin(x))
+
+            def state(self, x, n_qubits):
+                return self.amplitudes(x, n_qubits).astype(complex)
+
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        layer = qdeq.QuantumLayer(
+            circuit, Cat(), qdeq.PauliZ(), angles=jnp.zeros(circuit.n_params)
+        )
+        layer([jnp.pi / 2])  # [-1. 1.]
+        ```
+    """
 
     @abc.abstractmethod
     def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
@@ -91,6 +138,15 @@ class AmplitudeEncoding(AbstractStateEncoding):
 
     Wire 0 is the most significant bit of j. Fewer than 2ⁿ features are padded with zeros. The
     zero vector, which has no direction, gives $|0\dots0\rangle$ and a zero gradient.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        encoding = qdeq.AmplitudeEncoding()
+        encoding.state([3.0, 0.0, 4.0], n_qubits=2).real  # [0.6 0. 0.8 0. ]
+        ```
     """
 
     def check(self, in_size: int, n_qubits: int) -> None:
@@ -129,6 +185,16 @@ class ComplexAmplitudeEncoding(AbstractStateEncoding):
 
     Fewer than 2·2ⁿ features are padded with zeros; up to 2ⁿ this is amplitude encoding. The zero
     vector gives $|0\dots0\rangle$ and a zero gradient.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        encoding = qdeq.ComplexAmplitudeEncoding()
+        # On one wire: two real parts, then two imaginary ones.
+        encoding.state([3.0, 0.0, 0.0, 4.0], n_qubits=1)  # [0.6+0.j 0. +0.8j]
+        ```
     """
 
     def check(self, in_size: int, n_qubits: int) -> None:
@@ -212,6 +278,19 @@ class AngleEncoding(AbstractStateEncoding):
     Either `axes` names the axis of each round, feature i turning wire `i % n` about
     `axes[i // n % len(axes)]`; or `layout` gives `(axis, wire)` for every feature.
     `AngleEncoding("YZXY")` with 16 features on 4 wires is the paper's "4x4_ryzxy".
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        encoding = qdeq.AngleEncoding("Y")  # feature i turns wire i
+        state = encoding.state([0.0, jnp.pi], n_qubits=2)  # |01⟩
+        qdeq.PauliZ().values(state)  # [1. -1.]
+        qdeq.AngleEncoding("YZ").resolve(in_size=3, n_qubits=2)
+        # (('Y', 0), ('Y', 1), ('Z', 0))
+        ```
     """
 
     axes: str = eqx.field(static=True, default="Y")
@@ -301,6 +380,9 @@ AngleEncoding.__init__.__doc__ = """**Arguments:**
     there are more features than `len(axes) * n_qubits`.
 - `layout`: instead of `axes`, the `(axis, wire)` of every feature, in order of application.
 - `scale`: every feature is multiplied by this to give an angle in radians.
+
+**Raises:** `ValueError` for an axis other than X, Y and Z, or none; `TypeError` for axes that
+are no string, a layout that is none, or a scale that is no finite number.
 """
 
 
@@ -313,6 +395,20 @@ class DataReuploading(AbstractEncoding):
 
     The circuit is cut into `n_uploads` sections of equal numbers of gates (or at the gates
     named by `positions`), and the rotations of `encoding` act before each section.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        block = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        encoding = qdeq.DataReuploading(qdeq.AngleEncoding("X"), n_uploads=3)
+        layer = qdeq.QuantumLayer(
+            block.repeat(3), encoding, qdeq.PauliZ(), key=jax.random.key(0)
+        )
+        layer([0.1, 0.2]).shape  # (2,)
+        ```
 
     ??? cite "Reference"
 
@@ -343,7 +439,11 @@ class DataReuploading(AbstractEncoding):
         self.encoding.check(in_size, n_qubits)
 
     def cuts(self, n_gates: int) -> tuple[int, ...]:
-        """The gate positions before which the features are encoded."""
+        """The gate positions before which the features are encoded.
+
+        **Raises:** `ValueError` for positions that leave the circuit, or uploads that do not divide
+        its gates.
+        """
         if self.positions is not None:
             if self.positions[0] < 0 or self.positions[-1] > n_gates:
                 raise ValueError(
@@ -363,4 +463,7 @@ DataReuploading.__init__.__doc__ = """**Arguments:**
 - `encoding`: the [`eqx_qdeq.AngleEncoding`][] that is applied before each section.
 - `n_uploads`: how often the features are encoded.
 - `positions`: instead of equal sections, the gate positions before which to encode.
+
+**Raises:** `TypeError` for another encoding; `ValueError` for fewer than one upload, or
+positions that decrease or are not one for each upload.
 """

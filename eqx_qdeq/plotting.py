@@ -41,6 +41,19 @@ def plot_training(history: History) -> "Figure":
     """Loss; accuracy, or R² of a regression; and, where something is solved, residual and solver
     steps; by epoch.
 
+    !!! example
+
+        ```python
+        from eqx_qdeq import plotting
+
+        history = [
+            {"epoch": 1, "train_loss": 1.1, "validation_loss": 1.0},
+            {"epoch": 2, "train_loss": 0.7, "validation_loss": 0.8},
+        ]
+        figure = plotting.plot_training(history)
+        figure.savefig("training.png")
+        ```
+
     **Arguments:**
 
     - `history`: as in `FitResult.history`, or the lines of a metrics file.
@@ -69,6 +82,15 @@ def plot_residuals(
 ) -> "Figure":
     """How the residual falls from step to step of a solver.
 
+    !!! example
+
+        ```python
+        from eqx_qdeq import plotting
+
+        residuals = {"Picard": [1.0, 0.5, 0.25], "Newton": [1.0, 0.1, 1e-3]}
+        figure = plotting.plot_residuals(residuals, tolerance=1e-5)
+        ```
+
     **Arguments:**
 
     - `residuals`: ‖f(z) - z‖ after step 0, 1, …: an array of shape `(n_steps,)` for one sample or
@@ -90,6 +112,16 @@ def plot_residuals(
 
 def plot_confusion(matrix: Any, class_names: Sequence[str] | None = None) -> "Figure":
     """A confusion matrix: counts, colored by their share of the true class.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import plotting
+
+        counts = np.array([[48, 2], [5, 45]])
+        figure = plotting.plot_confusion(counts, class_names=["cat", "dog"])
+        ```
 
     **Arguments:**
 
@@ -116,6 +148,19 @@ def plot_summary(
 ) -> "Figure":
     """A run in one figure: loss, accuracy, convergence, and the confusion matrix of the test.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import plotting
+
+        epoch = {"train_loss": 0.7, "validation_loss": 0.8}
+        epoch |= {"train_accuracy": 0.9, "validation_accuracy": 0.8}
+        history = [epoch | {"epoch": 1}, epoch | {"epoch": 2}]
+        counts = np.array([[48, 2], [5, 45]])
+        figure = plotting.plot_summary(history, [1.0, 0.1, 1e-3, 1e-7], counts)
+        ```
+
     **Arguments:** as for [`eqx_qdeq.plotting.plot_training`][],
     [`eqx_qdeq.plotting.plot_residuals`][] and [`eqx_qdeq.plotting.plot_confusion`][].
 
@@ -141,6 +186,19 @@ def plot_diagnosis(diagnosis: _Diagnosed) -> "Figure":
     distributed over the batch, with the line at 1 beyond which plain iteration is not sure to
     converge; right, the gradient norm of each parameter (the median, and the range of the middle
     90 %).
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import plotting
+
+        weight = 0.5 * jnp.eye(2)
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(weight @ z + x), jnp.zeros_like)
+        deq = qdeq.DEQ(cell)
+        figure = plotting.plot_diagnosis(deq.diagnose(jnp.ones(2)))
+        ```
 
     **Arguments:**
 

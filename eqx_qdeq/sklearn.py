@@ -20,14 +20,14 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ._checks import check_at_least, check_positive
+from ._checks import check_at_least, check_instance, check_positive, check_within
+from ._inputs import numbers
 from .models import AbstractEquilibriumModel, QDEQClassifier, QDEQRegressor
-from .training import TrainingError
+from .training import NAMED, Standardize, TrainingError
 
 # Predictions are made so many at a time, always: a row's is then the same, bit by bit, whichever
 # others come with it.
@@ -48,12 +48,6 @@ class _Batches(eqx.Module):
     n: Int[Array, ""]
 
 
-def _losses(outputs: Float[Array, "b k"], y: Num[Array, "b ..."]) -> Float[Array, " b"]:
-    if jnp.issubdtype(y.dtype, jnp.integer):
-        return optax.softmax_cross_entropy_with_integer_labels(outputs, y)
-    return jnp.mean((outputs - y) ** 2, axis=-1)
-
-
 @eqx.filter_jit
 def _train(
     model: AbstractEquilibriumModel,
@@ -71,11 +65,13 @@ def _train(
     n_batches = -(-data.n // batch_size)
     total = (epochs * n_batches).astype(learning_rate.dtype)
     rows = jnp.arange(len(data.x))
+    is_labels = jnp.issubdtype(data.y.dtype, jnp.integer)
+    losses = jax.vmap(NAMED["cross_entropy" if is_labels else "mean_square"])
 
     def objective(params: PyTree, index: Int[Array, " b"], real: Array) -> Float[Array, ""]:
         outputs = jax.vmap(eqx.combine(params, static))(data.x[index])
         weight = jnp.where(real, data.weight[index], 0)
-        return jnp.sum(weight * _losses(outputs, data.y[index])) / jnp.sum(real)
+        return jnp.sum(weight * losses(outputs, data.y[index])) / jnp.sum(real)
 
     def step(carry: tuple, order: Int[Array, " rows"], epoch: Array, batch: Array) -> tuple:
         params, state = carry
@@ -112,11 +108,14 @@ def _outputs(model: Any, x: Float[Array, "rows d"]) -> tuple[Array, Array]:
     return outputs, solution.success
 
 
-def _merged(rows: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, None, np.ndarray]:
-    """Rows that are alike as one row of more weight; for `StandardScaler.fit`."""
+def _merged(
+    rows: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows that are alike as one row of more weight, in an order of their own: weights are then
+    repetitions, to the last bit. Where the first of each was, and how much it weighs."""
     weight = np.ones(len(rows)) if weight is None else weight
-    found, inverse = np.unique(rows, axis=0, return_inverse=True)
-    return found, None, np.bincount(inverse.ravel(), weight)
+    found, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    return found, first, np.bincount(inverse.ravel(), weight)
 
 
 def _padded(array: np.ndarray, rows: int, columns: int | None = None) -> np.ndarray:
@@ -162,19 +161,18 @@ class _QuantumEquilibrium(BaseEstimator):
 
     def _fit(self, kind: Any, x: np.ndarray, y: np.ndarray, weight: Any, n_outputs: int) -> None:
         """Trains on checked samples, and labels from 0 or standardized targets."""
-        for name in ("epochs", "batch_size"):
+        for name in ("n_qubits", "epochs", "batch_size", "max_steps"):
             check_at_least(name, getattr(self, name), 1)
         check_positive("learning_rate", self.learning_rate)
-        # Samples that are alike are one sample of more weight, in an order of their own: weights
-        # are then repetitions, to the last bit.
+        check_within("weight_decay", self.weight_decay, 0.0, np.inf, "0 for none")
+        check_instance("standardize", self.standardize, bool | np.bool_, "True or False")
         weight = np.ones(len(x)) if weight is None else weight
         if not np.any(weight > 0):
             raise ValueError("`sample_weight` is zero for all samples; give some of them weight.")
         x, y, weight = x[weight > 0], y[weight > 0], weight[weight > 0]
-        columns = np.concatenate([x, y.reshape(len(y), -1)], axis=1)
-        _, first, inverse = np.unique(columns, axis=0, return_index=True, return_inverse=True)
-        x, y, weight = x[first], y[first], np.bincount(inverse.ravel(), weight)
-        self._scaler = StandardScaler().fit(x, sample_weight=weight) if self.standardize else None
+        _, first, weight = _merged(np.concatenate([x, y.reshape(len(y), -1)], axis=1), weight)
+        x, y = x[first], y[first]
+        self._scaler = Standardize.fit(x, weight) if self.standardize else None
         seed = check_random_state(self.random_state).randint(2**31 - 1)
         model_key, train_key = jax.random.split(jax.random.key(seed))
         options = {} if not isinstance(self.circuit, str) else {"depth": self.depth}
@@ -195,7 +193,7 @@ class _QuantumEquilibrium(BaseEstimator):
         rows = self.batch_size * (1 << (n_batches - 1).bit_length())
         real = jnp.result_type(float)
         data = _Batches(
-            jnp.asarray(_padded(features, rows), real),
+            numbers(_padded(features, rows), float, name="X"),
             jnp.asarray(_padded(y, rows), jnp.int32 if y.dtype.kind in "iu" else real),
             jnp.asarray(_padded(weight / weight.mean(), rows), real),
             jnp.asarray(len(x), jnp.int32),
@@ -224,7 +222,7 @@ class _QuantumEquilibrium(BaseEstimator):
             )
 
     def _prepare(self, x: np.ndarray) -> np.ndarray:
-        x = x if self._scaler is None else np.asarray(self._scaler.transform(x))
+        x = x if self._scaler is None else self._scaler(x)
         if self.features != "table":
             return x
         # Zeros up to a full turn of rotations on every wire. So few columns are turned more than
@@ -238,7 +236,7 @@ class _QuantumEquilibrium(BaseEstimator):
         x, parts = self._prepare(x), []
         for start in range(0, len(x), _CHUNK):
             chunk = _padded(x[start : start + _CHUNK], _CHUNK)
-            parts.append(_outputs(self.model_, jnp.asarray(chunk, jnp.result_type(float))))
+            parts.append(_outputs(self.model_, numbers(chunk, float, name="X")))
         outputs, success = (np.concatenate([np.asarray(p[i]) for p in parts]) for i in (0, 1))
         return outputs[: len(x)].astype(np.float64), success[: len(x)]
 
@@ -285,7 +283,10 @@ class QuantumEquilibriumClassifier(ClassifierMixin, _QuantumEquilibrium):
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QuantumEquilibriumClassifier":
-        """Trains on samples of shape `(n, d)` and their labels, which may be of any kind."""
+        """Trains on samples of shape `(n, d)` and their labels, which may be of any kind.
+
+        **Raises:** `ValueError` for what scikit-learn refuses, or samples of one class.
+        """
         checked: Any = validate_data(self, X, y, dtype=np.float64)
         X, y = checked
         check_classification_targets(y)
@@ -294,7 +295,8 @@ class QuantumEquilibriumClassifier(ClassifierMixin, _QuantumEquilibrium):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"all samples are of one class, {self.classes_[0]!r}; a classifier needs two."
+                f"all samples are of one class, {self.classes_.tolist()[0]!r}; a classifier needs "
+                "two."
             )
         self._fit(QDEQClassifier, X, labels, sample_weight, len(self.classes_))
         return self
@@ -328,14 +330,16 @@ class QuantumEquilibriumRegressor(RegressorMixin, _QuantumEquilibrium):
         assert regressor.fit(x, y).score(x, y) > 0.3
         ```
 
-    **Arguments**, attributes and errors: as for
-    [`eqx_qdeq.sklearn.QuantumEquilibriumClassifier`][]; but the model is an
-    [`eqx_qdeq.QDEQRegressor`][], `standardize` is of the targets as well, and there are no
-    `classes_`.
+    **Arguments:** as for [`eqx_qdeq.sklearn.QuantumEquilibriumClassifier`][], and so are
+    attributes and errors; but the model is an [`eqx_qdeq.QDEQRegressor`][], `standardize` is of the
+    targets as well, and there are no `classes_`.
     """
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "QuantumEquilibriumRegressor":
-        """Trains on samples of shape `(n, d)` and targets of shape `(n,)` or `(n, k)`."""
+        """Trains on samples of shape `(n, d)` and targets of shape `(n,)` or `(n, k)`.
+
+        **Raises:** `ValueError` for what scikit-learn refuses.
+        """
         checked: Any = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True
         )
@@ -344,17 +348,17 @@ class QuantumEquilibriumRegressor(RegressorMixin, _QuantumEquilibrium):
             sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         targets = np.asarray(y, np.float64).reshape(len(y), -1)
         self._shape = y.shape[1:]
-        scaling = StandardScaler(with_mean=self.standardize, with_std=self.standardize)
-        # Sums of rows that are alike, as in training: repetitions and weights give the same bits.
-        self._targets = scaling.fit(*_merged(targets, sample_weight))
-        targets = np.asarray(self._targets.transform(targets))
+        found, _, weight = _merged(targets, sample_weight)
+        self._targets = Standardize.fit(found, weight) if self.standardize else None
+        targets = targets if self._targets is None else self._targets(targets)
         self._fit(QDEQRegressor, X, targets, sample_weight, targets.shape[1])
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """The targets of each sample, shape `(n,)` or `(n, k)`, in the units of those given."""
         outputs = self._ask(X)  # first, as it asks whether there was a `fit`
-        return self._targets.inverse_transform(outputs).reshape(-1, *self._shape)
+        outputs = outputs if self._targets is None else self._targets.undo(outputs)
+        return outputs.reshape(-1, *self._shape)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -1,5 +1,8 @@
 """A quantum equilibrium in a convolutional network, beside a linear block and an MLP of its size.
 
+The block stands beside a skip connection, so that it adds four numbers to what the head reads.
+A linear block is then worth nothing, as the head is linear too: it is what the others must beat.
+
 On FashionMNIST if torchvision and its data are there (EQX_QDEQ_DATA), else on digits.
 
     python examples/cnn.py
@@ -30,13 +33,14 @@ class CNN(eqx.Module):
         self.convolutions = [conv(1, 8, keys[0]), conv(8, 16, keys[1]), conv(16, 16, keys[2])]
         self.norm = eqx.nn.LayerNorm(16)
         self.block = block
-        self.head = eqx.nn.Linear(4, n_classes, key=keys[3])
+        self.head = eqx.nn.Linear(16 + 4, n_classes, key=keys[3])
 
     def __call__(self, image: jax.Array) -> jax.Array:
         x = image[None]  # one gray channel
         for convolution in self.convolutions:
             x = jax.nn.relu(convolution(x))
-        return self.head(self.block(self.norm(x.mean(axis=(1, 2)))))  # pyright: ignore
+        x = self.norm(x.mean(axis=(1, 2)))
+        return self.head(jnp.concatenate([x, self.block(x)]))  # pyright: ignore
 
 
 def make_blocks(key: jax.Array) -> dict[str, eqx.Module]:

@@ -14,6 +14,7 @@ from ._results import (
     Off as Off,
     progress as progress,
     Record as Record,
+    report_command as report_command,
     require_records as require_records,
     rounded as rounded,
     save_record as save_record,

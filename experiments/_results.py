@@ -10,11 +10,14 @@ import fnmatch
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+from matplotlib.figure import Figure
+
+from docs.hooks.pages import DOCS, fill_page, save_figure
 
 Off = tyro.conf.FlagCreatePairsOff
 """A switch of a command that is off, and has no `--no-` beside it: `Annotated[bool, Off]`."""
@@ -110,3 +113,33 @@ def progress(runs: Mapping[str, Run]) -> Iterator[tuple[str, Run]]:
 def rounded(numbers: Mapping[str, Any], digits: int = 6) -> dict[str, float]:
     """To so many significant digits, which is more than they have."""
     return {name: float(f"{value:.{digits}g}") for name, value in numbers.items()}
+
+
+def report_command(
+    results: Path,
+    page: str,
+    tables: Callable[[Path], Mapping[str, str]],
+    figures: Callable[[Path], Mapping[str, Figure]],
+) -> Callable[..., None]:
+    """The command that draws a study's page from the records of its runs alone: its tables by the
+    names of their marks, and its figures by the names of their files."""
+    own_results, own_page = results, DOCS / "experiments" / page
+
+    def main(
+        results: Path = own_results,
+        page: Path = own_page,
+        folder: Path = DOCS / "figures" / "experiments",
+    ) -> None:
+        """Writes the page's tables and its figures.
+
+        Args:
+            results: the file of the records.
+            page: the Markdown file; made if it is not there.
+            folder: where the figures go.
+        """
+        for name, figure in figures(results).items():
+            save_figure(figure, folder / f"{name}.svg")
+        fill_page(page, tables(results))
+        print(f"written: {page} and the figures in {folder}")
+
+    return main

@@ -95,14 +95,16 @@ def state(circuit: Circuit, angles: np.ndarray, initial: np.ndarray) -> np.ndarr
 
 
 def random_circuit(rng: np.random.Generator, n_qubits: int, n_gates: int) -> Circuit:
-    """Gates of every kind on random wires, each parameter fresh."""
+    """Gates of every kind on random wires, each parameter fresh, some scaled and shifted."""
     names = [name for name, info in circuits.GATES.items() if info.n_wires <= n_qubits]
-    gates, wires, params, used = [], [], [], 0
+    gates, wires, params, scales, offsets, used = [], [], [], [], [], 0
     for _ in range(n_gates):
         name = str(rng.choice(names))
         info = circuits.GATES[name]
         gates.append(name)
         wires.append(tuple(int(w) for w in rng.choice(n_qubits, info.n_wires, replace=False)))
         params.append(tuple(range(used, used + info.n_params)))
+        scales.append(rng.choice([1.0, -0.5], info.n_params).tolist())
+        offsets.append(rng.choice([0.0, 0.3], info.n_params).tolist())
         used += info.n_params
-    return Circuit(gates, wires, params, n_qubits)
+    return Circuit(gates, wires, params, n_qubits, scales=scales, offsets=offsets)

@@ -1,5 +1,6 @@
 """How the tests are compiled: as little as XLA can. `python tests/_xla_flags.py` prints the flags;
-with `plain`, those with which `make test-portable` looks for other roundings.
+with `plain`, those with which `make test-portable` looks for other roundings; with `devices`, those
+of `make test-devices`.
 
 Nearly all of the suite's time is XLA's compilation of programs that run once.
 """
@@ -41,5 +42,13 @@ def plain_processor() -> str:
     return quick_compilation(*_PLAIN) or quick_compilation()
 
 
+def eight_devices() -> str:
+    """As `quick_compilation`, for tests of programs for several devices."""
+    eight = "--xla_force_host_platform_device_count=8"
+    return quick_compilation(eight) or eight
+
+
+_KINDS = {"plain": plain_processor, "devices": eight_devices}
+
 if __name__ == "__main__":
-    print(plain_processor() if sys.argv[1:] == ["plain"] else quick_compilation())
+    print(_KINDS.get(" ".join(sys.argv[1:]), quick_compilation)())

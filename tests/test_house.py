@@ -17,6 +17,8 @@ ROOMS = (
     "_trees",
     "_precise",
     "_inputs",
+    "_local",
+    "_mesh",
     "circuits",
     "simulate",
     "encodings",

@@ -70,6 +70,27 @@ def test_several_targets_in_their_units():
     assert model.predict(x[:1]).shape == (1, 2)
 
 
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_tables_of_any_size(fitted, size):
+    model, x, names = fitted
+    # Of a power of two, no digit is another.
+    size = 2.0 ** round(np.log2(size))
+    again = QuantumEquilibriumClassifier(**SMALL, random_state=0).fit(
+        size * x, names, np.full(150, size)
+    )
+    np.testing.assert_array_equal(again.predict_proba(size * x), model.predict_proba(x))
+    regressor = QuantumEquilibriumRegressor(**SMALL | {"epochs": 2}, random_state=0)
+    near, far = (regressor.fit(s * x, s * x[:, 0]).predict(s * x) / s for s in (1.0, size))
+    np.testing.assert_allclose(far, near, rtol=1e-12)
+    with pytest.raises(ValueError, match="`X` has a number of size .* beyond the range of float32"):
+        model.predict(1e60 * x)
+
+
+def test_one_class_is_none(fitted):
+    with pytest.raises(ValueError, match="are of one class, 'a'; a classifier needs two"):
+        QuantumEquilibriumClassifier().fit(fitted[1], ["a"] * 150)
+
+
 def test_in_a_pipeline_and_a_grid():
     x, y = load_wine(return_X_y=True)
     pipeline = make_pipeline(PCA(4), QuantumEquilibriumClassifier(**SMALL, random_state=0))
@@ -87,6 +108,10 @@ def test_in_a_pipeline_and_a_grid():
         ({"circuit": "brickwall"}, ValueError, "`circuit` must be one of"),
         ({"features": "text"}, ValueError, "`features` must be one of image, table"),
         ({"learning_rate": 1e30}, TrainingError, "lower `learning_rate`"),
+        ({"n_qubits": 0}, ValueError, "`n_qubits` must be at least 1; got 0"),
+        ({"max_steps": 0}, ValueError, "`max_steps` must be at least 1; got 0"),
+        ({"weight_decay": -1}, ValueError, "`weight_decay` must be from 0"),
+        ({"standardize": "yes"}, TypeError, "`standardize` must be True or False; got 'yes'"),
     ],
 )
 def test_bad_arguments(options, error, message):

@@ -1,5 +1,7 @@
 """A step of message passing: along edges, and by dense matrices."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,9 +14,24 @@ from .._settings import Settings
 from .._tables import rounded, Table
 from .._timing import build, check_agreement, time_in_turn
 
-# The largest graph of NCI1 has 111 nodes and 119 edges; each edge is sent along both ways.
-_NODES, _RINGS, _FEATURES, _SIZE = 111, 9, 38, 32
+_FEATURES, _SIZE = 38, 32
 _LARGE = 2000
+
+
+def _largest_of_nci1() -> tuple[int, int, str]:
+    """Nodes and edges of its largest graph, and how they were found. Each edge is sent along both
+    ways."""
+    path = Path(os.environ.get("EQX_QDEQ_DATA", "")) / "TU" / "NCI1.txt"
+    if not path.is_file():
+        return 111, 119, "as read before: EQX_QDEQ_DATA names no folder with TU/NCI1.txt"
+    lines = iter(path.read_text(encoding="utf-8").splitlines()[1:])
+    sizes = []
+    for line in lines:
+        n = int(line.split()[0])
+        # Each of n lines: a tag, the number of neighbors, the neighbors.
+        ends = sum(int(next(lines).split()[1]) for _ in range(n))
+        sizes.append((n, ends // 2))
+    return *max(sizes), f"read from {path.name}"
 
 
 def graphs(settings: Settings, rates: dict[str, Any]) -> list[Table]:
@@ -25,9 +42,12 @@ def graphs(settings: Settings, rates: dict[str, Any]) -> list[Table]:
     layer = qdeq.QuantumLayer(circuit, qdeq.AngleEncoding(), qdeq.PauliZ(), key=jax.random.key(0))
     cell = qdeq.GraphCell(layer, _FEATURES, 4, 1, key=jax.random.key(1))
     implicit = qdeq.ImplicitGraphCell(_FEATURES, _SIZE, key=jax.random.key(2))
+    nodes, edges, how = _largest_of_nci1()
     tables = []
-    for n, count in ((_NODES, batch), (large, 1)):
-        made = [_molecule(seed, n) for seed in range(count)]
+    for n, count in ((nodes, batch), (large, 1)):
+        # A tree has an edge less than nodes; the others close rings, as many of them as there.
+        rings = (edges - nodes + 1) * n // nodes
+        made = [_molecule(seed, n, rings) for seed in range(count)]
         stacked = qdeq.stack_graphs(made)
         dense = stacked.features, jnp.stack([_matrix(graph) for graph in made])
         wide = jnp.asarray(np.random.default_rng(0).normal(size=(count, n, _SIZE)), jnp.float32)
@@ -59,7 +79,10 @@ def graphs(settings: Settings, rates: dict[str, Any]) -> list[Table]:
                 "id": str(n),
                 "title": f"One step of message passing: {size}",
                 "first": "cell",
-                "notes": ["ratio: to the graph cell of 4 wires along edges"],
+                "notes": [
+                    "ratio: to the graph cell of 4 wires along edges",
+                    f"NCI1's largest graph has {nodes} nodes and {edges} edges, {how}",
+                ],
                 "facts": [],
                 "agreement": gap,
                 "rows": rows,
@@ -72,12 +95,12 @@ def _step(cell: qdeq.AbstractCell) -> Any:
     return lambda x, z: jax.vmap(lambda x, z: cell.bind(x)(z))(x, z)
 
 
-def _molecule(seed: int, n: int) -> qdeq.Graph:
+def _molecule(seed: int, n: int, n_rings: int) -> qdeq.Graph:
     """A tree of low degree, and some edges that close rings."""
     rng = np.random.default_rng(seed)
     child = np.arange(1, n)
     parent = np.maximum(child - rng.integers(1, 4, n - 1), 0)
-    rings = rng.integers(0, n, (2, _RINGS * n // _NODES))
+    rings = rng.integers(0, n, (2, n_rings))
     one, other = np.append(child, rings[0]), np.append(parent, rings[1])
     features = np.eye(_FEATURES, dtype=np.float32)[rng.integers(0, _FEATURES, n)]
     return qdeq.Graph(features, np.append(one, other), np.append(other, one))

@@ -8,18 +8,23 @@ block of `text` right under one of `python` is what that one prints; the command
 the tests compare it: the words exactly, the numbers to 3 %, as processors round differently. With
 `<!-- drawn -->` between them the numbers are from finitely many shots, where rounding decides over
 single ones: they may differ by 0.05.
+A figure that the code saves is put where the page shows a picture of that name.
 """
 
 import ast
 import contextlib
 import io
+import os
 import re
+import shutil
+import tempfile
 import textwrap
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib
 import numpy as np
 import tyro
 
@@ -31,6 +36,17 @@ _BLOCK = re.compile(
 )
 _NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 _SECONDS = re.compile(r"\b\d+\.?\d*(?= m?s\b)")  # nobody's are alike
+_PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)\s]+)[^)]*\)")
+
+# Figures on no background, which the site shows in light and dark. The same is the same file.
+_STYLE = {
+    "svg.hashsalt": "eqx-qdeq",
+    "savefig.transparent": True,
+    "axes.prop_cycle": matplotlib.cycler(color=["#0072B2", "#D55E00", "#009E73", "#CC79A7"]),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
 
 
 class Block(NamedTuple):
@@ -84,18 +100,32 @@ def alike(written: str, printed: str, atol: float = 2e-4) -> bool:
     return bool(np.allclose(a, b, rtol=0.03, atol=atol))
 
 
+def pictures(text: str) -> list[Path]:
+    """The pictures that a page shows, as it names them."""
+    return [Path(match["path"]) for match in _PICTURE.finditer(text)]
+
+
 def main(pages: tyro.conf.Positional[tuple[Path, ...]]) -> None:
-    """Runs pages and writes down what their code prints.
+    """Runs pages and writes down what their code prints and draws.
 
     Args:
         pages: Markdown files.
     """
-    for page in pages:
+    os.environ["SOURCE_DATE_EPOCH"] = "0"  # no date in a figure
+    for page in map(Path.absolute, pages):
         text = page.read_text(encoding="utf-8")
-        for block, printed in reversed(run(text, str(page))):
-            if block.output is not None:
-                start, end = block.span
-                text = text[:start] + printed.rstrip() + "\n" + text[end:]
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.chdir(folder),
+            matplotlib.rc_context(_STYLE),
+        ):
+            for block, printed in reversed(run(text, str(page))):
+                if block.output is not None:
+                    start, end = block.span
+                    text = text[:start] + printed.rstrip() + "\n" + text[end:]
+            for picture in pictures(text):
+                if Path(picture.name).exists():
+                    shutil.copy(picture.name, page.parent / picture)
         page.write_text(text, encoding="utf-8")
 
 

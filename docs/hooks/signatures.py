@@ -7,9 +7,11 @@ written.
 """
 
 import ast
+import importlib
 import inspect
 import re
 import textwrap
+import typing
 from typing import Any
 
 import griffe
@@ -38,6 +40,11 @@ def _annotations(obj: Any) -> dict[str, str]:
     found = {a.arg: _written(a.annotation) for a in arguments if a.annotation is not None}
     if node.returns is not None:
         found["return"] = _written(node.returns)
+    # What `**named` stands for where a function takes `options` as well: the fields of `Options`.
+    options = getattr(inspect.unwrap(obj), "__globals__", {}).get("Options")
+    if "options" in found and node.args.kwarg is not None and options is not None:
+        fields = _fields(options).items()
+        found = {name: _written(field.annotation) for name, field in fields} | found
     return found
 
 
@@ -57,12 +64,60 @@ def _default(value: ast.expr | None) -> str | None:
     """The default of a field, looking into `field(..., default=...)`."""
     if isinstance(value, ast.Call) and ast.unparse(value.func).endswith("field"):
         given = {keyword.arg: keyword.value for keyword in value.keywords}
-        value = given.get("default")
+        made = given.get("default_factory")  # as its call: a parameter behind defaults needs one
+        value = given.get("default") if made is None else ast.Call(made, [], [])
     return None if value is None else ast.unparse(value)
+
+
+def _assignment(name: str) -> tuple[ast.stmt | None, str]:
+    """Where a module's name gets its value, and the text below, which documents it."""
+    module, _, name = name.rpartition(".")
+    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                if alias.asname == name:  # from elsewhere in the package
+                    return _assignment(f"{module}.{node.module}.{alias.name}")
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            text = after.value if isinstance(after, ast.Expr) else None
+            is_text = isinstance(text, ast.Constant) and isinstance(text.value, str)
+            return node, inspect.cleandoc(text.value) if is_text else ""
+    return None, ""
+
+
+def documentation(name: str) -> str:
+    """What is said of a module's data or alias, in the text below its assignment."""
+    return _assignment(name)[1]
 
 
 class Signatures(griffe.Extension):
     """Puts annotations and defaults back as they were written."""
+
+    def on_module_members(
+        self, *, node: ast.AST | griffe.ObjectNode, mod: griffe.Module, **_: Any
+    ) -> None:
+        # `tuple[...]` and the like look to Griffe like `tuple` under another name.
+        for name, member in list(mod.members.items()):
+            value = getattr(node.obj, name, None) if isinstance(node, griffe.ObjectNode) else None
+            if isinstance(member, griffe.Alias) and typing.get_origin(value) is not None:
+                mod.members[name] = attribute = griffe.Attribute(name, parent=mod)
+                self.on_attribute_instance(node=node, attr=attribute)
+
+    def on_attribute_instance(
+        self, *, node: ast.AST | griffe.ObjectNode, attr: griffe.Attribute, **_: Any
+    ) -> None:
+        if not isinstance(attr.parent, griffe.Module) or not isinstance(node, griffe.ObjectNode):
+            return
+        written, text = _assignment(attr.path)
+        if written is None:
+            return
+        attr.docstring = griffe.Docstring(text, parent=attr) if text else None
+        attr.value = None  # a dictionary's is a page long, and shown as a table
+        if isinstance(written, ast.AnnAssign):
+            attr.annotation = _written(written.annotation)
+        elif isinstance(written, ast.Assign):  # an alias is what it stands for
+            attr.annotation, attr.value = None, _written(written.value)
 
     def on_function_instance(
         self, *, node: ast.AST | griffe.ObjectNode, func: griffe.Function, **_: Any

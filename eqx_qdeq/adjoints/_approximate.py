@@ -34,6 +34,20 @@ class PhantomAdjoint(optx.AbstractAdjoint):
     Works with cells that only have vector-Jacobian products (`jax.custom_vjp`) in reverse mode.
     Second derivatives are those of the K steps, not of the equilibrium.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1; the exact dz/da at a = 1 is 2.
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, adjoint=qdeq.PhantomAdjoint())
+        gradient = jax.grad(deq)(jnp.array(1.0))
+        bool(1 < gradient < 2)  # True
+        ```
+
     ??? cite "Reference"
 
         Z. Geng, X.-Y. Zhang, S. Bai, Y. Wang and Z. Lin, "On training implicit models", NeurIPS
@@ -72,6 +86,19 @@ class OneStepAdjoint(optx.AbstractAdjoint):
     (the reference has the conditions), and biased always. Works with cells that only have
     vector-Jacobian products. Second derivatives are those of the one application.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1; the exact dz/da at a = 1 is 2, and one step gives z / 2.
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, adjoint=qdeq.OneStepAdjoint())
+        jax.grad(deq)(jnp.array(1.0)).round(3)  # 1.
+        ```
+
     ??? cite "Reference"
 
         S. W. Fung, H. Heaton, Q. Li, D. McKenzie, S. Osher and W. Yin, "JFB: Jacobian-free
@@ -107,6 +134,19 @@ class NeumannAdjoint(AbstractLinearisedAdjoint):
     good at all above. One linearization at the equilibrium, K - 1 products with J: less memory than
     [`eqx_qdeq.PhantomAdjoint`][], which has the same first derivatives with `damp=0` and does
     without Jacobian-vector products.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1; the exact dz/da at a = 1 is 2.
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, adjoint=qdeq.NeumannAdjoint(2))
+        jax.grad(deq)(jnp.array(1.0)).round(3)  # 1.5
+        ```
 
     ??? cite "Reference"
 
@@ -159,6 +199,19 @@ class ShineAdjoint(optx.AbstractAdjoint):
     directions that the solve took, so the derivative is the better the more updates it made and
     no better than one step (`B = I`) after none; an update that was forgotten is missing. Needs
     [`eqx_qdeq.Broyden`][] as the solver. Second derivatives are those of the one application.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1; of one number, Broyden's inverse is soon the exact one.
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, qdeq.Broyden(1e-5, 1e-5), adjoint=qdeq.ShineAdjoint())
+        jax.grad(deq)(jnp.array(1.0)).round(3)  # 2.
+        ```
 
     ??? cite "Reference"
 

@@ -20,6 +20,18 @@ from ._implicit import default_linear_solver
 class BackwardReport(eqx.Module):
     r"""How a backward solve went.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        watched = qdeq.ImplicitVJPAdjoint(callback=lambda report: print(report.success))
+        gradient = jax.grad(qdeq.DEQ(cell, adjoint=watched))(jnp.array(1.0))
+        ```
+
     **Attributes:**
 
     - `residual`: $\|v - (I - J^\top) u\|$, Euclidean.
@@ -34,6 +46,17 @@ class BackwardReport(eqx.Module):
 
 class AdjointSolution(eqx.Module):
     r"""The solution of $(I - J^\top)\,u = v$.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        found = qdeq.solve_adjoint(lambda z: z / 2 + 1, jnp.array(2.0), jnp.array(1.0))
+        found.value.round(3)  # 2.
+        bool(found.report.success)  # True
+        ```
 
     **Attributes:**
 
@@ -60,6 +83,17 @@ def solve_adjoint(
 
     It is the linear system behind reverse mode through an equilibrium: the gradient with respect
     to a parameter is $u^\top\,\partial f/\partial\theta$.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        fn = lambda z: z / 2 + 1  # J = 1/2, so that (1 - J) u = 1 has the solution 2
+        found = qdeq.solve_adjoint(fn, jnp.array(2.0), jnp.array(1.0))
+        found.value  # 2.
+        ```
 
     **Arguments:**
 
@@ -136,6 +170,13 @@ class AdjointProbe(eqx.Module):
         return AdjointProbe(jtu.tree_map(jnp.zeros_like, z), BackwardReport(zero, zero, zero))
 
 
+AdjointProbe.__init__.__doc__ = """**Arguments:**
+
+- `guess`: where the backward solve starts; made by [`eqx_qdeq.AdjointProbe.like`][].
+- `report`: filled in by the backward pass.
+"""
+
+
 # --- The exact implicit adjoint for maps that only have vector-Jacobian products. ---
 
 
@@ -155,6 +196,19 @@ class ImplicitVJPAdjoint(optx.AbstractAdjoint):
     The backward solve can be watched, and started from the last one, with an
     [`eqx_qdeq.AdjointProbe`][]. It raises nothing: where it falls short of its tolerance, the
     gradient is that of the best u found.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1, so that z = 2 / (2 - a) and dz/da = 2 / (2 - a)².
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, adjoint=qdeq.ImplicitVJPAdjoint())
+        jax.grad(deq)(jnp.array(1.0))  # 2.
+        ```
 
     ??? cite "Reference"
 

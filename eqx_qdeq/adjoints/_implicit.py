@@ -41,6 +41,20 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
 
     May be used wherever `optimistix.ImplicitAdjoint` may.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1, so that z = 2 / (2 - a) and dz/da = 2 / (2 - a)².
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, adjoint=qdeq.ImplicitAdjoint())
+        jax.grad(deq)(jnp.array(1.0))  # 2.
+        jax.grad(jax.grad(deq))(jnp.array(1.0)).round(3)  # 4.
+        ```
+
     ??? cite "Reference"
 
         S. Bai, J. Z. Kolter and V. Koltun, "Deep equilibrium models", NeurIPS 2019.

@@ -40,6 +40,19 @@ class ReversibleAdjoint(optx.AbstractAdjoint):
     thousand, of the way from there) the gradient is NaN: use more damping, fewer steps or double
     precision.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.cos(x * z), lambda x: x)
+        solver = qdeq.Reversible(1e-3, 1e-3, damp=0.2)
+        deq = qdeq.DEQ(cell, solver, qdeq.ReversibleAdjoint(), max_steps=40)
+        jax.grad(lambda x: deq(x)[0])(jnp.array([0.5])).round(2)  # [-0.32]
+        ```
+
     ??? cite "Reference"
 
         S. McCallum, K. Arora and J. Foster, "Reversible deep equilibrium models",

@@ -29,6 +29,21 @@ class UnrolledAdjoint(optx.AbstractAdjoint):
     the initial guess, whether derivatives overflow on the way back; such a sample contributes
     nothing. Reverse mode takes about twice as long for it.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # z = a z / 2 + 1, so that z = 2 / (2 - a) and dz/da = 2 / (2 - a)².
+        cell = qdeq.FunctionCell(lambda z, a: a * z / 2 + 1, jnp.zeros_like)
+        deq = qdeq.DEQ(
+            cell, qdeq.Picard(1e-5, 1e-5), adjoint=qdeq.UnrolledAdjoint(), max_steps=32
+        )
+        jax.grad(deq)(jnp.array(1.0)).round(3)  # 1.999
+        ```
+
     ??? cite "Reference"
 
         P. Stumm and A. Walther, "New algorithms for optimal online checkpointing", SIAM Journal

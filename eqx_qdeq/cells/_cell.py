@@ -24,6 +24,29 @@ class AbstractCell(eqx.Module):
 
     A subclass says where to start (`init`) and what to iterate (`bind`). Whatever does not
     depend on z belongs in `bind`: it is done once for a solve, however many steps it takes.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+
+        class Tanh(qdeq.AbstractCell):
+            weight: jax.Array
+
+            def init(self, x):
+                return jnp.zeros_like(x)
+
+            def bind(self, x):
+                shift = 2 * x  # done once, however many steps the solver takes
+                return lambda z: jnp.tanh(self.weight @ z + shift)
+
+
+        deq = qdeq.DEQ(Tanh(0.5 * jnp.eye(2)))
+        deq(jnp.ones(2))  # [0.986 0.986]
+        ```
     """
 
     # Whether f(z, x) is finite for all finite z and x. If not, `DEQ` looks at f(z0, x) before
@@ -168,7 +191,22 @@ EVALUATIONS = 10
 
 
 class AbstractCompiledCell(AbstractCell):
-    """A quantum cell whose angle-dependent work is done."""
+    """A quantum cell whose angle-dependent work is done.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.QDEQ(2, 4, key=jax.random.key(0)).deq.cell
+        compiled = cell.compile(4)  # for samples of 4 features
+        isinstance(compiled, qdeq.AbstractCompiledCell)  # True
+        fn = compiled.bind(jnp.ones(4))
+        fn(jnp.zeros(2)).shape  # (2,)
+        ```
+    """
 
     always_finite: ClassVar[bool] = True
 

@@ -194,7 +194,10 @@ class Graph(eqx.Module):
     ) -> "Graph":
         """The graph as a cell computes with it. Indices that are out of range under a
         transformation, where nothing can be raised and JAX would take the nearest node, make the
-        features NaN: the sample is then marked as failed, and costs no other."""
+        features NaN: the sample is then marked as failed, and costs no other.
+
+        **Raises:** `ValueError` for another number of features or relations, or a batch.
+        """
         if self.features.ndim != 2 or self.features.shape[1] != in_size:
             raise ValueError(
                 f"the cell was made for in_size={in_size} features a node; got features of shape "

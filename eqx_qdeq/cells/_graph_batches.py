@@ -16,11 +16,28 @@ def stack_graphs(
 ) -> Graph:
     """A batch for `jax.vmap`: graphs padded to one size, along a new first axis.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        pair = qdeq.Graph(jnp.ones((2, 3)), senders=[0, 1], receivers=[1, 0])
+        single = qdeq.Graph(jnp.ones((1, 3)), senders=[], receivers=[])
+        batch = qdeq.stack_graphs([pair, single])
+        batch.features.shape  # (2, 2, 3)
+        batch.mask
+        # [[True True]
+        #  [True False]]
+        ```
+
     **Arguments:**
 
     - `graphs`: of any sizes, with equally many features.
     - `n_nodes`, `n_edges`: to what they are padded; the largest of them if left out. A fixed size
         saves compiling anew for each batch.
+
+    **Returns:** an [`eqx_qdeq.Graph`][] whose arrays have a leading axis.
 
     **Raises:** `ValueError` if a graph is larger, or features differ in number.
     """
@@ -70,8 +87,8 @@ def bucket_graphs(
     if sizes is None:
         sizes = [2**power for power in range(31)]
     sizes = integers("sizes", sizes)
-    if any(b <= a for a, b in itertools.pairwise(sizes)):
-        raise ValueError(f"`sizes` must rise, e.g. (32, 64, 128); got {sizes}.")
+    if any(b <= a for a, b in itertools.pairwise((0, *sizes))):
+        raise ValueError(f"`sizes` must be above 0 and rise, e.g. (32, 64, 128); got {sizes}.")
     own = np.searchsorted(sizes, [len(graph.mask) for graph in graphs])
     return [
         (positions, stack_graphs([graphs[i] for i in positions]))

@@ -103,7 +103,10 @@ class GraphCell(AbstractCell):
         self.bias = uniform(kb, (layer_in_size,), in_size)
 
     def accept(self, x: Any) -> Graph | Dense:
-        """The graph, or the pair of its features and adjacency, in the precision of the weights."""
+        """The graph, or the pair of its features and adjacency, in the precision of the weights.
+
+        **Raises:** `TypeError` or `ValueError` for what is neither.
+        """
         dtype, in_size = precision(self.input_weight), self.input_weight.shape[1]
         n_relations = self.relation_weight.shape[0]
         if isinstance(x, Graph):

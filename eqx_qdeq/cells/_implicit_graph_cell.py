@@ -161,7 +161,11 @@ class ImplicitGraphCell(AbstractCell):
             self.read_weight = uniform(4, size, out.shape[0])
 
     def accept(self, x: Any) -> Graph:
-        """The graph, in the precision of the weights."""
+        """The graph, in the precision of the weights.
+
+        **Raises:** `TypeError` for what is no [`eqx_qdeq.Graph`][], `ValueError` for one of another
+        size.
+        """
         check_instance(
             "x",
             x,

@@ -16,7 +16,18 @@ from .._precise import dot
 
 
 class AbstractInjection(eqx.Module):
-    """The abstract base class of all injections."""
+    """The abstract base class of all injections.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        injections = [qdeq.AddInjection(4), qdeq.AngleFeedback()]
+        for injection in injections:
+            injection.check(n_values=2)  # a ValueError if it cannot feed them back
+        ```
+    """
 
     def check(self, n_values: int) -> None:
         """Raises a `ValueError` if it cannot feed back so many measured values. To be overridden;
@@ -28,6 +39,25 @@ class AbstractLinearInjection(AbstractInjection):
 
     With amplitude encoding, this form makes the cell a rational quadratic map whose iterations
     touch no state (see [`eqx_qdeq.QuantumCell`][]).
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+
+        # The first features are replaced, and the others stay.
+        class Replace(qdeq.AbstractLinearInjection):
+            def offset(self, x, n_values):
+                return x.at[:n_values].set(0)
+
+            def matrix(self, in_size, n_values, dtype):
+                return jnp.eye(in_size, n_values, dtype=dtype)
+
+
+        Replace()([7.0, 8.0], [1.0, 2.0, 3.0])  # [7. 8. 3.]
+        ```
     """
 
     @abc.abstractmethod
@@ -98,6 +128,15 @@ class AddInjection(AbstractLinearInjection):
 
     Each of the m measured values is repeated about d/m times. The paper's gain is 1 and fixed;
     a float stays fixed here too, an array is trained.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        injection = qdeq.AddInjection(in_size=4, gain=0.5)
+        injection([0.2, -0.2], [1.0, 2.0, 3.0, 4.0])  # [1.1 2.1 2.9 3.9]
+        ```
     """
 
     in_size: int = eqx.field(static=True)
@@ -127,11 +166,27 @@ AddInjection.__init__.__doc__ = """**Arguments:**
 - `in_size`: the number d of features.
 - `gain`: the strength of the feedback, one for all or one for each measured value. A float is
     a fixed hyperparameter, an array a trainable leaf.
+
+**Raises:** `ValueError` for a size below 1; `TypeError` or `ValueError` for a gain that is
+neither a number nor one for each value.
 """
 
 
 class LinearInjection(AbstractLinearInjection):
-    r"""A learned injection, $v = W_x x + W_w w + b$."""
+    r"""A learned injection, $v = W_x x + W_w w + b$.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        injection = qdeq.LinearInjection(
+            in_size=3, state_size=2, out_size=4, key=jax.random.key(0)
+        )
+        injection([0.2, -0.2], [1.0, 2.0, 3.0]).shape  # (4,)
+        ```
+    """
 
     input_weight: Float[Array, "d d_in"]
     state_weight: Float[Array, "d m"]
@@ -188,11 +243,22 @@ LinearInjection.__init__.__doc__ = """**Arguments:**
 - `out_size`: the number d of features that the encoding is given.
 - `use_bias`: whether to add a bias.
 - `key`: for the initial weights, uniform in ±1/√(fan-in) as in `equinox.nn.Linear`.
+
+**Raises:** `ValueError` for sizes below 1; `TypeError` for what is no key.
 """
 
 
 class ConcatInjection(AbstractLinearInjection):
-    r"""$v = [x;\ g\,w]$: features and measured values side by side, d = d_in + m."""
+    r"""$v = [x;\ g\,w]$: features and measured values side by side, d = d_in + m.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.ConcatInjection(gain=2.0)([0.2, -0.2], [1.0, 2.0])  # [1. 2. 0.4 -0.4]
+        ```
+    """
 
     gain: float | Float[Array, ""] | Float[Array, " m"] = eqx.field(converter=_as_gain, default=1.0)
 
@@ -223,6 +289,23 @@ class AngleFeedback(AbstractInjection):
 
     The sample enters only through its encoded state, which $U_1$ carries up to the feedback once
     per solve.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=2),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        cell = qdeq.QuantumCell(layer, qdeq.AngleFeedback(gain=0.5))
+        qdeq.DEQ(cell)(jnp.ones(2)).shape  # (2,)
+        ```
     """
 
     axis: str = eqx.field(static=True, default="Y")
@@ -242,7 +325,11 @@ class AngleFeedback(AbstractInjection):
         check_gain(self.gain, n_values)
 
     def resolve(self, n_gates: int, n_qubits: int, n_values: int) -> tuple[int, tuple[int, ...]]:
-        """The gate position of the feedback and the wire that each value turns."""
+        """The gate position of the feedback and the wire that each value turns.
+
+        **Raises:** `ValueError` for a position or wires that leave the circuit, or another number
+        of wires than of values.
+        """
         position = n_gates // 2 if self.position is None else self.position
         if not 0 <= position <= n_gates:
             raise ValueError(
@@ -267,4 +354,6 @@ AngleFeedback.__init__.__doc__ = """**Arguments:**
     JAX array trained.
 - `position`: the gate before which the feedback acts; the middle of the circuit if left out.
 - `wires`: the wire that each measured value turns; value i turns wire i mod n if left out.
+
+**Raises:** `ValueError` for another axis, or a negative position.
 """

@@ -38,6 +38,24 @@ class QuantumCell(AbstractCell):
 
     and one iteration costs O(m³), whatever the number of wires. This form is used wherever it
     applies.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AmplitudeEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        cell = qdeq.QuantumCell(layer, qdeq.AddInjection(4, gain=0.5))
+        w = qdeq.DEQ(cell)(jnp.ones(4))
+        jnp.abs(cell.bind(jnp.ones(4))(w) - w).max() < 1e-4  # True
+        ```
     """
 
     layer: QuantumLayer

@@ -73,6 +73,16 @@ class SelfConsistentState(NamedTuple):
 
     - `fields`: the mean fields, any pytree of real arrays.
     - `angles`: the circuit's angles in radians, shape `(n_params,)`.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        state = qdeq.SelfConsistentState(jnp.array([0.8]), jnp.array([0.1, 0.2]))
+        state.fields.shape, state.angles.shape  # ((1,), (2,))
+        ```
     """
 
     fields: PyTree[Array]
@@ -197,7 +207,31 @@ class SelfConsistentCell(AbstractCell):
 
 class SelfConsistentMap(eqx.Module):
     """A [`eqx_qdeq.SelfConsistentCell`][] for one sample: the map, and what can be asked of a
-    state."""
+    state. `cell.bind(x)` makes it.
+
+    **Attributes:**
+
+    - `cell`, `layer`: the cell, and its layer for a circuit whose angles change.
+    - `features`: what the layer encodes, shape `(d,)`.
+    - `x`: the sample.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.Circuit(["Ry"], [[0]], [[0]])
+        layer = qdeq.QuantumLayer(
+            circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), angles=jnp.array([0.3])
+        )
+        energy = lambda m, h: qdeq.PauliSum({"X0": -h, "Z0": -2 * m[0]})
+        cell = qdeq.SelfConsistentCell(layer, energy)
+        ground = cell.bind(1.0)
+        z = qdeq.DEQ(cell)(1.0)
+        ground.energy(z).round(2)  # -2.0
+        ```
+    """
 
     cell: SelfConsistentCell
     layer: QuantumLayer
@@ -241,7 +275,10 @@ class SelfConsistentMap(eqx.Module):
         return 0.5 * jsp.linalg.cho_solve((factor, True), slope)
 
     def observable(self, fields: PyTree[Array]) -> AbstractMeasurement:
-        """The Hamiltonian in these fields."""
+        """The Hamiltonian in these fields.
+
+        **Raises:** `TypeError` and `ValueError` if `energy` gives no single observable.
+        """
         observable = self.cell.energy(fields, self.x)
         check_instance(
             "energy(fields, x)", observable, AbstractMeasurement, "one observable, e.g. a PauliSum"

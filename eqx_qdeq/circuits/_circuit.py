@@ -381,6 +381,9 @@ class Circuit:
 
         The arguments are those of `qujax.get_params_to_statetensor_func`. Functions among the
         gates are still called with angles in units of π, as qujax does.
+
+        **Raises:** `ValueError` or `TypeError` for a circuit that is not one; the message names the
+        gate.
         """
         lists = check_lists({"gates": gates, "wires": wires, "params": params})
         # Scales stay 1: all our angles are π times qujax's, and gates known by name take either.

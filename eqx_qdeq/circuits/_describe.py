@@ -145,6 +145,27 @@ class Resources:
 
     A depth is the number of gates on the longest chain in which each gate shares a wire with the
     next: the number of time steps if every gate takes one and starts as early as it can.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=3, depth=2)
+        resources = circuit.resources()
+        resources.depth, resources.n_two_qubit  # (10, 6)
+        print(resources)
+        # qubits               3
+        # parameters          12
+        # gates               18
+        #   CX                 6
+        #   Ry                 6
+        #   Rz                 6
+        # parametrised gates  12
+        # two-qubit gates      6
+        # depth               10
+        # two-qubit depth      6
+        ```
     """
 
     n_qubits: int
@@ -175,6 +196,17 @@ class Resources:
         left = max(len(name) for name, _ in rows)
         right = max(len(str(count)) for _, count in rows)
         return "\n".join(f"{name:<{left}}  {count:>{right}}" for name, count in rows)
+
+
+Resources.__init__.__doc__ = """**Arguments:**
+
+- `n_qubits`: the number of wires.
+- `n_params`: the angles to choose.
+- `n_gates`: the gates, and `gate_counts` how often each occurs, the most frequent first.
+- `depth`: the depth.
+- `n_two_qubit`: gates on exactly two wires; `two_qubit_depth` is the depth if only they take time.
+- `n_parametrised`: gates that take at least one angle; more than `n_params` where gates share one.
+"""
 
 
 def count_resources(operations: Sequence[Operation], n_qubits: int, n_params: int) -> Resources:

@@ -13,10 +13,26 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class GateInfo:
-    """A gate of qujax: the wires it acts on and the angles it takes."""
+    """A gate of qujax: the wires it acts on and the angles it takes.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.circuits.GATES["CRx"]  # GateInfo(n_wires=2, n_params=1)
+        ```
+    """
 
     n_wires: int
     n_params: int
+
+
+GateInfo.__init__.__doc__ = """**Arguments:**
+
+- `n_wires`: on how many wires it acts.
+- `n_params`: how many angles it takes.
+"""
 
 
 # By number of wires and of angles. The names are qujax's; what each gate is, qujax says.

@@ -6,13 +6,32 @@ from collections.abc import Callable, Iterable, Iterator
 
 
 class QasmError(ValueError):
-    """What is wrong with an OpenQASM text; `line` says where."""
+    r"""What is wrong with an OpenQASM text; `line` says where.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        try:
+            qdeq.Circuit.from_openqasm("OPENQASM 3.0;\nqubit[2] q;\nhadamard q[0];")
+        except qdeq.circuits.QasmError as error:
+            print(error)  # line 3: unknown gate 'hadamard'…
+        ```
+    """
 
     line: int
 
     def __init__(self, line: int, problem: str):
         super().__init__(f"line {line}: {problem}")
         self.line = line
+
+
+QasmError.__init__.__doc__ = """**Arguments:**
+
+- `line`: the line of the text, from 1.
+- `problem`: what is wrong there.
+"""
 
 
 # --- Tokens -----------------------------------------------------------------------------------

@@ -108,6 +108,25 @@ def from_pennylane(tape: Any, wires: Sequence[Any] | None = None) -> tuple[Circu
     an array. Left out are barriers, measurements at the end and global phases. Anything else is an
     error: measurements in between and what depends on them, channels, batches of angles.
 
+    !!! example
+
+        <!-- skip: needs the extra "pennylane" -->
+        ```python
+        import pennylane as qml
+        import eqx_qdeq as qdeq
+
+
+        def quantum_function(angle):
+            qml.RX(angle, wires=0)
+            qml.CNOT(wires=[0, 1])
+
+
+        tape = qml.tape.make_qscript(quantum_function)(0.5)
+        circuit, angles = qdeq.circuits.from_pennylane(tape)
+        circuit  # <Circuit: 2 wires, 2 gates, 1 parameters, depth 2>
+        angles  # [0.5]
+        ```
+
     **Arguments:**
 
     - `tape`: the tape.

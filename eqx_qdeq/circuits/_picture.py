@@ -56,6 +56,14 @@ class Picture:
         )
 
 
+Picture.__init__.__doc__ = """**Arguments:**
+
+- `width`, `height`: in pixels.
+- `shapes`: what is drawn, from the bottom to the top.
+- `label`: what a screen reader says.
+"""
+
+
 CHARACTER = 7.3
 """The width of a character of 12 pixels, in a font in which all are as wide."""
 RADIUS = {"dot": 4.5, "ring": 9.0}

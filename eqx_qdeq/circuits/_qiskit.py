@@ -131,6 +131,21 @@ def from_qiskit(circuit: Any) -> tuple[Circuit, np.ndarray]:
     measurements at the end, and global phases. Anything else is an error: control flow, delays,
     gates after a measurement, an angle that depends on several parameters.
 
+    !!! example
+
+        <!-- skip: needs the extra "qiskit" -->
+        ```python
+        from qiskit import QuantumCircuit
+        import eqx_qdeq as qdeq
+
+        theirs = QuantumCircuit(2)
+        theirs.rx(0.5, 0)
+        theirs.cx(0, 1)
+        circuit, angles = qdeq.circuits.from_qiskit(theirs)
+        circuit  # <Circuit: 2 wires, 2 gates, 1 parameters, depth 2>
+        angles  # [0.5]
+        ```
+
     **Arguments:**
 
     - `circuit`: the `QuantumCircuit`.

@@ -75,6 +75,20 @@ def hardware_efficient(
 ) -> Circuit:
     """Layers of single-wire rotations on every wire followed by entangling gates.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=3, depth=1, rotations="Ry")
+        print(circuit.draw())
+        # 0: ─Ry(θ0)──●─────⊕─
+        #             │     │
+        # 1: ─Ry(θ1)──⊕──●──┼─
+        #                │  │
+        # 2: ─Ry(θ2)─────⊕──●─
+        ```
+
     **Arguments:**
 
     - `n_qubits`: the number of wires.
@@ -90,6 +104,9 @@ def hardware_efficient(
     **Returns:**
 
     The circuit; its parameters are numbered in the order of the gates.
+
+    **Raises:** `ValueError` for less than one wire or layer, for gates on another number of wires,
+    or for an unknown pattern.
 
     ??? cite "Reference"
 
@@ -116,11 +133,25 @@ def strongly_entangling(n_qubits: int, depth: int, ranges: Sequence[int] | None 
     """Rotations RZ RY RZ on every wire, then CX from wire i to wire i + r; PennyLane's
     `StronglyEntanglingLayers`, with the parameters in the same order.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.circuits.strongly_entangling(n_qubits=3, depth=2)
+        # <Circuit: 3 wires, 24 gates, 18 parameters, depth 12>
+        ```
+
     **Arguments:**
 
     - `n_qubits`: the number of wires.
     - `depth`: the number of layers.
     - `ranges`: the distance r in each layer; 1, 2, …, n-1, 1, … if left out.
+
+    **Returns:** the circuit, of `3 * n_qubits * depth` parameters.
+
+    **Raises:** `ValueError` for less than one wire or layer, for ranges of another number than
+    `depth`, or for a multiple of `n_qubits` among them.
 
     ??? cite "Reference"
 
@@ -148,12 +179,25 @@ def brickwork(n_qubits: int, depth: int, *, width: int = 5, layers: int = 3) -> 
     simulated as one small unitary, so that many parameters cost little: 10 wires and a depth of 10
     make 900 parameters and 20 unitaries on 5 wires.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.circuits.brickwork(n_qubits=4, depth=2, width=2, layers=1)
+        # <Circuit: 4 wires, 32 gates, 24 parameters, depth 10>
+        ```
+
     **Arguments:**
 
     - `n_qubits`: the number of wires.
     - `depth`: the number of layers of bricks.
     - `width`: the wires of a brick, or all of them if there are fewer.
     - `layers`: the strongly entangling layers in a brick; entangler ranges 1, 2, …
+
+    **Returns:** the circuit, of `3 * width * layers` parameters for each brick.
+
+    **Raises:** `ValueError` if any of the arguments is less than 1.
     """
     for name, value in (("depth", depth), ("width", width), ("layers", layers)):
         check_at_least(name, value, 1)
@@ -172,11 +216,27 @@ def brickwork(n_qubits: int, depth: int, *, width: int = 5, layers: int = 3) -> 
 def basic_entangler(n_qubits: int, depth: int, rotation: str = "Rx") -> Circuit:
     """One rotation on every wire, then a ring of CX; PennyLane's `BasicEntanglerLayers`.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        print(qdeq.circuits.basic_entangler(n_qubits=2, depth=1).draw())
+        # 0: ─Rx(θ0)──●─
+        #             │
+        # 1: ─Rx(θ1)──⊕─
+        ```
+
     **Arguments:**
 
     - `n_qubits`: the number of wires.
     - `depth`: the number of layers.
     - `rotation`: the gate on each wire.
+
+    **Returns:** the circuit, of `n_qubits * depth` parameters if the rotation takes one angle.
+
+    **Raises:** `ValueError` for less than one wire or layer, or for a gate that does not act on one
+    wire.
     """
     return hardware_efficient(n_qubits, depth, rotations=(rotation,))
 
@@ -187,11 +247,24 @@ def random_layer(n_qubits: int, n_ops: int = 50, seed: int = 1111) -> Circuit:
     Drawn with NumPy's legacy generator, as there, so that the paper's seed gives the paper's
     circuit.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.circuits.random_layer(n_qubits=3, n_ops=10, seed=0)
+        # <Circuit: 3 wires, 10 gates, 7 parameters, depth 7>
+        ```
+
     **Arguments:**
 
     - `n_qubits`: the number of wires.
     - `n_ops`: the number of gates.
     - `seed`: the seed.
+
+    **Returns:** the circuit; its parameters are numbered in the order of the gates.
+
+    **Raises:** `ValueError` for less than one wire or gate.
 
     ??? cite "Reference"
 
@@ -221,6 +294,22 @@ def paper(n_qubits: int) -> Circuit:
     each i RX(2i), RY(1+2i), RZ(3+2i), CRX(2i → 2+2i); then for each i H(3+2i), SX(2+2i),
     CX(3+2i → 2i). All rotations are trainable, as the paper says; the authors' code leaves the
     RX, RY, RZ and CRX of the sets untrained.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.circuits.paper(4)  # <Circuit: 4 wires, 57 gates, 39 parameters, depth 27>
+        ```
+
+    **Arguments:**
+
+    - `n_qubits`: 4 or 10.
+
+    **Returns:** the circuit; its parameters are numbered in the order of the gates.
+
+    **Raises:** `ValueError` for another number of wires.
 
     ??? cite "Reference"
 

@@ -15,7 +15,7 @@ from ._solve import (
     mask,
     Solution as Solution,
     solve_map,
-    Solver,
+    Solver as Solver,
     solver_for,
 )
 from ._solves import noted, Solves as Solves, solves as solves, with_solves

@@ -28,6 +28,28 @@ from ._deq import DEQ
 class AdjointComparison(eqx.Module):
     """What [`eqx_qdeq.compare_adjoints`][] found; printing it gives a table.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        deq = qdeq.QDEQ(2, 4, key=jax.random.key(0)).deq
+        adjoints = {
+            "one step": qdeq.OneStepAdjoint(),
+            "exact": qdeq.ImplicitVJPAdjoint(),
+        }
+        found = qdeq.compare_adjoints(
+            deq,
+            jnp.ones((2, 4)),
+            lambda deq, x: jnp.mean(jax.vmap(deq)(x) ** 2),
+            adjoints=adjoints,
+        )
+        found.names  # ('one step', 'exact')
+        bool(found.cosine[1] > 0.999)  # True
+        ```
+
     **Attributes:** arrays of shape `(len(names),)`, without units but for the last two:
 
     - `names`: of the adjoints.
@@ -71,10 +93,12 @@ def compare_adjoints(
         import jax.numpy as jnp
         import eqx_qdeq as qdeq
 
-        deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
-        x = jax.random.normal(jax.random.key(1), (32, 16))
+        deq = qdeq.QDEQ(2, 4, key=jax.random.key(0)).deq
+        x = jax.random.normal(jax.random.key(1), (32, 4))
         loss = lambda deq, x: jnp.mean(jax.vmap(deq)(x) ** 2)
-        print(qdeq.compare_adjoints(deq, x, loss))
+        # Without `adjoints`, all of this library.
+        adjoints = {"JFB": qdeq.OneStepAdjoint(), "phantom": qdeq.PhantomAdjoint()}
+        print(qdeq.compare_adjoints(deq, x, loss, adjoints=adjoints))
         ```
 
     **Arguments:**

@@ -1,6 +1,7 @@
 """DEQ: a cell and a solver as one Equinox module."""
 
 import dataclasses
+import functools as ft
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +28,7 @@ from ._solve import (
     mask,
     Solution,
     solve_map,
+    solved_locally,
     Solver,
     solver_for,
 )
@@ -198,6 +200,9 @@ class DEQ(eqx.Module):
         - `z0`: the initial guess; the cell's own if left out.
 
         **Returns:** an [`eqx_qdeq.SolverTrajectory`][].
+
+        **Raises:** `ValueError` without `n_steps` if there is no `max_steps`; `TypeError` as
+        [`eqx_qdeq.record_trajectory`][].
         """
         x, _ = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0
@@ -228,7 +233,8 @@ class DEQ(eqx.Module):
 
             deq = qdeq.QDEQ(4, 16, key=jax.random.key(0)).deq
             x = jax.random.normal(jax.random.key(1), (32, 16))
-            print(jax.vmap(deq.diagnose)(x))  # a table over the batch
+            # A table over the batch:
+            print(jax.vmap(deq.diagnose)(x))
             ```
 
         **Arguments:**
@@ -270,14 +276,28 @@ def solve_by(
             "`probe` reports on the backward solve of ImplicitVJPAdjoint; this DEQ's adjoint "
             f"is {type(adjoint).__name__}. Use DEQ(..., adjoint=ImplicitVJPAdjoint())."
         )
-    x, usable = guard(deq.cell, x, z0)
-    fn = deq.cell.bind(x)
-    start = deq.cell.init(x) if z0 is None else z0
-    solver, adjoint = solver_for(solver, start, deq.cell), adjoint_for(adjoint, deq.cell)
+    solve = ft.partial(_solve_by, deq)
+    method = solver, adjoint, probe
+    fn, last, solution = solved_locally(solve, deq.cell, x, z0, *method)
+    return fn, last, noted(solution)
+
+
+def _solve_by(
+    deq: DEQ,  # of which only the options are taken
+    cell: AbstractCell,
+    x: PyTree[Array],
+    z0: PyTree[Array] | None,
+    solver: Solver | None,
+    adjoint: optx.AbstractAdjoint,
+    probe: AdjointProbe | None,
+) -> tuple[BoundMap, PyTree[Array], Solution]:
+    x, usable = guard(cell, x, z0)
+    fn = cell.bind(x)
+    start = cell.init(x) if z0 is None else z0
+    solver, adjoint = solver_for(solver, start, cell), adjoint_for(adjoint, cell)
     limits = {"max_steps": deq.max_steps, "throw": deq.throw}
     solution = solve_map(fn, start, solver, adjoint, **limits, probe=probe)
     solution = mask(solution, usable, throw=deq.throw, drop_unsolved=deq.drop_unsolved)
-    solution = noted(solution)
     return BoundMap(fn, counts(solution.result, deq.drop_unsolved)), solution.value, solution
 
 

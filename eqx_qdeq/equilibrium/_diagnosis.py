@@ -25,6 +25,18 @@ class Diagnosis(eqx.Module):
     r"""What [`eqx_qdeq.DEQ.diagnose`][] found. Printing it gives a table, `plot()` a figure; both
     sum up a whole batch if there is one.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: 0.5 * z + x, jnp.zeros_like)
+        diagnosis = qdeq.DEQ(cell).diagnose(jnp.ones(2))
+        diagnosis.spectral_norm.round(3)  # 0.5
+        diagnosis.contraction_margin.round(3)  # 0.5
+        ```
+
     **Attributes:** arrays without derivatives, of one sample or with a leading axis for a batch:
 
     - `success`: whether the forward solve met its tolerance.

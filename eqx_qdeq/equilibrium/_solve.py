@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Complex, Float, PyTree
 
 from .._checks import check_instance, describe
 from .._inputs import real_state, widened
+from .._local import as_plain, is_sharded, local, plain
 from .._trees import all_finite, call_doc, constant, only_where, summary, Text, tree_where
 from ..adjoints import AdjointProbe, contributes, ImplicitAdjoint, UnrolledAdjoint
 from ..cells import AbstractCell
@@ -29,10 +30,25 @@ Solver = (
     | optx.AbstractLeastSquaresSolver
     | optx.AbstractMinimiser
 )
+"""What may find an equilibrium: a solver of this library, or any of Optimistix's for fixed points,
+roots, least squares or minima, which is then given f(z) - z."""
 
 
 class Solution(eqx.Module):
     """The result of a solve.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(0.5 * z + x), jnp.zeros_like)
+        solution = qdeq.DEQ(cell).solve(jnp.ones(2))
+        solution.value.round(3)  # [0.895 0.895]
+        bool(solution.success)  # True
+        bool(solution.stats["residual"] < 1e-4)  # True
+        ```
 
     **Attributes:**
 
@@ -84,7 +100,7 @@ def _is_finite_at(
 ) -> Bool[Array, ""]:
     """Whether the cell is finite at its initial guess for x."""
     start = cell.init(x) if z0 is None else z0
-    return all_finite(jax.lax.stop_gradient(cell.bind(x)(start)))
+    return as_plain(all_finite(jax.lax.stop_gradient(cell.bind(x)(start))))
 
 
 def mask(
@@ -145,6 +161,54 @@ class BoundMap(AbstractPrepared):
         return self.only(self.fn.probabilities(x))
 
 
+class _Again(AbstractPrepared):
+    """A cell that is bound to a sample where it is called: on the device of what it is called
+    with."""
+
+    cell: AbstractCell
+    x: PyTree[Array]
+    z0: PyTree[Array] | None
+
+    def _of(self, read: Callable[[Any, PyTree[Array]], Any], z: PyTree[Array]) -> Any:
+        def of(cell: AbstractCell, x: PyTree, z0: PyTree, z: PyTree) -> Any:
+            return read(cell.bind(guard(cell, x, z0)[0]), z)
+
+        return local(of)(self.cell, self.x, self.z0, z)
+
+    def __call__(self, x: PyTree[Array]) -> PyTree[Array]:
+        return self._of(lambda fn, z: fn(z), x)
+
+    def state(self, x: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        return self._of(lambda fn, z: fn.state(z), x)
+
+    def measure(
+        self, measurement: AbstractMeasurement, x: Float[Array, " m"]
+    ) -> Float[Array, " k"]:
+        return self._of(lambda fn, z: fn.measure(measurement, z), x)
+
+    def probabilities(self, x: Float[Array, " m"]) -> Float[Array, " dim"]:
+        return self._of(lambda fn, z: fn.probabilities(z), x)
+
+
+_Solve = Callable[..., tuple[BoundMap, PyTree[Array], Solution]]
+
+
+def solved_locally(
+    solve: _Solve, cell: AbstractCell, x: PyTree[Array], z0: PyTree[Array] | None, *rest: PyTree
+) -> tuple[BoundMap, PyTree[Array], Solution]:
+    """`solve(cell, x, z0, *rest)`, on one device whatever mesh there is."""
+    if not is_sharded((cell, x, z0, rest)):
+        return solve(cell, x, z0, *rest)
+
+    def of(*args: Any) -> tuple[Bool[Array, ""], PyTree[Array], Solution]:
+        fn, last, solution = solve(*args)
+        return fn.counts, last, solution
+
+    # What a bound map closes over stays inside, so it is bound again by whoever calls it.
+    counts, last, solution = local(of)(cell, x, z0, *rest)
+    return BoundMap(_Again(cell, x, z0), counts), last, solution
+
+
 def solver_for(
     solver: Solver | None, z0: PyTree[Array], cell: AbstractCell | None = None
 ) -> Solver:
@@ -196,7 +260,7 @@ def solve_map(
     probe: AdjointProbe | None = None,
 ) -> Solution:
     """Solves z = fn(z), from `z0`. A guess that is not finite marks the solve as failed."""
-    z0 = check_map(fn, z0)
+    fn, z0 = check_map(fn, z0)
     usable = all_finite(z0)
     z0 = tree_where(usable, z0, jtu.tree_map(jnp.zeros_like, z0))
     solver = solver_for(solver, z0)
@@ -266,9 +330,9 @@ def _check(
     return jnp.linalg.norm(ravel_pytree(gap)[0]), is_believable(error, scale, solver) & earned
 
 
-def check_map(fn: Map, z0: PyTree[Array]) -> PyTree[Array]:
-    """The initial guess in the precision of what the map makes of it. Refuses a map that does not
-    lead from states to states."""
+def check_map(fn: Map, z0: PyTree[Array]) -> tuple[Map, PyTree[Array]]:
+    """The map, and the initial guess in the precision of what the map makes of it. Refuses a map
+    that does not lead from states to states."""
     z0 = real_state(z0)
     # A fresh function: JAX compares the one it is given with those it saw before, and comparing
     # modules that hold tracers fails.
@@ -286,7 +350,7 @@ def check_map(fn: Map, z0: PyTree[Array]) -> PyTree[Array]:
             "the cell must map a state to one of the same structure, shapes and dtypes; it maps "
             f"{_describe(here)} to {_describe(out)}."
         )
-    return z0
+    return plain(fn, out), z0
 
 
 def check_cell(cell: object) -> None:

@@ -38,6 +38,19 @@ def noted(solution: Solution, *, sought: bool = True) -> Solution:
 class Solves(eqx.Module):
     """What the solves in a call of a model came to: sums over all of them.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(0.5 * z + x), jnp.zeros_like)
+        deq = qdeq.DEQ(cell)
+        twice = lambda x: deq(deq(x))
+        value, found = qdeq.solves(twice, jnp.ones(2))
+        int(found.count), int(found.num_converged)  # (2, 2)
+        ```
+
     **Attributes:**
 
     - `count`: how many there were.
@@ -94,7 +107,7 @@ def solves(model: Callable[..., PyTree], *args: PyTree, **named: PyTree) -> tupl
         )
         x = jax.random.normal(jax.random.key(1), (32, 16))
         logits, found = jax.vmap(lambda x: qdeq.solves(model, x))(x)
-        print(found)  # Solves(count=1 to 1, num_steps=3 to 6, ...)
+        print(found)  # Solves(count=1 to 1, …)
         assert found.success.all()
         ```
 

@@ -18,6 +18,18 @@ from ..solvers import Drive, Ladder, Progress
 class SolverTrajectory(eqx.Module):
     r"""The iterates of a solve, all of fixed shape.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: 0.5 * z + x, jnp.zeros_like)
+        deq = qdeq.DEQ(cell, qdeq.Picard(1e-5, 1e-5))
+        trajectory = deq.trajectory(jnp.ones(1), n_steps=4)
+        trajectory.residuals  # [1. 0.5 0.25 0.125]
+        ```
+
     **Attributes:**
 
     - `iterates`: the states at which the solver evaluated f, in order, each array of shape
@@ -45,6 +57,17 @@ def record_trajectory(
 
     Works under `jit` and `vmap`. The record has no derivatives;
     [`eqx_qdeq.fixed_point_correction`][] attaches some to chosen iterates.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        fn = lambda z: 0.5 * z + 1
+        record = qdeq.record_trajectory(fn, qdeq.Picard(1e-5, 1e-5), jnp.zeros(1), 4)
+        record.iterates[:, 0]  # [0. 1. 1.5 1.75]
+        ```
 
     **Arguments:**
 
@@ -99,6 +122,17 @@ def fixed_point_correction(
     for a solve that took N steps: states spaced evenly between the initial guess and the
     equilibrium, each attached to the parameters by one application of f at the constant
     $z_{k_j}$. Add it to the loss at the equilibrium itself.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        fn, loss = lambda z: 0.5 * z + 1, lambda z: jnp.sum((z - 2) ** 2)
+        record = qdeq.record_trajectory(fn, qdeq.Picard(1e-5, 1e-5), jnp.zeros(1), 8)
+        qdeq.fixed_point_correction(fn, record, loss)  # 0.139
+        ```
 
     ??? cite "Reference"
 

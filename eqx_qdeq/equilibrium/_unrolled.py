@@ -10,7 +10,17 @@ from .._checks import check_at_least
 from .._trees import all_finite, tree_where
 from ..cells import AbstractCell, accepting
 from ..layers import keyed
-from ._solve import BoundMap, check_cell, check_map, counts, guard, Map, mask, Solution
+from ._solve import (
+    BoundMap,
+    check_cell,
+    check_map,
+    counts,
+    guard,
+    Map,
+    mask,
+    Solution,
+    solved_locally,
+)
 from ._solves import noted
 
 
@@ -95,11 +105,18 @@ class Unrolled(eqx.Module):
         key: PRNGKeyArray | None = None,
     ) -> tuple[BoundMap, PyTree[Array], Solution]:
         """As [`eqx_qdeq.DEQ.bind_and_solve`][]: the map, the state to which it was applied last,
-        and the solution."""
-        cell = keyed(self.cell, key)
+        and the solution.
+
+        **Raises:** `ValueError` or `TypeError` for a cell whose values are not like its state.
+        """
+        fn, last, solution = solved_locally(self._solve, keyed(self.cell, key), x, z0)
+        return fn, last, noted(solution, sought=False)
+
+    def _solve(
+        self, cell: AbstractCell, x: PyTree[Array], z0: PyTree[Array] | None
+    ) -> tuple[BoundMap, PyTree[Array], Solution]:
         x, usable = guard(cell, x, z0)
-        fn = cell.bind(x)
-        start = check_map(fn, cell.init(x) if z0 is None else z0)
+        fn, start = check_map(cell.bind(x), cell.init(x) if z0 is None else z0)
         step = fn
         if not cell.always_finite:
             # As in `DEQ`, whether a sample counts is known before anything is differentiated:
@@ -120,7 +137,7 @@ class Unrolled(eqx.Module):
         # Counted as a solver's, without the application for the residual.
         steps, none = jnp.asarray(self.n_layers), jnp.asarray(0)
         stats = {"num_steps": steps, "num_evals": steps, "num_jvps": none, "residual": residual}
-        solution = noted(mask(Solution(value, result, stats), usable), sought=False)
+        solution = mask(Solution(value, result, stats), usable)
         return BoundMap(fn, counts(solution.result)), last, solution
 
 

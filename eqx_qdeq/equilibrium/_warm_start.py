@@ -24,6 +24,20 @@ class GuessedCell(AbstractCell):
     The equilibrium and its implicit derivatives do not depend on where a solve starts, so the
     loss of a task does not train the guess. [`eqx_qdeq.guess_loss`][] does.
 
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: 0.5 * z + x, jnp.zeros_like)
+        guess = eqx.nn.MLP(2, 2, width_size=8, depth=1, key=jax.random.key(0))
+        deq = qdeq.DEQ(qdeq.GuessedCell(cell, guess))
+        deq(jnp.ones(2)).round(3)  # [2. 2.]
+        ```
+
     ??? cite "Reference"
 
         S. Bai, V. Koltun and J. Z. Kolter, "Neural deep equilibrium solvers", ICLR 2022.
@@ -57,11 +71,25 @@ GuessedCell.__init__.__doc__ = """**Arguments:**
 
 - `cell`: the cell.
 - `guess`: `x -> z0` for one sample, e.g. an `equinox.nn.MLP`.
+
+**Raises:** `TypeError` for what is no cell, or a guess that is no function.
 """
 
 
 def guess_loss(cell: AbstractCell, x: PyTree[Array], z: PyTree[Array]) -> Float[Array, ""]:
     """The mean squared distance between a cell's initial guess and the equilibrium.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: 0.5 * z + x, jnp.zeros_like)
+        guessed = qdeq.GuessedCell(cell, lambda x: 1.5 * x)
+        x = jnp.ones(2)
+        qdeq.guess_loss(guessed, x, z=qdeq.DEQ(guessed)(x)).round(3)  # 0.25
+        ```
 
     **Arguments:**
 
@@ -105,7 +133,10 @@ class EquilibriumMemory(eqx.Module):
 
     @staticmethod
     def like(z: PyTree[Array], *, n_samples: int) -> "EquilibriumMemory":
-        """A memory of `n_samples` states, each of which is `z` until it is known better."""
+        """A memory of `n_samples` states, each of which is `z` until it is known better.
+
+        **Raises:** `ValueError` for fewer than one sample.
+        """
         check_at_least("n_samples", n_samples, 1)
         z = jtu.tree_map(jnp.asarray, z)
         repeat = lambda a: jnp.broadcast_to(a, (n_samples, *a.shape))
@@ -125,9 +156,28 @@ class EquilibriumMemory(eqx.Module):
         return EquilibriumMemory(jtu.tree_map(put, self.values, known), self.initial)
 
 
+EquilibriumMemory.__init__.__doc__ = """**Arguments:**
+
+- `values`: the states, each array of shape `(n_samples, ...)`; made by
+    [`eqx_qdeq.EquilibriumMemory.like`][].
+- `initial`: where a sample starts that is not known.
+"""
+
+
 def solve_sequence(deq: DEQ, xs: PyTree[Array], *, z0: PyTree[Array] | None = None) -> Solution:
     """The equilibria of a sequence, e.g. of the frames of a film: each solve starts where the one
     before ended.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: 0.5 * z + x, jnp.zeros_like)
+        frames = jnp.array([[1.0], [1.1], [1.2]])
+        qdeq.solve_sequence(qdeq.DEQ(cell), frames).value[:, 0].round(3)  # [2. 2.2 2.4]
+        ```
 
     **Arguments:**
 
@@ -137,6 +187,8 @@ def solve_sequence(deq: DEQ, xs: PyTree[Array], *, z0: PyTree[Array] | None = No
 
     **Returns:** a [`eqx_qdeq.Solution`][] whose arrays have a leading axis `time`. Derivatives
     are those of each equilibrium by itself: where a solve starts has none.
+
+    **Raises:** `TypeError` for what is no [`eqx_qdeq.DEQ`][].
     """
     check_instance("deq", deq, DEQ, "a DEQ")
     if z0 is None:

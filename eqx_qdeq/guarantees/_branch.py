@@ -46,6 +46,22 @@ class Branch(eqx.Module):
     points, of which the first `count` are points of the branch, in order; the others are NaN, 0 and
     false. So with the `max_special` special points, of which `n_special` are some.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # A magnet in a field h, colder than it orders: m = tanh((m + h) / 0.5).
+        fn = lambda m, h: jnp.tanh((m + h) / 0.5)
+        cell = qdeq.FunctionCell(fn, lambda h: jnp.zeros(1))
+        branch = qdeq.trace_branch(
+            cell, lambda h: h[None], -jnp.ones(1), start=-0.5, stop=0.5, max_points=64
+        )
+        branch.kinds  # ('fold', 'fold')
+        branch.special_parameters[:2]  # [0.266 -0.266]
+        ```
+
     **Attributes:**
 
     - `parameters`: the parameter at each point, shape `(max_points,)`.

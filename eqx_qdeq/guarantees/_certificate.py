@@ -23,6 +23,18 @@ class Certificate(eqx.Module):
 
     Under `vmap` all attributes are batched.
 
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        deq = qdeq.QDEQ(2, 4, gain=0.3, key=jax.random.key(0)).deq
+        x = jax.numpy.ones(4)
+        certificate = qdeq.certify(deq.cell, x, deq(x))
+        bool(certificate.certified), bool(certificate.contracts)  # (True, True)
+        ```
+
     **Attributes:** scalars, in the units of z:
 
     - `residual`: the computed ‖f(z) - z‖.

@@ -118,6 +118,17 @@ def lipschitz_bound_for_norm(
     With amplitude encoding it is $D\,\|R\| / (\mathrm{norm} - \max_w \|R w\|)$, the maximum over
     all possible measured values. Other encodings need no norm.
 
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.QDEQ(2, 4, gain=0.3, key=jax.random.key(0)).deq.cell
+        bound = qdeq.lipschitz_bound_for_norm(cell, in_size=4, norm=2.0)
+        bound < 1  # True
+        ```
+
     **Arguments:**
 
     - `cell`: a quantum cell, or one made by [`eqx_qdeq.contractive`][].
@@ -186,6 +197,17 @@ class ContractiveCell(AbstractCell):
     r"""A quantum cell whose feedback is bounded such that f is a contraction for every sample.
 
     Made by [`eqx_qdeq.contractive`][], which says how.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.contractive(qdeq.QDEQ(2, 4, key=jax.random.key(0)).deq.cell, 0.5)
+        isinstance(cell, qdeq.ContractiveCell)  # True
+        qdeq.lipschitz_bound(cell, jax.numpy.ones(4)) <= 0.5 + 1e-6  # True
+        ```
     """
 
     cell: QuantumCell
@@ -214,7 +236,10 @@ class ContractiveCell(AbstractCell):
         return self.cell.init(x)
 
     def quantum_cell(self, in_size: int) -> QuantumCell:
-        """The quantum cell with the bounded feedback, for samples of `in_size` features."""
+        """The quantum cell with the bounded feedback, for samples of `in_size` features.
+
+        **Raises:** `ValueError` for noise that the bound does not cover.
+        """
         cell, injection = self.cell, self.cell.injection
         _check_noise(cell)
         if not turns_wires(cell):
@@ -242,7 +267,10 @@ class ContractiveCell(AbstractCell):
         return self.compile(x.shape[0]).bind(x)
 
 
-ContractiveCell.__init__.__doc__ = """**Arguments:** as for [`eqx_qdeq.contractive`][]."""
+ContractiveCell.__init__.__doc__ = """**Arguments:** as for [`eqx_qdeq.contractive`][].
+
+**Raises:** as `contractive`.
+"""
 
 
 def contractive(cell: QuantumCell, factor: float | Float[Array, ""] = 0.9) -> ContractiveCell:

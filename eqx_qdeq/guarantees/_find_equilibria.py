@@ -28,6 +28,19 @@ class Equilibria(eqx.Module):
     equilibria as there were starts. The first `count` entries are equilibria, the most often
     found first; the others are NaN, 0 and false.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # A magnet colder than it orders: up, down, and an unstable one between.
+        cell = qdeq.FunctionCell(lambda m, x: jnp.tanh(2 * m), lambda x: jnp.zeros(1))
+        found = qdeq.find_equilibria(cell, jnp.zeros(1), jax.random.key(0))
+        int(found.count), int(found.stable.sum())  # (3, 2)
+        ```
+
     **Attributes:**
 
     - `values`: the equilibria, a pytree with leaves of shape `(n_starts, ...)`.

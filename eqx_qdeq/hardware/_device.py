@@ -49,7 +49,27 @@ def _known(leaf: Any) -> Any:
 class EstimatorDevice(AbstractDevice):
     """Evaluates a layer by a Qiskit `EstimatorV2`, as [`eqx_qdeq.hardware.EstimatorLayer`][] does,
     but from within: as the layer's `device`, which [`eqx_qdeq.hardware.on_estimator`][] puts
-    there. The layer's own engine and noise are not used."""
+    there. The layer's own engine and noise are not used.
+
+    !!! example
+
+        <!-- skip: needs the extra "qiskit" -->
+        ```python
+        import jax
+        from qiskit.primitives import StatevectorEstimator
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            device=qdeq.hardware.EstimatorDevice(StatevectorEstimator()),
+            key=jax.random.key(0),
+        )
+        layer([0.1, 0.2]).shape  # (2,)
+        layer.device.n_jobs  # 1
+        ```
+    """
 
     programs: _Programs = eqx.field(static=True)
     solver: Any
@@ -101,7 +121,8 @@ class EstimatorDevice(AbstractDevice):
 
 
 EstimatorDevice.__init__.__doc__ = """**Arguments:** as for
-[`eqx_qdeq.hardware.on_estimator`][]."""
+[`eqx_qdeq.hardware.on_estimator`][].
+"""
 
 
 def on_estimator(
@@ -119,6 +140,20 @@ def on_estimator(
     to the simulation.
 
     Its equilibria are found by a solver without derivatives, and differentiated implicitly.
+
+    !!! example
+
+        <!-- skip: needs the extra "qiskit" -->
+        ```python
+        import jax
+        from qiskit_aer.primitives import EstimatorV2
+        import eqx_qdeq as qdeq
+
+        model = qdeq.QDEQClassifier(2, 4, 3, key=jax.random.key(0))
+        measured = qdeq.hardware.on_estimator(model, EstimatorV2(), precision=0.02)
+        logits = measured([0.1, 0.2, 0.3, 0.4])
+        model = qdeq.exact(measured)  # and back
+        ```
 
     **Arguments:**
 

@@ -29,6 +29,24 @@ class EstimatorLayer(eqx.Module):
     \lVert v_-\rVert^2 f(v_-)\bigr) - 2 v_j f(v),\quad v_\pm = v \pm h\,e_j,\ h = \lVert v\rVert.$$
 
     The layer's own engine and noise are not used.
+
+    !!! example
+
+        <!-- skip: needs the extra "qiskit" -->
+        ```python
+        import jax
+        from qiskit.primitives import StatevectorEstimator
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        measured = qdeq.hardware.EstimatorLayer(layer, StatevectorEstimator())
+        gradient = jax.grad(lambda x: measured(x)[0])(jax.numpy.array([0.1, 0.2]))
+        ```
     """
 
     layer: QuantumLayer
@@ -78,7 +96,30 @@ cannot be run, or a negative precision.
 class EstimatorCell(AbstractCell):
     """A quantum cell whose layer is evaluated by a Qiskit `EstimatorV2`. For a `DEQ` take a solver
     that needs no derivatives and [`eqx_qdeq.ImplicitVJPAdjoint`][];
-    [`eqx_qdeq.hardware.on_estimator`][] does."""
+    [`eqx_qdeq.hardware.on_estimator`][] does.
+
+    !!! example
+
+        <!-- skip: needs the extra "qiskit" -->
+        ```python
+        import jax
+        from qiskit.primitives import StatevectorEstimator
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AmplitudeEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        cell = qdeq.QuantumCell(layer, qdeq.AddInjection(4))
+        measured = qdeq.hardware.EstimatorCell(cell, StatevectorEstimator())
+        deq = qdeq.DEQ(
+            measured, qdeq.Picard(1e-3, 1e-3), adjoint=qdeq.ImplicitVJPAdjoint()
+        )
+        deq([0.1, 0.2, 0.3, 0.4]).shape  # (2,)
+        ```
+    """
 
     layer: EstimatorLayer
     injection: AbstractLinearInjection

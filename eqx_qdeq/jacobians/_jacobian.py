@@ -26,6 +26,18 @@ def jacobian(
 ) -> Float[Array, "size size"]:
     """The dense Jacobian ∂f/∂z of a bound cell, the state flattened to a vector.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        fn = lambda z: jnp.array([z[0] * z[1], z[1] ** 2])
+        qdeq.jacobian(fn, jnp.array([2.0, 3.0]))
+        # [[3. 2.]
+        #  [0. 6.]]
+        ```
+
     **Arguments:**
 
     - `fn`: the map `z -> f(z)`, e.g. `cell.bind(x)`.
@@ -52,6 +64,18 @@ def jacobian_penalty(
     $\mathbb E_{v\sim\mathcal N(0,1)}\|J^\top v\|^2$ from `n_probes` vector-Jacobian products.
     Evaluate it at the equilibrium, outside the solve: what a solver returns beside its value has
     no derivative.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        fn, z = lambda z: jnp.sin(z), jnp.zeros(2)
+        qdeq.jacobian_penalty(fn, z)  # 1.
+        estimate = qdeq.jacobian_penalty(fn, z, key=jax.random.key(0), n_probes=8)
+        ```
 
     **Arguments:**
 

@@ -21,6 +21,24 @@ class AbstractPrepared(eqx.Module):
 
     Called on a vector (the features of a layer, the fed-back values of a cell) it gives the
     measured values; its other methods look at the same preparation in other ways.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        prepared = layer.compile(2)  # for samples of 2 features
+        prepared([0.1, 0.2]).shape  # (2,)
+        prepared.probabilities([0.1, 0.2]).shape  # (4,)
+        prepared.measure(qdeq.PauliStrings(["X0 X1"]), [0.1, 0.2]).shape  # (1,)
+        ```
     """
 
     @abc.abstractmethod

@@ -16,7 +16,25 @@ from ._compiled import AbstractPrepared
 
 class AbstractDevice(eqx.Module):
     """The abstract base class of what runs a layer in place of exact simulation:
-    [`eqx_qdeq.shots.SamplingDevice`][] or [`eqx_qdeq.hardware.EstimatorDevice`][]."""
+    [`eqx_qdeq.shots.SamplingDevice`][] or [`eqx_qdeq.hardware.EstimatorDevice`][].
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            device=qdeq.shots.SamplingDevice(1000),
+            key=jax.random.key(0),
+        )
+        isinstance(layer.device, qdeq.AbstractDevice)  # True
+        qdeq.exact(layer).device is None  # True
+        ```
+    """
 
     # Whether it runs circuits with noise of its own, and not with the layer's.
     has_own_noise: eqx.AbstractClassVar[bool]

@@ -36,6 +36,24 @@ class QuantumLayer(eqx.Module):
     With `noise` it is $f_q(x) = \mathrm{Tr}\,O_q\,\Lambda_\theta(\rho(x))$, with every gate and the
     channels after it in $\Lambda_\theta$.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        layer.angles.shape  # (4,)
+        layer([0.1, 0.2]).shape  # (2,)
+        jax.vmap(layer)(jnp.ones((5, 2))).shape  # (5, 2)
+        ```
+
     ??? cite "Reference"
 
         K. Mitarai, M. Negoro, M. Kitagawa and K. Fujii, "Quantum circuit learning", Phys. Rev. A

@@ -103,6 +103,24 @@ def choose_noisy_engine(
 class LayerPlan:
     """How a layer is evaluated, and what one forward pass over a batch costs.
 
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AmplitudeEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        plan = layer.plan(4)  # for samples of 4 features
+        plan.engine, plan.plan.n_sections, plan.block_size  # ('heisenberg', 1, 2)
+        ```
+
+    **Attributes:**
+
     - `engine`: the engine.
     - `plan`: how the circuit is fused: `plan.blocks`, applied `plan.n_sections` times.
     - `once`: the cost of what depends on the angles alone.

@@ -21,7 +21,19 @@ from ._pauli_strings import apply_string
 
 
 class PauliZ(AbstractMeasurement):
-    r"""$\langle Z_w\rangle$ on every wire, or on the chosen ones, in that order."""
+    r"""$\langle Z_w\rangle$ on every wire, or on the chosen ones, in that order.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        state = jnp.array([0.0, 1.0, 0.0, 0.0])  # |01⟩: wire 0 is the first bit
+        qdeq.PauliZ().values(state)  # [1. -1.]
+        qdeq.PauliZ([1]).values(state)  # [-1.]
+        ```
+    """
 
     wires: tuple[int, ...] | None = eqx.field(static=True, converter=optional_wires, default=None)
 
@@ -65,6 +77,9 @@ class PauliZ(AbstractMeasurement):
 PauliZ.__init__.__doc__ = """**Arguments:**
 
 - `wires`: the wires to measure, in order; all wires if left out.
+
+**Raises:** `ValueError` for no wires, or one that is named twice; `TypeError` for wires that
+are no integers.
 """
 
 
@@ -72,6 +87,17 @@ class Probabilities(AbstractMeasurement):
     """Probabilities of the basis states of the chosen wires (of all wires if left out).
 
     The order of `wires` is the order of the bits, the first wire the most significant one.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        bell = jnp.array([1.0, 0.0, 0.0, 1.0]) / 2**0.5
+        qdeq.Probabilities().values(bell)  # [0.5 0. 0. 0.5]
+        qdeq.Probabilities([0]).values(bell)  # [0.5 0.5]
+        ```
     """
 
     wires: tuple[int, ...] | None = eqx.field(static=True, converter=optional_wires, default=None)
@@ -115,6 +141,9 @@ class Probabilities(AbstractMeasurement):
 Probabilities.__init__.__doc__ = """**Arguments:**
 
 - `wires`: the wires to measure, in the order of the outcome's bits; all wires if left out.
+
+**Raises:** `ValueError` for no wires, or one that is named twice; `TypeError` for wires that
+are no integers.
 """
 
 

@@ -16,7 +16,21 @@ from ._measurement import AbstractMeasurement, as_state, check_distinct, check_w
 
 class Hermitian(AbstractMeasurement):
     r"""Expectation values $\langle\psi|H_q\otimes 1|\psi\rangle$ of Hermitian matrices on a few
-    wires."""
+    wires.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import numpy as np
+        import eqx_qdeq as qdeq
+
+        # Exchanges two wires: +1 on symmetric states, -1 on antisymmetric ones.
+        swap = np.eye(4)[[0, 2, 1, 3]]
+        singlet = jnp.array([0.0, 1.0, -1.0, 0.0]) / 2**0.5
+        qdeq.Hermitian(swap, wires=[0, 1]).values(singlet)  # [-1.]
+        ```
+    """
 
     # Nested tuples and not an array: static fields are hashed under `jit`.
     entries: tuple[tuple[tuple[complex, ...], ...], ...] = eqx.field(static=True)

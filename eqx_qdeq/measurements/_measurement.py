@@ -19,7 +19,43 @@ MATRIX_WIRES = 11
 
 
 class AbstractMeasurement(eqx.Module):
-    """The abstract base class of all measurements: a list of m Hermitian observables O_q."""
+    """The abstract base class of all measurements: a list of m Hermitian observables O_q.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import numpy as np
+        import eqx_qdeq as qdeq
+
+
+        class Parity(qdeq.AbstractMeasurement):  # the product of Z on all wires
+            def size(self, n_qubits):
+                return 1
+
+            def diagonals(self, n_qubits):
+                ones = np.bitwise_count(np.arange(2**n_qubits))
+                return 1 - 2 * (ones[None].astype(np.int8) % 2)
+
+            def values(self, state):
+                signs = jnp.asarray(self.diagonals(state.size.bit_length() - 1))
+                return signs.astype(state.real.dtype) @ jnp.abs(state) ** 2
+
+            def apply(self, states):
+                signs = self.diagonals(states.shape[0].bit_length() - 1)
+                return jnp.asarray(signs[:, :, None], states.dtype) * states
+
+            def norms(self, n_qubits):
+                return np.ones(1)
+
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        layer = qdeq.QuantumLayer(
+            circuit, qdeq.AngleEncoding(), Parity(), angles=jnp.zeros(circuit.n_params)
+        )
+        layer([0.0, jnp.pi])  # [-1.]
+        ```
+    """
 
     @abc.abstractmethod
     def size(self, n_qubits: int) -> int:

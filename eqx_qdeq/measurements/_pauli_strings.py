@@ -34,6 +34,17 @@ class PauliStrings(AbstractMeasurement):
     `PauliStrings(["Z0", "Z0 Z1", "X2 Y3"])` measures $\langle Z_0\rangle$,
     $\langle Z_0Z_1\rangle$ and $\langle X_2Y_3\rangle$. Strings of Z alone are diagonal and
     share one pass over the probabilities.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        bell = jnp.array([1.0, 0.0, 0.0, 1.0]) / 2**0.5
+        measurement = qdeq.PauliStrings(["Z0", "Z0 Z1", "X0 X1", "Y0 Y1"])
+        measurement.values(bell)  # [0. 1. 1. -1.]
+        ```
     """
 
     strings: tuple[String, ...] = eqx.field(static=True)

@@ -39,6 +39,23 @@ def scale_noise(module: PyTree, scale: float | int, method: str = "rates") -> Py
     """A module with all its quantum layers under stronger noise: a layer, a cell, an equilibrium,
     a classifier.
 
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.Circuit(["Rx"], [[0]], [[0]]),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            noise=qdeq.noise.NoiseModel.damping(0.1),
+            key=jax.random.key(0),
+        )
+        stronger = qdeq.mitigation.scale_noise(layer, 3)
+        len(qdeq.mitigation.scale_noise(layer, 3, "folding").circuit)  # 3
+        ```
+
     **Arguments:**
 
     - `module`: any pytree with [`eqx_qdeq.QuantumLayer`][]s in it.
@@ -162,6 +179,15 @@ def channel_power(channel: AbstractChannel, power: float | int) -> AbstractChann
     r"""$\Lambda^s$: the channel applied s times, for any $s\geq0$. Its Pauli transfer matrix is the
     power of the channel's. Rates that are numbers stay numbers, and arrays arrays.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        twice = qdeq.mitigation.channel_power(qdeq.noise.BitFlip(0.1), 2)
+        twice.probability  # 0.18
+        ```
+
     **Arguments:**
 
     - `channel`: the channel.
@@ -209,6 +235,16 @@ def scale_rates(noise: NoiseModel, scale: float | int) -> NoiseModel:
     [eqx_qdeq.mitigation.channel_power]) and over-rotations that many times as large. Readout stays
     as it is.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        noise = qdeq.noise.NoiseModel.depolarizing(0.01)
+        stronger = qdeq.mitigation.scale_rates(noise, 2)
+        stronger.two_wire[0].probability  # 0.0199
+        ```
+
     **Arguments:**
 
     - `noise`: the noise model.
@@ -238,6 +274,16 @@ def fold(circuit: Circuit, scale: float | int) -> Circuit:
     All gates are folded equally often, and for a scale between odd numbers the first ones once
     more. The folded circuit has the same parameters. Noise is scaled as far as the inverse of a
     gate has the same noise as the gate.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.Circuit(["H", "CX", "Rz"], [[0], [0, 1], [1]], [[], [], [0]])
+        qdeq.mitigation.fold(circuit, 3)
+        # <Circuit: 2 wires, 9 gates, 1 parameters, depth 9>
+        ```
 
     **Arguments:**
 

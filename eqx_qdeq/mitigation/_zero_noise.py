@@ -29,7 +29,28 @@ def _as_scales(values: Any) -> Scales:
 
 
 class AbstractExtrapolation(eqx.Module):
-    """The abstract base class of extrapolations from noise scales to zero."""
+    """The abstract base class of extrapolations from noise scales to zero.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+
+        # The value at the least noise.
+        class Least(qdeq.mitigation.AbstractExtrapolation):
+            def check(self, scales):
+                if not scales:
+                    raise ValueError("`scales` must not be empty.")
+
+            def __call__(self, scales, values):
+                return values[jnp.argmin(jnp.array(scales))]
+
+
+        Least()((3.0, 1.0), jnp.array([[0.5], [0.8]]))  # [0.8]
+        ```
+    """
 
     @abc.abstractmethod
     def check(self, scales: Scales) -> None:
@@ -43,6 +64,16 @@ class AbstractExtrapolation(eqx.Module):
 class Polynomial(AbstractExtrapolation):
     r"""The polynomial that fits best, at zero. `degree=1` is linear extrapolation, and a degree
     of one less than the number of scales (`degree=None`) Richardson's.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        line = qdeq.mitigation.Polynomial(1)
+        line((1, 2, 3), jnp.array([[0.8], [0.7], [0.6]]))  # [0.9]
+        ```
 
     ??? cite "Reference"
 
@@ -87,6 +118,16 @@ class Exponential(AbstractExtrapolation):
 
     Where the distances do not all have the same sign there is no such curve, and a straight line
     through the values is used.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        values = 0.9 * jnp.exp(-0.2 * jnp.array([[1.0], [2.0], [3.0]]))
+        qdeq.mitigation.Exponential()((1, 2, 3), values)  # [0.9]
+        ```
 
     ??? cite "Reference"
 
@@ -153,6 +194,24 @@ class ZeroNoise(eqx.Module):
 
     Every noise scale costs an evaluation of the module. The curve is fitted at the scales that
     the module reaches, `reached`: foldings meet not all of those that are asked for.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.Circuit(["Rx"], [[0]], [[0]]),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            noise=qdeq.noise.NoiseModel.depolarizing(0.1),
+            angles=[0.5],
+        )
+        exact = qdeq.exact(layer)([0.3])
+        mitigated = qdeq.mitigation.ZeroNoise(layer)([0.3])
+        abs(layer([0.3]) - exact) > 0.01  # [True]
+        abs(mitigated - exact) < 0.0001  # [True]
+        ```
     """
 
     module: Callable[..., Float[Array, " m"]]
@@ -184,7 +243,26 @@ class ZeroNoise(eqx.Module):
 class ZeroNoiseCell(AbstractCell):
     """A cell whose map is extrapolated to zero noise: mitigation inside the solve. The equilibrium
     is that of the mitigated map. The curve is fitted at the scales that the cell reaches,
-    `reached`."""
+    `reached`.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AmplitudeEncoding(),
+            qdeq.PauliZ(),
+            noise=qdeq.noise.NoiseModel.depolarizing(0.02),
+            key=jax.random.key(0),
+        )
+        cell = qdeq.QuantumCell(layer, qdeq.AddInjection(4, gain=0.5))
+        deq = qdeq.DEQ(qdeq.mitigation.ZeroNoiseCell(cell))
+        deq([0.1, 0.2, 0.3, 0.4]).shape  # (2,)
+        ```
+    """
 
     cell: AbstractCell
     scales: Scales = eqx.field(static=True, converter=_as_scales, default=(1.0, 2.0, 3.0))

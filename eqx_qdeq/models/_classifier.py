@@ -41,7 +41,20 @@ def _accepting(method: _F) -> _F:
 
 class AbstractEquilibriumModel(eqx.Module):
     """The abstract base class of classifiers and regressors: outputs (logits or targets) are read
-    out of what a cell was iterated to. One sample at a time; batch with `jax.vmap`."""
+    out of what a cell was iterated to. One sample at a time; batch with `jax.vmap`.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        model = qdeq.QDEQClassifier(2, 4, 3, depth=1, key=jax.random.key(0))
+        logits, solution = model.solve(jax.numpy.ones(4))
+        logits.shape, solution.value.shape  # ((3,), (2,))
+        model.config["n_qubits"]  # 2
+        ```
+    """
 
     @abc.abstractmethod
     def solve(
@@ -84,7 +97,21 @@ class AbstractEquilibriumModel(eqx.Module):
 
 
 class AbstractClassifier(AbstractEquilibriumModel):
-    """The abstract base class of the classifiers: the outputs are logits."""
+    """The abstract base class of the classifiers: the outputs are logits.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        model = qdeq.QDEQClassifier(2, 4, 3, depth=1, key=jax.random.key(0))
+        isinstance(model, qdeq.AbstractClassifier)  # True
+        x = jax.numpy.ones(4)
+        model.predict_proba(x).sum()  # 1.
+        int(model.predict(x)) in (0, 1, 2)  # True
+        ```
+    """
 
     def predict_proba(self, x: Float[Array, " d"]) -> Float[Array, " classes"]:
         """The probability of each class: the softmax of the logits."""
@@ -98,7 +125,19 @@ class AbstractClassifier(AbstractEquilibriumModel):
 
 
 class AbstractRegressor(AbstractEquilibriumModel):
-    """The abstract base class of the regressors: the outputs are real targets."""
+    """The abstract base class of the regressors: the outputs are real targets.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        model = qdeq.QDEQRegressor(2, 3, depth=1, key=jax.random.key(0))
+        isinstance(model, qdeq.AbstractRegressor)  # True
+        model.predict(jax.numpy.ones(3)).shape  # (1,)
+        ```
+    """
 
     def predict(self, x: Float[Array, " d"]) -> Float[Array, " outputs"]:
         """The outputs: as calling it, by the name that a classifier has for its class."""
@@ -150,10 +189,21 @@ def z_products(n_qubits: int, order: int) -> PauliStrings:
     """All products of Z on up to `order` wires, those on fewer wires first: what one setting of
     the measurement gives.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.z_products(3, order=2)
+        # PauliStrings(Z0, Z1, Z2, Z0 Z1, Z0 Z2, Z1 Z2; 6 values)
+        ```
+
     **Arguments:**
 
     - `n_qubits`: the number of wires.
     - `order`: the most wires of a product, at least 1. More than `n_qubits` add nothing.
+
+    **Returns:** an [`eqx_qdeq.PauliStrings`][].
 
     **Raises:** `ValueError` for an order below 1.
     """
@@ -165,7 +215,23 @@ def z_products(n_qubits: int, order: int) -> PauliStrings:
 
 
 def z_and_zz(n_qubits: int) -> PauliStrings:
-    """All ⟨Z_i⟩ and ⟨Z_iZ_j⟩: n + n(n-1)/2 values from the same measurements as ⟨Z⟩ alone."""
+    r"""All $\langle Z_i\rangle$ and $\langle Z_iZ_j\rangle$: n + n(n-1)/2 values from the same
+    measurements as $\langle Z_i\rangle$ alone.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.z_and_zz(3)  # PauliStrings(Z0, Z1, Z2, Z0 Z1, Z0 Z2, Z1 Z2; 6 values)
+        ```
+
+    **Arguments:**
+
+    - `n_qubits`: the number n of wires.
+
+    **Returns:** an [`eqx_qdeq.PauliStrings`][].
+    """
     return z_products(n_qubits, 2)
 
 
@@ -245,6 +311,18 @@ class UnrolledClassifier(UnrolledModel, AbstractClassifier):
 
     Made from an equilibrium classifier, whose parameters it shares:
     `QDEQClassifier(...).unrolled(5)`.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        model = qdeq.QDEQClassifier(2, 4, 3, depth=1, key=jax.random.key(0))
+        direct = model.unrolled(5)
+        direct(jax.numpy.ones(4)).shape  # (3,)
+        direct.base is model  # True
+        ```
     """
 
     base: "EquilibriumClassifier"
@@ -259,6 +337,16 @@ class UnrolledRegressor(UnrolledModel, AbstractRegressor):
 
     Made from an equilibrium regressor, whose parameters it shares:
     `QDEQRegressor(...).unrolled(5)`.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        model = qdeq.QDEQRegressor(2, 3, depth=1, key=jax.random.key(0))
+        model.unrolled(5)(jax.numpy.ones(3)).shape  # (1,)
+        ```
     """
 
     base: "EquilibriumRegressor"

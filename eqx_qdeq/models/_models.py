@@ -36,6 +36,20 @@ class QDEQClassifier(QuantumModel, EquilibriumClassifier):
 
     With `circuit="paper", head="paper"` it is the paper's model; the defaults are ours.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        model = qdeq.QDEQClassifier(
+            n_qubits=2, in_size=4, n_classes=3, depth=1, key=jax.random.key(0)
+        )
+        model([0.1, 0.2, 0.3, 0.4]).shape  # (3,)
+        jax.vmap(model.predict)(jnp.ones((5, 4))).shape  # (5,)
+        ```
+
     ??? cite "Reference"
 
         P. Schleich, M. Skreta, L. B. Kristensen, R. A. Vargas-Hernández and A. Aspuru-Guzik,
@@ -179,7 +193,18 @@ class _TanhCell(AbstractCell):
 
 
 class ClassicalDEQClassifier(EquilibriumClassifier):
-    r"""The classical counterpart: the equilibrium of $z = \tanh(Wz + Ux + b)$ and a linear head."""
+    r"""The classical counterpart: the equilibrium of $z = \tanh(Wz + Ux + b)$ and a linear head.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        model = qdeq.ClassicalDEQClassifier(4, 8, 3, key=jax.random.key(0))
+        model(jax.numpy.ones(4)).shape  # (3,)
+        ```
+    """
 
     deq: DEQ
     head: PaperHead | LinearHead
@@ -226,6 +251,9 @@ ClassicalDEQClassifier.__init__.__doc__ = """**Arguments:**
 - `dropout`: the head's dropout probability.
 - `max_steps`: the solver's steps at most.
 - `key`: for the initial parameters.
+
+**Raises:** `ValueError` for sizes below 1, fewer than two classes, or a dropout outside of [0,
+1).
 """
 
 
@@ -234,10 +262,23 @@ def classifier_from_config(
 ) -> AbstractEquilibriumModel:
     """Builds a classifier or regressor with new parameters from its `config`.
 
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        model = qdeq.ClassicalDEQClassifier(4, 8, 3, key=jax.random.key(0))
+        same_kind = qdeq.classifier_from_config(model.config, key=jax.random.key(1))
+        type(same_kind).__name__  # ClassicalDEQClassifier
+        ```
+
     **Arguments:**
 
     - `config`: as given by a model's `config`, e.g. read from JSON.
     - `key`: for the initial parameters.
+
+    **Returns:** the model.
 
     **Raises:** `ValueError` for an unknown model or unknown arguments.
     """

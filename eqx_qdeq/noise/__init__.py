@@ -2,7 +2,7 @@
 
 from .._deprecated import deprecated_names
 from ._aer import from_aer as from_aer
-from ._channel import AbstractChannel as AbstractChannel, Branches as Branches
+from ._channel import AbstractChannel as AbstractChannel, Branches as Branches, Rate as Rate
 from ._channels import (
     AmplitudeDamping as AmplitudeDamping,
     average_infidelity as average_infidelity,
@@ -21,7 +21,7 @@ from ._channels import (
 )
 from ._devices import Calibration as Calibration, device_model as device_model, DEVICES as DEVICES
 from ._model import (
-    Channels,
+    Channels as Channels,
     GateNoise as GateNoise,
     NoiseModel as NoiseModel,
     OverRotation as OverRotation,

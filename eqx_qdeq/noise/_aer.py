@@ -29,6 +29,19 @@ def from_aer(model: Any, qubits: Sequence[int] | None = None, *, strict: bool = 
     qubits is taken if it is one of each by itself. Errors on `reset` and `delay`, and those of
     qubits that no wire is, can never happen in a circuit here.
 
+    !!! example
+
+        <!-- skip: needs the extra "qiskit" -->
+        ```python
+        from qiskit_aer.noise import NoiseModel, depolarizing_error
+        import eqx_qdeq as qdeq
+
+        theirs = NoiseModel()
+        theirs.add_all_qubit_quantum_error(depolarizing_error(0.01, 2), ["cx"])
+        model = qdeq.noise.from_aer(theirs)
+        model.after("CX", (0, 1))[0].probability  # 0.009375
+        ```
+
     **Arguments:**
 
     - `model`: a `qiskit_aer.noise.NoiseModel`, e.g. `NoiseModel.from_backend(backend)`.

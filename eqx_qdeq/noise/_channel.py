@@ -13,6 +13,8 @@ from jaxtyping import Array, Complex, Float
 from .._inputs import numbers
 
 Rate = float | Float[Array, ""]
+"""A rate or another number of a channel: a Python number is fixed, a JAX array of no axes is a leaf
+that can be trained."""
 
 # Why channels are weighted sums and not lists of Kraus operators. The operators of the textbooks
 # hold square roots of rates, K = √p P, and d√p/dp is infinite at p = 0. What depends on K K† is
@@ -26,6 +28,16 @@ class Branches(NamedTuple):
 
     Rates stand in the weights, not in square roots of them: both have finite derivatives at a rate
     of zero.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        branches = qdeq.noise.BitFlip(0.1).branches()
+        branches.weights  # [0.9 0.1]
+        branches.operators.shape  # (2, 2, 2)
+        ```
 
     **Attributes:**
 
@@ -41,6 +53,32 @@ class AbstractChannel(eqx.Module):
     """The abstract base class of all channels.
 
     A rate that is a number is fixed; one that is a JAX array is a leaf that can be trained.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+
+        # The gate S with probability p.
+        class PhaseKick(qdeq.noise.AbstractChannel):
+            p: float
+            n_wires: int = eqx.field(static=True, default=1, init=False)
+
+            def branches(self):
+                operators = jnp.array([jnp.eye(2), jnp.diag(jnp.array([1, 1j]))])
+                return qdeq.noise.Branches(jnp.array([1 - self.p, self.p]), operators)
+
+            def transfer(self):  # S takes X to Y, and Y to -X
+                turn = jnp.array([[0.0, -1.0], [1.0, 0.0]])
+                turned = (1 - self.p) * jnp.eye(2) + self.p * turn
+                return jnp.eye(4).at[1:3, 1:3].set(turned)
+
+
+        model = qdeq.noise.NoiseModel(one_wire=(PhaseKick(0.1),))
+        ```
     """
 
     n_wires: eqx.AbstractVar[int]

@@ -36,17 +36,64 @@ from ._paulis import pauli_matrices, PAULIS, transfer_of_operators
 
 
 def depolarizing_parameter(probability: Rate, n_wires: int = 1) -> Rate:
-    r"""Aer's $\lambda = p\,d^2/(d^2-1)$ from the Pauli probability p."""
+    r"""Aer's $\lambda = p\,d^2/(d^2-1)$ from the Pauli probability p.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.depolarizing_parameter(0.03)  # 0.04
+        ```
+
+    **Arguments:**
+
+    - `probability`: p, the probability of a Pauli other than the identity.
+    - `n_wires`: k, with d = 2ᵏ.
+
+    **Returns:** λ, as in $\rho\mapsto(1-\lambda)\rho+\lambda\,1/d$.
+    """
     return probability * (4**n_wires / (4**n_wires - 1))
 
 
 def probability_from_parameter(parameter: Rate, n_wires: int = 1) -> Rate:
-    r"""The Pauli probability $p = \lambda\,(d^2-1)/d^2$ from Aer's λ."""
+    r"""The Pauli probability $p = \lambda\,(d^2-1)/d^2$ from Aer's λ.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.probability_from_parameter(0.04)  # 0.03
+        ```
+
+    **Arguments:**
+
+    - `parameter`: λ, as in $\rho\mapsto(1-\lambda)\rho+\lambda\,1/d$.
+    - `n_wires`: k, with d = 2ᵏ.
+
+    **Returns:** p, the probability of a Pauli other than the identity.
+    """
     return parameter * ((4**n_wires - 1) / 4**n_wires)
 
 
 def average_infidelity(probability: Rate, n_wires: int = 1) -> Rate:
     r"""The average gate infidelity $1-\bar F = p\,d/(d+1)$ from the Pauli probability p.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.average_infidelity(0.01, n_wires=2)  # 0.008
+        ```
+
+    **Arguments:**
+
+    - `probability`: p, the probability of a Pauli other than the identity.
+    - `n_wires`: k, with d = 2ᵏ.
+
+    **Returns:** $1-\bar F$, the mean over all pure states that the gate acts on.
 
     ??? cite "Reference"
 
@@ -57,7 +104,25 @@ def average_infidelity(probability: Rate, n_wires: int = 1) -> Rate:
 
 
 def probability_from_infidelity(infidelity: Rate, n_wires: int = 1) -> Rate:
-    r"""The Pauli probability $p = (1-\bar F)(d+1)/d$ from the average gate infidelity."""
+    r"""The Pauli probability $p = (1-\bar F)(d+1)/d$ from the average gate infidelity.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        # A two-wire gate that is published with an average fidelity of 0.992.
+        p = qdeq.noise.probability_from_infidelity(0.008, n_wires=2)  # 0.01
+        channel = qdeq.noise.Depolarizing(p, n_wires=2)
+        ```
+
+    **Arguments:**
+
+    - `infidelity`: $1-\bar F$, as devices publish it.
+    - `n_wires`: k, with d = 2ᵏ.
+
+    **Returns:** p, the probability of a Pauli other than the identity.
+    """
     return infidelity * ((2**n_wires + 1) / 2**n_wires)
 
 
@@ -101,6 +166,16 @@ class Depolarizing(AbstractChannel):
     This is PennyLane's `DepolarizingChannel(p)`; Aer's λ and the average gate infidelity convert
     by [`eqx_qdeq.noise.probability_from_parameter`][] and
     [`eqx_qdeq.noise.probability_from_infidelity`][].
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.Depolarizing(0.03).transfer().diagonal()  # [1. 0.96 0.96 0.96]
+        after_cx = qdeq.noise.Depolarizing(0.01, n_wires=2)
+        model = qdeq.noise.NoiseModel(two_wire=(after_cx,))
+        ```
     """
 
     probability: Rate = eqx.field(converter=rate_in_01("probability"))
@@ -121,8 +196,27 @@ class Depolarizing(AbstractChannel):
         return Branches(weights, complex_array(pauli_matrices(self.n_wires)))
 
 
+Depolarizing.__init__.__doc__ = """**Arguments:**
+
+- `probability`: p, in [0, 1]. A number is fixed, a JAX array trained.
+- `n_wires`: 1 or 2; on two wires, 15 errors are equally likely.
+
+**Raises:** `ValueError` for a probability that is none, or another number of wires.
+"""
+
+
 class PauliChannel(AbstractChannel):
-    """X, Y and Z with the given probabilities."""
+    """X, Y and Z with the given probabilities.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.PauliChannel(x=0.01, y=0.0, z=0.05).transfer().diagonal()
+        # [1. 0.9 0.88 0.98]
+        ```
+    """
 
     x: Rate = eqx.field(converter=rate_in_01("x"))
     y: Rate = eqx.field(converter=rate_in_01("y"))
@@ -143,6 +237,14 @@ class PauliChannel(AbstractChannel):
         return Branches(jnp.stack([1 - x - y - z, x, y, z]), complex_array(PAULIS))
 
 
+PauliChannel.__init__.__doc__ = """**Arguments:**
+
+- `x`, `y`, `z`: the probabilities, in [0, 1]. Numbers are fixed, JAX arrays trained.
+
+**Raises:** `ValueError` for what are no probabilities, or if they add up to more than 1.
+"""
+
+
 class _AbstractOneRate(AbstractChannel):
     """The fields of a channel on one wire with one probability."""
 
@@ -151,7 +253,16 @@ class _AbstractOneRate(AbstractChannel):
 
 
 class BitFlip(_AbstractOneRate):
-    """X with the given probability."""
+    """X with the given probability.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.BitFlip(0.1).transfer().diagonal()  # [1. 1. 0.8 0.8]
+        ```
+    """
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - 2 * self.probability
@@ -162,8 +273,25 @@ class BitFlip(_AbstractOneRate):
         return Branches(jnp.stack([1 - p, p]), complex_array(PAULIS[:2]))
 
 
+BitFlip.__init__.__doc__ = """**Arguments:**
+
+- `probability`: of the flip, in [0, 1]. A number is fixed, a JAX array trained.
+
+**Raises:** `ValueError` for a probability that is none.
+"""
+
+
 class PhaseFlip(_AbstractOneRate):
-    """Z with the given probability."""
+    """Z with the given probability.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.PhaseFlip(0.1).transfer().diagonal()  # [1. 0.8 0.8 1. ]
+        ```
+    """
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - 2 * self.probability
@@ -172,6 +300,14 @@ class PhaseFlip(_AbstractOneRate):
     def branches(self) -> Branches:
         p = as_array(self.probability)
         return Branches(jnp.stack([1 - p, p]), complex_array(PAULIS[::3]))
+
+
+PhaseFlip.__init__.__doc__ = """**Arguments:**
+
+- `probability`: of the flip, in [0, 1]. A number is fixed, a JAX array trained.
+
+**Raises:** `ValueError` for a probability that is none.
+"""
 
 
 # |0⟩⟨0| and |0⟩⟨1|: to |0⟩ from |0⟩ and from |1⟩.
@@ -184,7 +320,20 @@ def _no_decay(amplitude: Array) -> Array:
 
 
 class AmplitudeDamping(_AbstractOneRate):
-    """Decay from |1⟩ to |0⟩ with the given probability."""
+    """Decay from |1⟩ to |0⟩ with the given probability.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.AmplitudeDamping(0.36).transfer()
+        # [[1. 0. 0. 0. ]
+        #  [0. 0.8 0. 0. ]
+        #  [0. 0. 0.8 0. ]
+        #  [0.36 0. 0. 0.64]]
+        ```
+    """
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         # The population of |1⟩, (1-z)/2, shrinks by 1-p, so z ↦ (1-p) z + p, and ⟨0|ρ|1⟩ by √(1-p).
@@ -197,8 +346,25 @@ class AmplitudeDamping(_AbstractOneRate):
         return Branches(jnp.stack([jnp.ones_like(p), p]), operators)
 
 
+AmplitudeDamping.__init__.__doc__ = """**Arguments:**
+
+- `probability`: of the decay, in [0, 1]. A number is fixed, a JAX array trained.
+
+**Raises:** `ValueError` for a probability that is none.
+"""
+
+
 class PhaseDamping(_AbstractOneRate):
-    r"""Loss of phase: off-diagonal elements shrink by $\sqrt{1-\gamma}$."""
+    r"""Loss of phase: off-diagonal elements shrink by $\sqrt{1-\gamma}$.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.PhaseDamping(0.36).transfer().diagonal()  # [1. 0.8 0.8 1. ]
+        ```
+    """
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = _root(1 - as_array(self.probability))
@@ -210,8 +376,29 @@ class PhaseDamping(_AbstractOneRate):
         return Branches(jnp.stack([1 + kept, 1 - kept]) / 2, complex_array(PAULIS[::3]))
 
 
+PhaseDamping.__init__.__doc__ = """**Arguments:**
+
+- `probability`: γ, in [0, 1]. A number is fixed, a JAX array trained.
+
+**Raises:** `ValueError` for a probability that is none.
+"""
+
+
 class Reset(_AbstractOneRate):
-    """The wire is replaced by |0⟩ with the given probability."""
+    """The wire is replaced by |0⟩ with the given probability.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        qdeq.noise.Reset(0.1).transfer()
+        # [[1. 0. 0. 0. ]
+        #  [0. 0.9 0. 0. ]
+        #  [0. 0. 0.9 0. ]
+        #  [0.1 0. 0. 0.9]]
+        ```
+    """
 
     def transfer(self) -> Float[Array, "paulis paulis"]:
         kept = 1 - self.probability
@@ -223,9 +410,28 @@ class Reset(_AbstractOneRate):
         return Branches(jnp.stack([1 - p, p, p]), complex_array(operators))
 
 
+Reset.__init__.__doc__ = """**Arguments:**
+
+- `probability`: of the reset, in [0, 1]. A number is fixed, a JAX array trained.
+
+**Raises:** `ValueError` for a probability that is none.
+"""
+
+
 class ThermalRelaxation(AbstractChannel):
     r"""Relaxation to |0⟩ in a time t: ⟨X⟩ and ⟨Y⟩ shrink by $e^{-t/T_2}$, and ⟨Z⟩ approaches 1
-    with $e^{-t/T_1}$. All times in the same unit."""
+    with $e^{-t/T_1}$. All times in the same unit.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        # A gate of 0.07 µs on a qubit with T1 = 180 µs and T2 = 140 µs.
+        channel = qdeq.noise.ThermalRelaxation(t1=180.0, t2=140.0, time=0.07)
+        1 - channel.transfer()[1, 1]  # 0.0005
+        ```
+    """
 
     t1: Rate = eqx.field(converter=rate("t1"))
     t2: Rate = eqx.field(converter=rate("t2"))
@@ -272,10 +478,37 @@ class ThermalRelaxation(AbstractChannel):
         return Branches(weights, jnp.stack([stays, flipped, complex_array(_TO_ZERO[1])]))
 
 
+ThermalRelaxation.__init__.__doc__ = """**Arguments:**
+
+- `t1`: the time in which the population of |1⟩ falls to 1/e.
+- `t2`: the time in which coherence does; at most 2·T₁.
+- `time`: how long the wire relaxes. Numbers are fixed, JAX arrays trained.
+
+**Raises:** `ValueError` for times that are not positive, for `t2` above 2·`t1`, or if `time`
+and `t1` are both infinite.
+"""
+
+
 class CoherentRotation(AbstractChannel):
     r"""The rotation $\exp(-i\,\alpha P/2)$ about a product P of Pauli operators: an error that is
     the same each time, such as crosstalk. For errors in proportion to a gate's angle see
-    [`eqx_qdeq.noise.OverRotation`][]."""
+    [`eqx_qdeq.noise.OverRotation`][].
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        # A quarter turn about Z takes X to Y.
+        turn = qdeq.noise.CoherentRotation("Z", jnp.pi / 2)
+        turn.transfer().round(3)
+        # [[1. 0. 0. 0.]
+        #  [0. 0. -1. 0.]
+        #  [0. 1. 0. 0.]
+        #  [0. 0. 0. 1.]]
+        ```
+    """
 
     paulis: str = eqx.field(static=True)
     angle: Rate = eqx.field(converter=rate("angle"))
@@ -315,7 +548,20 @@ CoherentRotation.__init__.__doc__ = """**Arguments:**
 
 class KrausChannel(AbstractChannel):
     r"""Any channel $\Lambda(\rho)=\sum_i K_i\rho K_i^\dagger$ on one, two or three wires, with
-    fixed operators."""
+    fixed operators.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        import eqx_qdeq as qdeq
+
+        x = np.array([[0, 1], [1, 0]])
+        operators = [0.9**0.5 * np.eye(2), 0.1**0.5 * x]  # a bit flip
+        channel = qdeq.noise.KrausChannel(operators)
+        channel.transfer().diagonal()  # [1. 1. 0.8 0.8]
+        ```
+    """
 
     # Nested tuples and not an array: fixed numbers must not be trained.
     entries: tuple[tuple[tuple[complex, ...], ...], ...] = eqx.field(static=True)

@@ -17,6 +17,22 @@ from ._readout import ReadoutError
 class Calibration:
     """What a device was measured to do at a date.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        mine = qdeq.noise.Calibration(
+            date="2026-01-31",
+            source="our device",
+            one_wire=3e-4,
+            two_wire=5e-3,
+            p01=0.01,
+            p10=0.02,
+        )
+        model = qdeq.noise.device_model(mine)
+        ```
+
     **Attributes:**
 
     - `date`, `source`: of the calibration; the numbers are medians over the device unless `source`
@@ -111,10 +127,28 @@ def device_model(device: str | Calibration, *, preparation: bool = True) -> Nois
     `eqx_qdeq.noise.DEVICES` holds their calibrations with date and source. Devices drift and
     improve: for the state of a day, write a [`eqx_qdeq.noise.Calibration`][].
 
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        noisy = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            noise=qdeq.noise.device_model("ibm_torino"),
+            key=jax.random.key(0),
+        )
+        noisy([0.1, 0.2]) / qdeq.exact(noisy)([0.1, 0.2])  # [0.948 0.953]
+        ```
+
     **Arguments:**
 
     - `device`: a name, or a calibration of your own.
     - `preparation`: whether the gates that prepare the encoded state have errors too.
+
+    **Returns:** a [`eqx_qdeq.noise.NoiseModel`][] with fixed rates.
 
     **Raises:** `ValueError` for an unknown device, or infidelities below what relaxation causes;
     `TypeError` for neither a name nor a calibration.

@@ -12,6 +12,7 @@ from ._channels import AmplitudeDamping, Depolarizing
 from ._readout import ReadoutError
 
 Channels = tuple[AbstractChannel, ...]
+"""Channels that act one after the other, the first one first; `()` for none."""
 
 
 class OverRotation(eqx.Module):
@@ -20,6 +21,16 @@ class OverRotation(eqx.Module):
     It concerns gates that rotate by an angle of their own (Rx, CRz, ZZPhase and the like; of U3,
     PhasedX and CU3 the angle of the rotation, not that of its axis). Gates without an angle, U2
     and functions stay as they are: give them a [`eqx_qdeq.noise.CoherentRotation`][].
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        # All rotations turn by 2 % too much.
+        too_far = qdeq.noise.OverRotation(relative=0.02)
+        model = qdeq.noise.NoiseModel(over_rotation=too_far)
+        ```
     """
 
     # Not a channel: it belongs to the gate, whose angle it must know, and turns with its sign.
@@ -35,7 +46,22 @@ OverRotation.__init__.__doc__ = """**Arguments:**
 
 
 class GateNoise(eqx.Module):
-    """The channels after some gates, in place of those that a model has for all gates."""
+    """The channels after some gates, in place of those that a model has for all gates.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        weak, strong = (qdeq.noise.Depolarizing(p, n_wires=2) for p in (0.01, 0.05))
+        model = qdeq.noise.NoiseModel(
+            two_wire=(weak,),
+            overrides=(qdeq.noise.GateNoise((strong,), gate="CX", wires=(0, 1)),),
+        )
+        model.after("CX", (0, 1)) == (strong,)  # True
+        model.after("CX", (1, 2)) == (weak,)  # True
+        ```
+    """
 
     channels: Channels
     gate: str | None = eqx.field(static=True, default=None)
@@ -76,6 +102,16 @@ class PreparationNoise(eqx.Module):
     - *Angle encodings and re-uploading.* Every feature is a rotation, which `one_wire` channels
       follow.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        channels = (qdeq.noise.Depolarizing(0.01, n_wires=2),)
+        noise = qdeq.noise.PreparationNoise(two_wire=channels)
+        noise.pairs(3)  # {(0, 1): 2, (1, 2): 2, (2, 0): 2}
+        ```
+
     ??? cite "Reference"
 
         V. Bergholm, J. J. Vartiainen, M. Möttönen and M. M. Salomaa, "Quantum circuits with
@@ -93,7 +129,10 @@ class PreparationNoise(eqx.Module):
             raise ValueError(f"`n_gates` must be at least 0; got {self.n_gates}.")
 
     def pairs(self, n_qubits: int) -> dict[tuple[int, int], int]:
-        """How many two-wire gates of an amplitude encoding act on which wires."""
+        """How many two-wire gates of an amplitude encoding act on which wires.
+
+        **Raises:** `ValueError` for two-wire gates on one wire.
+        """
         count = 2**n_qubits - 2 if self.n_gates is None else self.n_gates
         # Two wires are one pair, not a ring of two.
         ring = [(w, (w + 1) % n_qubits) for w in range(n_qubits if n_qubits > 2 else n_qubits - 1)]
@@ -122,6 +161,20 @@ class NoiseModel(eqx.Module):
 
     Numbers are fixed and JAX arrays can be trained, as everywhere here: give rates as numbers
     unless you mean to learn them.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        model = qdeq.noise.NoiseModel(
+            one_wire=(qdeq.noise.AmplitudeDamping(0.001),),
+            two_wire=(qdeq.noise.Depolarizing(0.01, n_wires=2),),
+            readout=qdeq.noise.ReadoutError(0.01, 0.02),
+        )
+        learned = qdeq.noise.NoiseModel.depolarizing(jnp.array(0.01))  # a rate to train
+        ```
     """
 
     one_wire: Channels = ()

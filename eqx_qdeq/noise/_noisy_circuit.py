@@ -53,6 +53,22 @@ class NoisyCircuit(eqx.Module):
     strings P, an array of shape `(4,) * n` with one axis for each wire, in the order 1, X, Y, Z.
     So `r[..., 0]` is the state of all wires but the last one, whatever became of that, and the
     outer product with `[1, 0, 0, 1]` adds a wire in |0⟩.
+
+    **Attributes:**
+
+    - `blocks`: the wires and gates of each block.
+    - `matrices`: their Pauli transfer matrices.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.Circuit(["Rx"], [[0]], [[0]])
+        channel = qdeq.noise.noisy_circuit(circuit, jnp.array([0.3]))
+        channel.push(jnp.array([1.0, 0.0, 0.0, 1.0])).round(2)  # [1., 0., -0.3, 0.96]
+        ```
     """
 
     blocks: tuple[Block, ...] = eqx.field(static=True)
@@ -246,6 +262,19 @@ def noisy_forms(
     one pass serves any number of samples. Layers do this themselves, with
     `QuantumLayer(..., noise=...)`.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        angles = jnp.zeros(circuit.n_params)
+        noise = qdeq.noise.NoiseModel.depolarizing(0.1)
+        forms = qdeq.noise.noisy_forms(circuit, angles, qdeq.PauliZ(), noise)
+        forms.shape  # (2, 4, 4)
+        ```
+
     **Arguments:**
 
     - `circuit`: the circuit.
@@ -286,6 +315,20 @@ def density_values(
     state: Complex[Array, " dim"],
 ) -> Float[Array, " m"]:
     """The measured values of one state after the noisy circuit, by its density matrix.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        angles = jnp.zeros(circuit.n_params)
+        noise = qdeq.noise.NoiseModel.depolarizing(0.1)
+        state = jnp.array([1, 0, 0, 0], complex)
+        qdeq.noise.density_values(circuit, angles, qdeq.PauliZ(), noise, state)
+        # [0.87 0.847]
+        ```
 
     **Arguments:**
 

@@ -65,6 +65,18 @@ class ReadoutError(eqx.Module):
 
     It acts exactly on the probabilities of outcomes and on each product of Pauli operators. An
     observable that is a sum of products is measured product by product.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        error = qdeq.noise.ReadoutError(p01=0.02, p10=0.05)
+        error.confusion(n_qubits=1)[0]
+        # [[0.98 0.05]
+        #  [0.02 0.95]]
+        per_wire = qdeq.noise.ReadoutError(p01=(0.02, 0.01), p10=(0.05, 0.03))
+        ```
     """
 
     p01: Rates = eqx.field(converter=_rates_in_01("p01"))

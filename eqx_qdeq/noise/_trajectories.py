@@ -205,6 +205,23 @@ def trajectory_values(
     and in the rates, are right on average. (A rate of exactly 0 is never drawn, and its gradient
     misses what errors would add: start from small rates.)
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        angles = jnp.zeros(circuit.n_params)
+        noise = qdeq.noise.NoiseModel.depolarizing(0.1)
+        state = jnp.array([1, 0, 0, 0], complex)
+        values, errors = qdeq.noise.trajectory_values(
+            circuit, angles, qdeq.PauliZ(), noise, state, key=jax.random.key(0)
+        )
+        values.shape, errors.shape  # ((2,), (2,))
+        ```
+
     **Arguments:**
 
     - `circuit`, `angles`, `measurement`, `noise`, `state`: as for

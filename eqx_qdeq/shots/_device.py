@@ -40,7 +40,24 @@ _T = TypeVar("_T")
 
 class SamplingDevice(AbstractDevice):
     """Reads a layer out with finitely many shots, as [`eqx_qdeq.shots.SampledLayer`][] does, but
-    from within: as the layer's `device`, which [`eqx_qdeq.with_shots`][] puts there."""
+    from within: as the layer's `device`, which [`eqx_qdeq.with_shots`][] puts there.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            device=qdeq.shots.SamplingDevice(1000),
+            key=jax.random.key(0),
+        )
+        layer.device.n_shots  # 1000
+        ```
+    """
 
     n_shots: Shots | None
     gradient: AbstractShotGradient
@@ -167,7 +184,10 @@ class SamplingDevice(AbstractDevice):
         return 2 * (size / self.n_shots) ** 0.5
 
 
-SamplingDevice.__init__.__doc__ = """**Arguments:** as for [`eqx_qdeq.with_shots`][]."""
+SamplingDevice.__init__.__doc__ = """**Arguments:** as for [`eqx_qdeq.with_shots`][].
+
+**Raises:** as `with_shots`.
+"""
 
 
 class _SampledFeedback(AbstractPrepared):

@@ -49,7 +49,7 @@ class ShiftRule(NamedTuple):
         """The shifts in radians, within half a period, shape `(2 * n_frequencies,)`."""
         terms = 2 * np.arange(1, 2 * self.n_frequencies + 1) - 1
         shifts, period = terms * np.pi / (2 * self.n_frequencies * self.base), 2 * np.pi / self.base
-        return shifts - period * np.round(shifts / period - 1e-9)
+        return shifts - period * np.round(shifts / period)  # of an odd part of 4R: never a half
 
     @property
     def coefficients(self) -> np.ndarray:

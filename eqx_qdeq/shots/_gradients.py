@@ -27,7 +27,17 @@ _AMPLITUDES = 2**20
 
 
 class AbstractShotGradient(eqx.Module):
-    """The abstract base class of ways to differentiate sampled values."""
+    """The abstract base class of ways to differentiate sampled values.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        device = qdeq.shots.SamplingDevice(1000, qdeq.shots.ParameterShift())
+        isinstance(device.gradient, qdeq.shots.AbstractShotGradient)  # True
+        ```
+    """
 
     @abc.abstractmethod
     def zero(
@@ -54,6 +64,21 @@ class ExactGradient(AbstractShotGradient):
 
     For simulation: the values carry shot noise, their derivatives do not. Forward and reverse
     mode, and any input.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        noisy = qdeq.with_shots(layer, 1000, qdeq.shots.ExactGradient())
+        ```
     """
 
     def zero(
@@ -140,6 +165,24 @@ class ParameterShift(AbstractShotGradient):
     ([`eqx_qdeq.AngleEncoding`][], [`eqx_qdeq.DataReuploading`][]); amplitudes have no shift rule.
     What is not differentiated costs nothing.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.Circuit(["Rx"], [[0]], [[0]]),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            angles=[0.5],
+        )
+        sampled = qdeq.with_shots(layer, 1000, qdeq.shots.ParameterShift())
+        gradient = jax.grad(lambda x: sampled(x)[0])(jnp.array([0.3]))
+        abs(gradient + jnp.sin(0.3) * jnp.cos(0.5)) < 0.1  # [True]
+        ```
+
     ??? cite "Reference"
 
         M. Schuld, V. Bergholm, C. Gogolin, J. Izaac and N. Killoran, "Evaluating analytic
@@ -192,6 +235,8 @@ class ParameterShift(AbstractShotGradient):
 ParameterShift.__init__.__doc__ = """**Arguments:**
 
 - `n_shots`: the mean number of shots of a shifted circuit; as for the values if left out.
+
+**Raises:** `TypeError` or `ValueError` for a number of shots that is none.
 """
 
 
@@ -204,6 +249,22 @@ class SPSA(AbstractShotGradient):
     with all gates' angles and inputs in p, of any encoding. The error of the mean is of order c²;
     the variance grows with the number of angles, and with 1/c² for the shots' part. Reverse mode
     only.
+
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.circuits.hardware_efficient(n_qubits=2, depth=1),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            key=jax.random.key(0),
+        )
+        # Two circuits for each direction, however many angles there are.
+        sampled = qdeq.with_shots(layer, 1000, qdeq.shots.SPSA(step=0.1, directions=4))
+        ```
 
     ??? cite "Reference"
 

@@ -21,6 +21,23 @@ Shots = int | Int[Array, ""]
 class Estimate(eqx.Module):
     """Estimated expectation values.
 
+    !!! example
+
+        ```python
+        import jax
+        import eqx_qdeq as qdeq
+
+        layer = qdeq.QuantumLayer(
+            qdeq.Circuit(["Rx"], [[0]], [[0]]),
+            qdeq.AngleEncoding(),
+            qdeq.PauliZ(),
+            angles=[0.5],
+        )
+        sampled = qdeq.shots.SampledLayer(layer, n_shots=1000)
+        estimate = sampled.estimate([0.3], key=jax.random.key(0))
+        estimate.values.shape, estimate.standard_errors.shape  # ((1,), (1,))
+        ```
+
     **Attributes:**
 
     - `values`: the means over the shots, shape `(m,)`.
@@ -37,6 +54,15 @@ class ShotCount(eqx.Module):
 
     A circuit is one preparation, run with one basis: shifted angles, and every group of observables
     that commute, are circuits of their own.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        forward = qdeq.shots.ShotCount(circuits=1, shots=1000)
+        3 * (forward + 2 * forward)  # ShotCount(circuits=9, shots=9000)
+        ```
     """
 
     circuits: int | Int[Array, "*batch"]
@@ -131,6 +157,19 @@ def sample_counts(
 
     The bits are drawn one after the other, each for all shots with equal bits so far at once, as
     a binomial variate. So the number of shots may be traced, and costs nothing.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        bell = jnp.array([0.5, 0.0, 0.0, 0.5])
+        counts = qdeq.shots.sample_counts(bell, 1000, key=jax.random.key(0))
+        counts.sum()  # 1000.
+        counts[1]  # 0.
+        ```
 
     **Arguments:**
 

@@ -20,6 +20,21 @@ from ._sampling import Estimate
 class NoisySolution(eqx.Module):
     """What a solve with noise found.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        fn = lambda z, key: qdeq.shots.Estimate(jnp.cos(z), jnp.zeros_like(z))
+        found = qdeq.AveragedPicard(atol=1e-3).solve(
+            fn, jnp.zeros(1), key=jax.random.key(0)
+        )
+        found.value.round(2)  # [0.74]
+        bool(found.residual <= 1e-3)  # True
+        ```
+
     **Attributes:**
 
     - `value`: the equilibrium: the mean of the averaged iterates, or the last one where none was;
@@ -73,6 +88,24 @@ class AveragedPicard(eqx.Module):
     $\sqrt{\|\bar r\|^2 + \overline{\mathrm{Var}}/K}$ with the mean residual $\bar r$ and the K
     evaluations that the mean is worth. Left out, `atol` is the floor of a single evaluation, so
     that the solve ends as soon as no evaluation says any more; a smaller one asks for averaging.
+
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+
+        def fn(z, key):  # cos(z), known to a standard error of 0.1
+            error = jnp.full_like(z, 0.1)
+            return qdeq.shots.Estimate(jnp.cos(z) + 0.1 * jax.random.normal(key), error)
+
+
+        solver, key = qdeq.AveragedPicard(atol=0.02), jax.random.key(0)
+        found = solver.solve(fn, jnp.zeros(1), key=key)
+        abs(found.value - 0.7391) < 0.05  # [True]
+        ```
 
     ??? cite "Reference"
 
@@ -188,7 +221,17 @@ Product = Callable[[Float[Array, " m"], PRNGKeyArray], Float[Array, " m"]]
 
 
 class AbstractSampledBackward(eqx.Module):
-    r"""The abstract base class of ways to solve $(I - J^\top)\,u = v$ with sampled products."""
+    r"""The abstract base class of ways to solve $(I - J^\top)\,u = v$ with sampled products.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        for backward in (qdeq.NeumannBackward(steps=8), qdeq.JacobianBackward()):
+            assert isinstance(backward, qdeq.AbstractSampledBackward)
+        ```
+    """
 
     @property
     @abc.abstractmethod
@@ -211,6 +254,15 @@ class NeumannBackward(AbstractSampledBackward):
     and the mean of the second half of K steps. Because every $\hat J_k$ is drawn on its own, the
     mean is unbiased but for the steps that are left out: about $\rho^{K/2}$ at spectral radius
     ρ < 1, and useless above, where [`eqx_qdeq.JacobianBackward`][] still works.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        device = qdeq.shots.SamplingDevice(1000, backward=qdeq.NeumannBackward(steps=8))
+        device.backward.n_products  # 8
+        ```
     """
 
     steps: int = eqx.field(static=True, default=16)
@@ -254,6 +306,14 @@ class JacobianBackward(AbstractSampledBackward):
     The cheapest way, and the one for spectral radii near or above 1. The inverse of a mean is not
     the mean of inverses: a bias of order 1/S remains. With exact products (`ExactGradient`), the
     exact implicit gradient. A system that is singular to rounding gives zero.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        device = qdeq.shots.SamplingDevice(1000, backward=qdeq.JacobianBackward())
+        ```
     """
 
     @property

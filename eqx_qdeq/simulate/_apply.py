@@ -149,19 +149,71 @@ def full_tensor(state: Float[Array, "2 dim cols"], n_qubits: int) -> StateTensor
 
 
 def to_complex(state: Float[Array, "2 *shape"]) -> Complex[Array, "*shape"]:
-    """Real and imaginary parts to one complex array."""
+    """Real and imaginary parts to one complex array.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        from eqx_qdeq import simulate
+
+        simulate.to_complex(jnp.array([[0.6, 0.0], [0.0, 0.8]]))  # [0.6+0.j 0. +0.8j]
+        ```
+
+    **Arguments:**
+
+    - `state`: real parts, then imaginary parts, shape `(2, ...)`.
+
+    **Returns:** a complex array of shape `(...)`.
+    """
     return jax.lax.complex(state[0], state[1])
 
 
 def from_complex(state: Complex[Array, "*shape"] | Float[Array, "*shape"]) -> Array:
-    """A complex (or real) array to its real and imaginary parts, stacked in front."""
+    """A complex (or real) array to its real and imaginary parts, stacked in front.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        from eqx_qdeq import simulate
+
+        simulate.from_complex(jnp.array([0.6, 0.8j])).shape  # (2, 2)
+        ```
+
+    **Arguments:**
+
+    - `state`: of any shape.
+
+    **Returns:** real parts, then imaginary parts, shape `(2, ...)`.
+    """
     return jnp.stack([state.real, jnp.imag(state)])
 
 
 def apply_wirewise(
     gates: Complex[Array, "n 2 2"], state: Complex[Array, " dim"]
 ) -> Complex[Array, " dim"]:
-    """Applies one single-wire gate to every wire of a state."""
+    """Applies one single-wire gate to every wire of a state.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        from eqx_qdeq import simulate
+
+        hadamard = jnp.array([[1, 1], [1, -1]], complex) / 2**0.5
+        state = jnp.array([1, 0, 0, 0], complex)
+        simulate.apply_wirewise(jnp.stack([hadamard, hadamard]), state).real
+        # [0.5 0.5 0.5 0.5]
+        ```
+
+    **Arguments:**
+
+    - `gates`: one for each wire, shape `(n, 2, 2)`.
+    - `state`: shape `(2**n,)`.
+
+    **Returns:** the state after the gates, shape `(2**n,)`.
+    """
     n = gates.shape[0]
     tensor = state.reshape((2,) * n)
     for wire in range(n):

@@ -19,6 +19,14 @@ class Block:
     """Gates that are fused: their positions in the circuit and the wires they act on. Without
     gates: the identity on a wire that no gate touches, whose matrix is not looked at.
 
+    !!! example
+
+        ```python
+        from eqx_qdeq import simulate
+
+        block = simulate.Block(wires=(0, 1), gates=(0, 1, 2))
+        ```
+
     **Raises:** `ValueError` for no gates on more than one wire.
     """
 
@@ -31,6 +39,13 @@ class Block:
                 f"`gates` is empty for a block on wires {self.wires}; name the positions of its "
                 "gates. (Without any, a block is the identity and is skipped.)"
             )
+
+
+Block.__init__.__doc__ = """**Arguments:**
+
+- `wires`: the wires that the gates act on, in order.
+- `gates`: the positions of the gates in the circuit.
+"""
 
 
 def fuse(gate_wires: Sequence[tuple[int, ...]], block_size: int) -> tuple[Block, ...]:

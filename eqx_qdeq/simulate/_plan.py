@@ -26,6 +26,16 @@ class Plan:
     The circuit equals `section.repeat(n_sections)`; section s uses the angles
     `s * section.n_params` onwards. Every wire is in a block, which has no gates if the wire has
     none.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        plan.n_qubits, plan.n_sections, len(plan.blocks)  # (2, 1, 1)
+        ```
     """
 
     section: Circuit
@@ -49,9 +59,29 @@ class Plan:
         return block_unitaries(self.section, self.blocks, entries)
 
 
+Plan.__init__.__doc__ = """**Arguments:**
+
+- `section`: the circuit of one section.
+- `n_sections`: how often it is applied.
+- `blocks`: its fused gates, in the order in which they act.
+"""
+
+
 @ft.lru_cache(maxsize=256)
 def make_plan(circuit: Circuit, block_size: int = 5, section_gates: int | None = None) -> Plan:
     """Plans the fused application of a circuit. Cached: circuits are hashable.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=3, depth=2)
+        plan = simulate.make_plan(circuit, block_size=2)
+        plan.n_sections, [block.wires for block in plan.blocks]
+        # (1, [(0, 1), (1, 2), (0, 2), (0, 1), (1, 2), (0, 2)])
+        ```
 
     **Arguments:**
 
@@ -97,12 +127,33 @@ _LARGEST = 6  # wires of a block that is worth considering
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """Rates in operations and bytes per second, times in seconds."""
+    """Rates in operations and bytes per second, times in seconds.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import simulate
+
+        mine = simulate.Machine(
+            flops=1e11, small_flops=3e10, bandwidth=1e10, overhead=1e-5
+        )
+        simulate.product_cost(100, 100, 100, mine).seconds  # 2.32e-05
+        ```
+    """
 
     flops: float  # of large matrix products
     small_flops: float  # of products of 32 x 32 matrices
     bandwidth: float  # of a copy that reorders axes
     overhead: float  # of one block
+
+
+Machine.__init__.__doc__ = """**Arguments:**
+
+- `flops`: of large matrix products, in operations per second.
+- `small_flops`: of products of 32 × 32 matrices.
+- `bandwidth`: of a copy that reorders axes, in bytes per second.
+- `overhead`: of one block, in seconds.
+"""
 
 
 # Fitted to two cores of a server (float32): large products reach 120 GFLOP/s, the many small ones
@@ -116,13 +167,34 @@ _GPU = Machine(flops=5e12, small_flops=500e9, bandwidth=400e9, overhead=20e-6)
 
 
 def this_machine() -> Machine:
-    """The constants for JAX's default backend."""
+    """The constants for JAX's default backend.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import simulate
+
+        simulate.this_machine().bandwidth > 0  # True
+        ```
+
+    **Returns:** a [`eqx_qdeq.simulate.Machine`][].
+    """
     return _CPU if jax.default_backend() == "cpu" else _GPU
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Operations, bytes moved, and estimated seconds."""
+    """Operations, bytes moved, and estimated seconds.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import simulate
+
+        simulate.Cost(flops=2.0) + simulate.Cost(flops=3.0, bytes=8.0)
+        # Cost(flops=5., bytes=8., seconds=0.)
+        ```
+    """
 
     flops: float = 0.0
     bytes: float = 0.0
@@ -134,8 +206,32 @@ class Cost:
         )
 
 
+Cost.__init__.__doc__ = """**Arguments:**
+
+- `flops`: operations.
+- `bytes`: what is moved.
+- `seconds`: an estimate, for ranking.
+"""
+
+
 def product_cost(rows: int, inner: int, columns: int, machine: Machine) -> Cost:
-    """Of a real matrix product."""
+    """Of a real matrix product.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import simulate
+
+        simulate.product_cost(2, 3, 4, simulate.this_machine()).flops  # 48.
+        ```
+
+    **Arguments:**
+
+    - `rows`, `inner`, `columns`: of a product of matrices `(rows, inner)` and `(inner, columns)`.
+    - `machine`: what computes it.
+
+    **Returns:** a [`eqx_qdeq.simulate.Cost`][].
+    """
     # A multiplication and an addition each. Short inner dimensions do not fill the pipelines: at
     # 16 half of the rate is left. The roofline: whichever takes longer, arithmetic or memory.
     flops = 2.0 * rows * inner * columns
@@ -148,6 +244,17 @@ def plan_cost(
     plan: Plan, columns: int, *, wires: int | None = None, basis: bool = False
 ) -> tuple[Cost, Cost]:
     """The cost of a plan, once forward, in float32.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=3, depth=2))
+        unitaries, application = simulate.plan_cost(plan, columns=100)
+        application.flops  # 5.12e+04
+        ```
 
     **Arguments:**
 
@@ -212,7 +319,25 @@ def _build_cost(plan: Plan, machine: Machine) -> Cost:
 def best_block_size(
     circuit: Circuit, columns: int, *, wires: int | None = None, basis: bool = False
 ) -> int:
-    """The block size with the lowest estimated time; the arguments are those of `plan_cost`."""
+    """The block size with the lowest estimated time; the arguments are those of `plan_cost`.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=3, depth=2)
+        1 <= simulate.best_block_size(circuit, columns=100) <= 3  # True
+        ```
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+    - `columns`, `wires`, `basis`: as for [`eqx_qdeq.simulate.plan_cost`][].
+
+    **Returns:** the number of wires.
+    """
 
     def seconds(block_size: int) -> float:
         plan = make_plan(circuit, block_size)

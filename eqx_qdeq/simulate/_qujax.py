@@ -155,6 +155,23 @@ def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex
 def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
     """qujax's own gate-by-gate simulation of the circuit, as a reference.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        circuit = qdeq.circuits.hardware_efficient(n_qubits=2, depth=1)
+        function = simulate.qujax_state_function(circuit)
+        zero = jnp.zeros((2, 2), complex).at[0, 0].set(1)
+        function(jnp.zeros(4), zero).shape  # (2, 2)
+        ```
+
+    **Arguments:**
+
+    - `circuit`: the circuit.
+
     **Returns:**
 
     `(angles, state) -> state`: `angles` of shape `(n_params,)` in radians, `state` a tensor of

@@ -58,6 +58,19 @@ def apply_plan(
 ) -> Float[Array, "2 dim cols"]:
     """Applies the planned circuit to every column of `state`.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        # |00⟩: real parts, imaginary parts.
+        state = jnp.zeros((2, 4, 1)).at[0, 0].set(1)
+        simulate.apply_plan(plan, jnp.zeros(4), state)[0, :, 0]  # [1. 0. 0. 0.]
+        ```
+
     **Arguments:**
 
     - `plan`: from [`make_plan`][].
@@ -87,7 +100,27 @@ def apply_plan_to_real(
     gradient: Gradient = "stored",
 ) -> Float[Array, "2 dim cols"]:
     """As [`apply_plan`][], for states of which the first p ≤ 2ⁿ amplitudes are real and the
-    others zero."""
+    others zero.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        vectors = jnp.array([[0.6], [0.8]])  # 0.6|00⟩ + 0.8|01⟩
+        simulate.apply_plan_to_real(plan, jnp.zeros(4), vectors).shape  # (2, 4, 1)
+        ```
+
+    **Arguments:**
+
+    - `plan`, `angles`, `gradient`: as for `apply_plan`.
+    - `vectors`: the columns, shape `(p, columns)`.
+
+    **Returns:** the columns after the circuit, shape `(2, 2**n, columns)`.
+    """
     wires = _low_wires(plan.n_qubits, vectors.shape[0])
     if gradient == "uncomputed":
         # Going back, the states would have to leave the wires again that came in one by one; here
@@ -103,7 +136,30 @@ def apply_plan_to_real(
 def plan_columns(
     plan: Plan, angles: Float[Array, " n_params"], columns: int
 ) -> Float[Array, "2 dim columns"]:
-    """The first `columns` columns of the circuit's matrix."""
+    """The first `columns` columns of the circuit's matrix.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        simulate.plan_columns(plan, jnp.zeros(4), 4)[0]
+        # [[1. 0. 0. 0.]
+        #  [0. 1. 0. 0.]
+        #  [0. 0. 0. 1.]
+        #  [0. 0. 1. 0.]]
+        ```
+
+    **Arguments:**
+
+    - `plan`, `angles`: as for `apply_plan`.
+    - `columns`: how many.
+
+    **Returns:** their real and imaginary parts, shape `(2, 2**n, columns)`.
+    """
     wires = _low_wires(plan.n_qubits, columns)
     one = StateTensor(jnp.ones((1, 1), angles.dtype), [PARTS])
     return _apply_sections(plan, angles, one, open_wires=wires, columns=columns)
@@ -123,7 +179,21 @@ def _low_wires(n_qubits: int, size: int) -> range:
 
 
 class AbstractPropagator(eqx.Module):
-    """The real-linear map u ↦ U(θ) φ(u), from R^p to a state of n wires."""
+    """The real-linear map u ↦ U(θ) φ(u), from R^p to a state of n wires.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        propagate = simulate.gate_propagator(plan, jnp.zeros(4), complex_input=False)
+        isinstance(propagate, simulate.AbstractPropagator)  # True
+        propagate(jnp.eye(4)).shape  # (2, 4, 4)
+        ```
+    """
 
     @abc.abstractmethod
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
@@ -135,7 +205,20 @@ class AbstractPropagator(eqx.Module):
 
 
 class GatePropagator(AbstractPropagator):
-    """Applies the fused gates to each vector. Memory does not grow beyond the states."""
+    """Applies the fused gates to each vector. Memory does not grow beyond the states.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        propagate = simulate.GatePropagator(plan, jnp.zeros(4), complex_input=False)
+        propagate(jnp.eye(4)).shape  # (2, 4, 4)
+        ```
+    """
 
     plan: Plan = eqx.field(static=True)
     angles: Float[Array, " n_params"]
@@ -149,8 +232,27 @@ class GatePropagator(AbstractPropagator):
         return apply_plan(self.plan, self.angles, states, gradient=self.gradient)
 
 
+GatePropagator.__init__.__doc__ = """**Arguments:**
+
+- `plan`, `angles`, `complex_input`, `gradient`: as for
+    [`eqx_qdeq.simulate.gate_propagator`][].
+"""
+
+
 class MatrixPropagator(AbstractPropagator):
-    """Applies M, computed once for the angles: a matrix product for a batch of vectors."""
+    """Applies M, computed once for the angles: a matrix product for a batch of vectors.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        from eqx_qdeq import simulate
+
+        identity = jnp.stack([jnp.eye(4), jnp.zeros((4, 4))])
+        propagate = simulate.MatrixPropagator(identity)
+        propagate.vector(jnp.array([0.6, 0.8]))  # [0.6 0.8 0. 0. 0. 0. 0. 0. ]
+        ```
+    """
 
     matrix: Float[Array, "2 dim p"]
 
@@ -165,6 +267,12 @@ class MatrixPropagator(AbstractPropagator):
         return self.matrix[..., :size]  # the amplitudes beyond are zero
 
 
+MatrixPropagator.__init__.__doc__ = """**Arguments:**
+
+- `matrix`: real and imaginary parts of M, shape `(2, 2**n, p)`.
+"""
+
+
 def gate_propagator(
     plan: Plan,
     angles: Float[Array, " n_params"],
@@ -172,7 +280,27 @@ def gate_propagator(
     complex_input: bool,
     gradient: Gradient = "stored",
 ) -> GatePropagator:
-    """The circuit as a propagator that applies its gates, for every kind of input."""
+    """The circuit as a propagator that applies its gates, for every kind of input.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        propagate = simulate.gate_propagator(plan, jnp.zeros(4), complex_input=False)
+        propagate.vector(jnp.array([0.6, 0.8]))  # [0.6 0.8 0. 0. 0. 0. 0. 0. ]
+        ```
+
+    **Arguments:**
+
+    - `plan`, `angles`, `gradient`: as for [`eqx_qdeq.simulate.apply_plan`][].
+    - `complex_input`: whether vectors hold real and imaginary parts.
+
+    **Returns:** a [`eqx_qdeq.simulate.GatePropagator`][].
+    """
     return GatePropagator(plan, angles, complex_input, gradient)
 
 
@@ -183,6 +311,27 @@ def matrix_propagator(
 
     With complex input the imaginary unit vectors need no simulation of their own: the
     columns of M are `[Re U; Im U]` and `[-Im U; Re U]`.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import simulate
+
+        plan = simulate.make_plan(qdeq.circuits.hardware_efficient(n_qubits=2, depth=1))
+        angles = jnp.zeros(4)
+        propagate = simulate.matrix_propagator(plan, angles, 2, complex_input=False)
+        propagate.matrix.shape  # (2, 4, 2)
+        ```
+
+    **Arguments:**
+
+    - `plan`, `angles`: as for [`eqx_qdeq.simulate.apply_plan`][].
+    - `size`: the number p of basis vectors.
+    - `complex_input`: whether vectors hold real and imaginary parts.
+
+    **Returns:** a [`eqx_qdeq.simulate.MatrixPropagator`][].
     """
     # (U v for v = a + ib is Re U a - Im U b + i (Im U a + Re U b).)
     u = plan_columns(plan, angles, 2**plan.n_qubits if complex_input else size)

@@ -89,6 +89,18 @@ class Anderson(AbstractResidualSolver):
     each step, from the initial guess on; then at the best iterate, from which steps go downhill and
     correct columns.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        solver = qdeq.Anderson(rtol=1e-5, atol=1e-5)
+        optx.fixed_point(lambda y, _: jnp.cos(y), solver, jnp.zeros(1)).value.round(3)
+        # [0.739]
+        ```
+
     ??? cite "Reference"
 
         D. G. Anderson, "Iterative procedures for nonlinear integral equations", Journal of the

@@ -39,6 +39,15 @@ class SolverLimits(eqx.Module):
         a thousand.
 
     And what it does at least: `min_steps`.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        patient = qdeq.SolverLimits(divergence=float("inf"), stagnation=200)
+        solver = qdeq.Picard(1e-5, 1e-5, limits=patient)
+        ```
     """
 
     divergence: float = 1e3
@@ -91,6 +100,35 @@ class Record(eqx.Module):
 class Point(eqx.Module):
     """An iterate that was evaluated, as `propose` of a solver sees it.
 
+    !!! example
+
+        ```python
+        from collections.abc import Callable
+
+        import equinox as eqx
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+        from eqx_qdeq.solvers import Proposal
+
+
+        class Half(qdeq.AbstractResidualSolver):  # steps of half the residual
+            rtol: float = 1e-4
+            atol: float = 1e-4
+            norm: Callable = eqx.field(static=True, default=optx.two_norm)
+            limits: qdeq.SolverLimits = qdeq.SolverLimits()
+
+            def remember(self, y, f):
+                return None
+
+            def propose(self, at, memory):  # `at` is a Point
+                return Proposal(at.y + 0.5 * at.r, memory)
+
+
+        optx.fixed_point(lambda y, _: jnp.cos(y), Half(), jnp.zeros(1)).value.round(3)
+        # [0.739]
+        ```
+
     **Attributes:**
 
     - `y`, `r`: the iterate and its residual f(y) - y, flat vectors.
@@ -120,6 +158,17 @@ class Point(eqx.Module):
 
 class Proposal(eqx.Module):
     """Where a solver looks next, what it remembers, and what that cost beside f(y).
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        from eqx_qdeq import solvers
+
+        # Look at y next, remember nothing, and count one more evaluation of f.
+        proposal = solvers.Proposal(y=jnp.zeros(2), memory=None, num_evals=1)
+        proposal.gives_up  # False
+        ```
 
     **Attributes:**
 
@@ -175,6 +224,21 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
 
     A method is two functions on flat vectors: `remember`, what it knows before anything was
     evaluated, and `propose`, from an evaluated iterate to the next one.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        solver = qdeq.Newton(rtol=1e-5, atol=1e-5)
+        isinstance(solver, qdeq.AbstractResidualSolver)  # True
+        found = optx.fixed_point(lambda y, _: jnp.cos(y), solver, jnp.zeros(1))
+        found.value.round(3)  # [0.739]
+        sorted(found.stats)
+        # ['best_step', 'max_steps', 'num_evals', 'num_jvps', 'num_steps', 'residual']
+        ```
     """
 
     rtol: AbstractVar[float]

@@ -66,6 +66,18 @@ class Broyden(AbstractResidualSolver):
     of f along each coordinate, one evaluation each, from which the inverse is learned anew: at each
     step, from the initial guess on; then at the best iterate, from which steps go downhill.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        solver = qdeq.Broyden(rtol=1e-5, atol=1e-5)
+        optx.fixed_point(lambda y, _: jnp.cos(y), solver, jnp.zeros(1)).value.round(3)
+        # [0.739]
+        ```
+
     ??? cite "Reference"
 
         C. G. Broyden, "A class of methods for solving nonlinear simultaneous equations",

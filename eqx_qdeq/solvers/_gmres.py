@@ -21,6 +21,19 @@ class EarlyExitGMRES(lx.AbstractLinearSolver[lx.AbstractLinearOperator]):
     \le \mathrm{atol} + \mathrm{rtol}\,\|b\|$. `options={"rtol": ...}` overrides `rtol` for one
     solve, e.g. by a forcing term. `stats["num_steps"]` counts the products.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import lineax as lx
+        import eqx_qdeq as qdeq
+
+        operator = lx.MatrixLinearOperator(jnp.array([[2.0, 1.0], [0.0, 4.0]]))
+        solver = qdeq.EarlyExitGMRES(rtol=1e-5, atol=1e-5)
+        lx.linear_solve(operator, jnp.array([4.0, 4.0]), solver).value.round(3)
+        # [1.5 1. ]
+        ```
+
     ??? cite "Reference"
 
         Y. Saad and M. H. Schultz, "GMRES: a generalized minimal residual algorithm for solving

@@ -34,12 +34,23 @@ def default_solver(
     takes 3 to 5 steps. [`eqx_qdeq.Anderson`][] above, which needs no Jacobian. Where only
     equilibria are wanted that are stable for the flow ż = f(z) - z, [`eqx_qdeq.PseudoTransient`][].
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        type(qdeq.default_solver(4)).__name__  # Newton
+        type(qdeq.default_solver(1000)).__name__  # Anderson
+        ```
+
     **Arguments:**
 
     - `size`: how many numbers the state of one sample has.
     - `rtol`, `atol`: the tolerance on ‖f(y) - y‖ is `atol + rtol * ‖f(y)‖`.
     - `stable`: whether equilibria that are unstable for the flow are not wanted, as of a
         [`eqx_qdeq.SelfConsistentCell`][].
+
+    **Returns:** the solver.
 
     **Raises:** `ValueError` for a value out of range.
     """

@@ -65,6 +65,18 @@ class Newton(AbstractResidualSolver):
 
     Needs Jacobian-vector products: f may not be a `jax.custom_vjp`.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        solver = qdeq.Newton(rtol=1e-5, atol=1e-5)
+        optx.fixed_point(lambda y, _: jnp.cos(y), solver, jnp.zeros(1)).value.round(3)
+        # [0.739]
+        ```
+
     ??? cite "Reference"
 
         C. T. Kelley, "Solving nonlinear equations with Newton's method", SIAM (2003); S. C.

@@ -37,6 +37,19 @@ class Picard(AbstractResidualSolver):
 
     The numbers are the same ones in every solve.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        # f(y) = -2 y + 3 moves away from its fixed point; damping leads there.
+        solver = qdeq.Picard(rtol=1e-5, atol=1e-5, damp=0.5)
+        optx.fixed_point(lambda y, _: -2 * y + 3, solver, jnp.zeros(1)).value.round(3)
+        # [1.]
+        ```
+
     ??? cite "Reference"
 
         M. A. Krasnosel'skii, "Two remarks on the method of successive approximations", Uspekhi

@@ -54,6 +54,18 @@ class PseudoTransient(AbstractResidualSolver):
     short where $I - J$ is singular, too: at an equilibrium that is one of a curve of equilibria,
     they have no part along the curve. That costs the eigenvectors of the Jacobian in each step.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        solver = qdeq.PseudoTransient(rtol=1e-5, atol=1e-5)
+        optx.fixed_point(lambda y, _: jnp.cos(y), solver, jnp.zeros(1)).value.round(3)
+        # [0.739]
+        ```
+
     ??? cite "Reference"
 
         C. T. Kelley and D. E. Keyes, "Convergence analysis of pseudo-transient continuation", SIAM

@@ -32,6 +32,19 @@ class Reversible(AbstractResidualSolver):
     to 1/d. So this is for few steps: some eight in single precision and twenty-five in double with
     d = 0.2, twenty and sixty with d = 0.5.
 
+    !!! example
+
+        ```python
+        import jax
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.cos(x * z), lambda x: x)
+        solver = qdeq.Reversible(1e-5, 1e-5, damp=0.2)
+        deq = qdeq.DEQ(cell, solver, qdeq.ReversibleAdjoint(), max_steps=40)
+        deq(jnp.array([0.5])).round(3)  # [0.9]
+        ```
+
     ??? cite "Reference"
 
         S. McCallum, K. Arora and J. Foster, "Reversible deep equilibrium models",

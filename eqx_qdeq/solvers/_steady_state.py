@@ -55,6 +55,18 @@ class SteadyState(AbstractResidualSolver):
     `"num_evals"` counts the stages of the ODE solver, not the evaluations within the root-finds
     of an implicit one.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import optimistix as optx
+        import eqx_qdeq as qdeq
+
+        solver = qdeq.SteadyState(rtol=1e-4, atol=1e-4)
+        optx.fixed_point(lambda y, _: jnp.cos(y), solver, jnp.zeros(1)).value.round(3)
+        # [0.739]
+        ```
+
     ??? cite "Reference"
 
         P. Kidger, "On neural differential equations", PhD thesis, University of Oxford (2021),

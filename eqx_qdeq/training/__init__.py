@@ -25,8 +25,9 @@ from ._files import (
     save as save,
 )
 from ._fit import fit as fit
+from ._losses import NAMED
 from ._metrics import count_parameters as count_parameters, Metrics as Metrics
-from ._options import Options as Options
+from ._options import Callback as Callback, Options as Options
 from ._progress import TrainingError as TrainingError
 from ._residuals import (
     plain_iteration_history as plain_iteration_history,
@@ -53,6 +54,7 @@ from .data import (
     paper_preprocess as paper_preprocess,
     PaperPixels as PaperPixels,
     PixelPool as PixelPool,
+    Preprocess as Preprocess,
     Resize as Resize,
     Split as Split,
     Standardize as Standardize,

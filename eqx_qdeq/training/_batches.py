@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
 
+from .._mesh import Devices
+
 
 def epoch_batches(
     n: int, batch_size: int, seed: int, epoch: int, drop_last: bool, *, others: bool = False
@@ -33,6 +35,35 @@ class Batch(NamedTuple):
     mask: Float[Array, " batch"]  # 0 where the batch is filled up
     weight: Float[Array, " batch"]  # in the loss
     key: PRNGKeyArray
+
+
+class Part(NamedTuple):
+    """What a device has of a batch must be told of the whole."""
+
+    size: int
+    places: Int[Array, " part"]  # in the batch, of each sample here
+    total: Float[Array, ""]  # the number of samples in the batch
+    weights: Float[Array, ""]  # ... and their weights
+
+
+def take_part(
+    x: PyTree[Array],
+    y: Num[Array, "n ..."],
+    weight: Float[Array, " n"] | None,
+    index: Int[Array, " batch"],
+    key: PRNGKeyArray,
+    devices: Devices,
+) -> tuple[Batch, Part]:
+    """As `take`, of the samples of this device."""
+    size = len(index)
+    places = devices.own(jnp.arange(devices.padded(size)))
+    # Filled up, too, where the batch cannot be divided.
+    there, places = places < size, jnp.minimum(places, size - 1)
+    mine = jnp.where(there, index[places], -1)
+    mask = (index >= 0).astype(jnp.result_type(float))
+    weights = mask if weight is None else mask * weight[jnp.maximum(index, -1 - index)]
+    part = Part(size, places, jnp.sum(mask), jnp.sum(weights))
+    return take(x, y, weight, mine, key), part
 
 
 def take(

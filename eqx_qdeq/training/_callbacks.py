@@ -19,6 +19,31 @@ class AbstractCallback(abc.ABC):
 
     A run that is resumed must do what one left alone does. So a callback is told the history of
     the epochs before, and decides from this and nothing else.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+
+        class Best(training.AbstractCallback):  # prints each new best validation loss
+            def start(self, history):
+                losses = [record["validation_loss"] for record in history]
+                self.best = min(losses, default=float("inf"))
+
+            def __call__(self, record, model):
+                if record["validation_loss"] < self.best:
+                    self.best = record["validation_loss"]
+                    print(self.best)
+
+            def end(self):
+                pass
+
+
+        callback = Best()
+        callback.start([])
+        callback({"validation_loss": 0.5}, model=None)  # 0.5
+        ```
     """
 
     @abc.abstractmethod
@@ -141,6 +166,19 @@ class TensorBoard(AbstractCallback):
     """Writes the numbers of each epoch for TensorBoard: `tensorboard --logdir ...`.
 
     What a run that was killed had written of epochs that are trained again is replaced.
+
+    !!! example
+
+        <!-- skip: needs tensorboardX or torch -->
+        ```python
+        import eqx_qdeq as qdeq, jax, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1))
+        model = qdeq.QDEQClassifier(4, 16, 2, key=jax.random.key(0))
+        callbacks = [training.TensorBoard("runs/first")]
+        training.fit(model, data, optimizer=optax.adam(0.05), callbacks=callbacks)
+        ```
     """
 
     def __init__(self, log_dir: Any):
@@ -180,6 +218,19 @@ class WandB(AbstractCallback):
 
     To go on with a run there when a training is resumed, name it: `WandB(id="...",
     resume="allow")`.
+
+    !!! example
+
+        <!-- skip: needs wandb and an account -->
+        ```python
+        import eqx_qdeq as qdeq, jax, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1))
+        model = qdeq.QDEQClassifier(4, 16, 2, key=jax.random.key(0))
+        callbacks = [training.WandB(project="qdeq")]
+        training.fit(model, data, optimizer=optax.adam(0.05), callbacks=callbacks)
+        ```
     """
 
     def __init__(self, **init: Any):
@@ -201,7 +252,9 @@ class WandB(AbstractCallback):
             self._run.finish()
 
 
-WandB.__init__.__doc__ = """**Arguments:** those of `wandb.init`, e.g. `project`.
+WandB.__init__.__doc__ = """**Arguments:**
+
+- `init`: those of `wandb.init`, e.g. `project`.
 
 **Raises:** `ImportError` without wandb.
 """

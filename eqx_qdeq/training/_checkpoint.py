@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import PyTree
 
 from ._files import read_header, read_tree, write_tree
@@ -83,8 +84,14 @@ def digest(split: Split) -> str:
     return sha.hexdigest()[:16]
 
 
+def is_first() -> bool:
+    """Whether this process is the one of several that writes."""
+    return jax.process_index() == 0
+
+
 class Checkpoints:
-    """The checkpoint file of a run, in a folder of its own. Without a folder it does nothing."""
+    """The checkpoint file of a run, in a folder of its own. Without a folder it does nothing. Of
+    several processes all read it, and the first writes it."""
 
     def __init__(self, folder: Path | None, identity: Callable[[], dict[str, Any]]):
         self.path = None if folder is None else folder / _NAME
@@ -93,11 +100,11 @@ class Checkpoints:
 
     def held(self) -> AbstractContextManager[None]:
         """Keeps the folder for this process."""
-        return nullcontext() if self.path is None else held(self.path)
+        return nullcontext() if self.path is None or not is_first() else held(self.path)
 
     def write(self, run: Run) -> None:
         """Replaces the file."""
-        if self.path is None:
+        if self.path is None or not is_first():
             return
         header = {"identity": self.identity, "step": int(run.state.step)}
         header |= {name: getattr(run, name) for name in _KNOWN}
@@ -111,7 +118,8 @@ class Checkpoints:
             return None
         # Of a run that was killed while it saved.
         with one_line(self.path, "read"):
-            remove_leftovers(self.path)
+            if is_first():
+                remove_leftovers(self.path)
             if not self.path.exists():
                 return None
         if not resume:
@@ -150,6 +158,21 @@ class Checkpoints:
         known |= {name: float(known[name]) for name in ("best_loss", "seconds")}
         return Run(state, best, **known)
 
+    def agree(self, resumed: Run | None) -> None:
+        """Waits for the other processes, if there are any, before the file is written.
+
+        **Raises:** `CheckpointError` if they do not go on from the same step.
+        """
+        if self.path is None or jax.process_count() == 1:
+            return
+        step = -1 if resumed is None else int(resumed.state.step)
+        steps = multihost_utils.process_allgather(np.asarray(step, np.int32))
+        if np.any(steps != step):
+            raise CheckpointError(
+                f"'{self.path}' is not the same for all processes: they would go on from the steps "
+                f"{sorted(set(steps.tolist()))} (-1: no checkpoint). Use a folder that all share."
+            )
+
     def _check(self, stored: dict[str, Any]) -> None:
         try:
             text = difference(stored, self.identity)
@@ -169,7 +192,7 @@ class MetricsFile:
     """One line of JSON per epoch. Without a path it does nothing."""
 
     def __init__(self, path: Path | None):
-        self.path = path
+        self.path = path if path is None or is_first() else None
 
     def held(self) -> AbstractContextManager[None]:
         """Keeps the file for this process."""

@@ -7,9 +7,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least, check_instance, describe
+from .._mesh import check_enough, Devices, devices, on
 from ._by_content import numbers_as_arrays
 from ._convergence import warn_unconverged, warn_unseen
 from ._forward import Called, forward, in_inference, losing, over_batch
@@ -34,12 +36,18 @@ class Chunk(NamedTuple):
     rows: Int[Array, " n"]
 
 
-def chunks(split: Split, batch_size: int = 1024, by_class: np.ndarray | None = None) -> list[Chunk]:
+def chunks(
+    split: Split,
+    batch_size: int = 1024,
+    by_class: np.ndarray | None = None,
+    devices: Devices | None = None,
+) -> list[Chunk]:
     """The samples in chunks of one size, the last one filled up with samples of no weight."""
     check_at_least("batch_size", batch_size, 1)
     # Few sizes, as each is compiled: a small validation and test set share theirs. One size of 1024
     # for all would be ten times the work for the digits' 108 validation samples.
     batch_size = min(batch_size, _SMALL) if len(split) <= _SMALL else batch_size
+    batch_size = batch_size if devices is None else devices.padded(batch_size)
     x, y = jax.tree.map(np.asarray, (split.x, split.y))
     weights = sample_weights(split.sample_weight, by_class, y)
     result = []
@@ -49,15 +57,38 @@ def chunks(split: Split, batch_size: int = 1024, by_class: np.ndarray | None = N
         rows = np.minimum(rows, len(y) - 1)
         weight = mask if weights is None else mask * weights[rows].astype(mask.dtype)
         some_x = jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), x)
-        result.append(Chunk(some_x, *map(jnp.asarray, (y[rows], mask, weight, rows))))
+        chunk = Chunk(some_x, *map(jnp.asarray, (y[rows], mask, weight, rows)))
+        result.append(on(devices, chunk))
     return result
 
 
 @eqx.filter_jit
 def _evaluate_chunk(
-    model: Any, state: PyTree, chunk: Chunk, how: Look, wants_outputs: bool
+    model: Any,
+    state: PyTree,
+    chunk: Chunk,
+    how: Look,
+    wants_outputs: bool,
+    devices: Devices | None = None,
 ) -> tuple[Sums, Array | None, PyTree]:
     """Sums, the confusion matrix of a classification, and guesses or outputs if they are wanted."""
+    if devices is None:
+        return _evaluate_part(model, state, chunk, how, wants_outputs)
+
+    def own(model: Any, state: PyTree, chunk: Chunk) -> tuple[Sums, Array | None, PyTree]:
+        mine = devices.own(chunk)
+        sums, confusion, given = _evaluate_part(model, state, mine, how, wants_outputs)
+        sums, confusion = sums.over(devices, confusion)
+        whole = lambda a: jax.lax.all_gather(a, devices.samples, tiled=True)
+        return sums, confusion, jax.tree.map(whole, given)
+
+    whole = PartitionSpec()
+    return devices.map(own, (model, state, chunk), (whole,) * 3, whole)
+
+
+def _evaluate_part(
+    model: Any, state: PyTree, chunk: Chunk, how: Look, wants_outputs: bool
+) -> tuple[Sums, Array | None, PyTree]:
 
     def one(x: PyTree, y: Array, key: PRNGKeyArray) -> tuple[Any, PyTree]:
         called = Called(None, None, None)
@@ -100,13 +131,15 @@ def evaluate_chunks(
     how: Look,
     state: PyTree = None,
     metrics: OwnMetrics | None = None,
+    devices: Devices | None = None,
 ) -> Metrics:
     """As `evaluate`, for samples already in chunks."""
     # Counts are added by NumPy, in 64 bits, which JAX may not have.
     totals, confusion, given = Sums.zero(how.report), 0, []
-    model = in_inference(numbers_as_arrays(model))
+    model, state = on(devices, (in_inference(numbers_as_arrays(model)), state))
     for chunk in data:
-        sums, counts, outputs = _evaluate_chunk(model, state, chunk, how, bool(metrics))
+        wanted = bool(metrics)
+        sums, counts, outputs = _evaluate_chunk(model, state, chunk, how, wanted, devices)
         totals = totals + sums
         confusion = confusion if counts is None else confusion + np.asarray(counts, np.int64)
         given.append(outputs)
@@ -142,10 +175,17 @@ def _own(metrics: OwnMetrics, truth: np.ndarray, guesses: PyTree) -> dict[str, f
     found = {}
     for name, metric in metrics.items():
         try:
-            found[name] = float(metric(truth, guesses))
+            value = metric(truth, guesses)
         except Exception as error:
             error.add_note(f"in the metric {name!r}, called as metric(y_true, y_pred)")
             raise
+        try:
+            found[name] = float(value)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"the metric {name!r} must give one number; it gave {describe(value)}. Of several "
+                "numbers take the mean, or make each a metric of its own."
+            ) from None
     return found
 
 
@@ -180,6 +220,7 @@ def evaluate(
     loss: Loss | None = None,
     metrics: OwnMetrics | None = None,
     state: PyTree = None,
+    mesh: Mesh | None = None,
 ) -> Metrics:
     """Looks at every sample of a split, in inference mode: without dropout, and with the statistics
     that batch normalization has kept.
@@ -207,6 +248,7 @@ def evaluate(
     - `metrics`: functions `(y_true, y_pred)` by name, as those of scikit-learn. `y_pred` are the
         guessed classes of a classification, and otherwise the outputs.
     - `state`: of a model that has one.
+    - `mesh`: the devices among which the samples are parted, as for `fit`.
 
     **Returns:**
 
@@ -225,7 +267,11 @@ def evaluate(
             f"label {largest} is out of range: the model has {how.n_logits} classes. Use the data "
             "that it was trained for."
         )
-    found = evaluate_chunks(model, chunks(split, batch_size), how, state, metrics)
+    over = None if mesh is None else devices(mesh)
+    if over is not None:
+        check_enough(over, min(len(split), batch_size), "`batch_size`, with the samples at hand,")
+    parts = chunks(split, batch_size, devices=over)
+    found = evaluate_chunks(model, parts, how, state, metrics, over)
     warn_unseen(how.report)
     warn_unconverged(model, how.report, "samples", found.fraction_converged, found.residual_max)
     return found

@@ -39,6 +39,16 @@ def save(path: str | os.PathLike[str], model: PyTree, *, metadata: dict | None =
     The file is a line of JSON (format, checksum, `model.config`, metadata), followed by what
     `equinox.tree_serialise_leaves` writes.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq, jax
+        from eqx_qdeq import training
+
+        model = qdeq.ClassicalDEQClassifier(4, 8, 3, key=jax.random.key(0))
+        training.save("model.eqx", model, metadata={"accuracy": 0.9})
+        ```
+
     **Arguments:**
 
     - `path`: where to; a file that is there is replaced.
@@ -74,6 +84,18 @@ def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
     Numbers come in the precision of the session, whatever that of the file. A warning tells if some
     were rounded, or are not finite. A file from a stranger is safe to load: nothing in it is
     executed, and it makes no more arrays than it has.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import eqx_qdeq as qdeq, jax
+        from eqx_qdeq import training
+
+        model = qdeq.ClassicalDEQClassifier(4, 8, 3, key=jax.random.key(0))
+        training.save("model.eqx", model)
+        bool(eqx.tree_equal(training.load("model.eqx"), model))  # True
+        ```
 
     **Arguments:**
 
@@ -118,6 +140,17 @@ def load(path: str | os.PathLike[str], *, like: PyTree | None = None) -> Any:
 
 def load_metadata(path: str | os.PathLike[str]) -> dict[str, Any]:
     """What a model file says about its model, without building it.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq, jax
+        from eqx_qdeq import training
+
+        model = qdeq.ClassicalDEQClassifier(4, 8, 3, key=jax.random.key(0))
+        training.save("model.eqx", model, metadata={"accuracy": 0.9})
+        training.load_metadata("model.eqx")["metadata"]  # {'accuracy': 0.9}
+        ```
 
     **Arguments:**
 

@@ -10,8 +10,11 @@ from typing import Any, overload, ParamSpec, Protocol
 
 import equinox as eqx
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import optax
 
+from .._checks import describe
+from .._mesh import check_enough, Devices, devices, on
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._convergence import warn_unseen
 from ._evaluate import check_outputs_known, chunks, spread
@@ -19,6 +22,7 @@ from ._identity import model_identity, optimizer_identity, settings
 from ._look import Look, look
 from ._loop import Session, train
 from ._losses import class_weights, resolve, sample_weights
+from ._metrics import count_parameters
 from ._options import gather, Options
 from ._result import FitResult, result_of
 from ._step import make_state, make_update, run_steps
@@ -121,7 +125,8 @@ def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: A
     chosen = gather(options, named)
     data = as_dataset(dataset, chosen.seed)
     with contextlib.ExitStack() as locks:
-        session = start(model, data, chosen, locks)
+        over = None if chosen.mesh is None else devices(chosen.mesh)
+        session = start(model, data, chosen, locks, over)
         run, epoch = session.run, session.step // session.n_batches
         fixed = session.fixed(epoch)
 
@@ -131,13 +136,20 @@ def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: A
             if now != epoch:
                 epoch, fixed = now, session.fixed(now)
             here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
-            run.state = run_steps((here, jnp.asarray(stop, jnp.int32)), run.state)
+            steps = here, jnp.asarray(stop, jnp.int32)
+            run.state = run_steps(*on(session.devices, (steps, run.state)))
 
         train([session], advance)
         return result_of(session)
 
 
-def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.ExitStack) -> Session:
+def start(
+    model: Any,
+    dataset: Dataset,
+    options: Options,
+    locks: contextlib.ExitStack,
+    devices: Devices | None,
+) -> Session:
     """Takes up the checkpoint of a run, or writes its first. Its files are held by `locks`."""
     known = _checked(model, dataset, options)
     # A batch larger than the data would be mostly filling.
@@ -150,9 +162,11 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         else options.shared_dropout,
     )
     train, validation = dataset.train, dataset.validation
+    if devices is not None:
+        check_enough(devices, options.batch_size, "`batch_size`, with the data at hand,")
     by_class = class_weights(options.class_weight, train.y, dataset.n_classes)
     weight = sample_weights(train.sample_weight, by_class, train.y)
-    params, static = eqx.partition(model, options.trainable)
+    params, static = _partition(model, options.trainable)
     optimizer = _accumulating(options)
     state = make_state(params, optimizer, known.in_training, options.state)
     run = Run(state, to_host((params, options.state)))
@@ -186,6 +200,7 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
     locks.enter_context(checkpoints.held())
     locks.enter_context(metrics.held())
     resumed = checkpoints.read(run, options.resume)
+    checkpoints.agree(resumed)
     metrics.start(None if resumed is None else resumed.history)
     # The first checkpoint comes before the first step: from then on a folder belongs to a run.
     if resumed is None:
@@ -199,11 +214,12 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
         train,
         None if weight is None else jnp.asarray(weight, jnp.result_type(float)),
         spread(known.in_training, train.y),
-        chunks(validation, by_class=by_class),
+        chunks(validation, by_class=by_class, devices=devices),
         run,
         checkpoints,
         metrics,
         update,
+        devices,
     )
     done = session.step // session.n_batches
     if session.step > session.total:
@@ -217,6 +233,26 @@ def start(model: Any, dataset: Dataset, options: Options, locks: contextlib.Exit
             f"{session.total} steps, so that nothing would be trained; use at most {session.total}."
         )
     return session
+
+
+def _partition(model: Any, trainable: Any) -> tuple[Any, Any]:
+    """What is trained of a model, and the rest; refuses filters by which nothing is."""
+    try:
+        params, static = eqx.partition(model, trainable)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`trainable` must be a function of leaves, e.g. `equinox.is_inexact_array`, or a tree "
+            f"like the model with Booleans for leaves; got {describe(trainable)}: {error}"
+        ) from None
+    if not any(map(eqx.is_inexact_array, jtu.tree_leaves(params))):
+        there = count_parameters(model)
+        raise ValueError(
+            f"`trainable` selects none of the {there} trainable numbers of the model, and nothing "
+            "would be trained; e.g. `equinox.is_inexact_array` selects all."
+            if there
+            else "the model has no floating-point arrays, so that there is nothing to train."
+        )
+    return params, static
 
 
 def _name(loss: Any) -> str | None:

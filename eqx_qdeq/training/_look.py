@@ -1,6 +1,7 @@
 """A model, data and a loss are looked at before anything is compiled: by shapes alone."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -98,7 +99,20 @@ def _called(model: Any, x: PyTree, state: PyTree, *, may_fail: bool) -> tuple[Ca
                 return Called(None, None, None), False
             of = jax.tree.map(lambda a: f"{a.dtype}{list(a.shape[1:])}", x)
             error.add_note(f"when `model` was called for one sample, x = {of}")
+            if state is not None and not _takes_state(model):
+                raise TypeError(
+                    "`state` is of models that are called as model(x, state), and "
+                    f"{type(model).__name__} is not; leave it out. Got {describe(state)}."
+                ) from error
             raise error from None
+
+
+def _takes_state(model: Any) -> bool:
+    try:
+        inspect.signature(model).bind(None, None)
+    except TypeError:
+        return False
+    return True
 
 
 def _value(model: Any, loss: Callable, sample: Any, state: PyTree) -> Solves | None:

@@ -13,10 +13,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, PyTree
 
+from .._mesh import Devices, off
 from ._batches import epoch_batches
 from ._by_content import ByContent, numbers_as_arrays
 from ._callbacks import watching
-from ._checkpoint import Checkpoints, MetricsFile, Run, to_host
+from ._checkpoint import Checkpoints, is_first, MetricsFile, Run, to_host
 from ._convergence import warn_unconverged
 from ._evaluate import Chunk, evaluate_chunks
 from ._look import Look
@@ -45,6 +46,7 @@ class Session:
     checkpoints: Checkpoints
     metrics: MetricsFile
     update: ByContent | optax.GradientTransformationExtraArgs
+    devices: Devices | None
 
     @property
     def n_batches(self) -> int:
@@ -66,7 +68,7 @@ class Session:
     @property
     def model(self) -> Any:
         """The model as it is now."""
-        return eqx.combine(self.run.state.params, self.static)
+        return eqx.combine(off(self.devices, self.run.state.params), self.static)
 
     def fixed(self, epoch: int) -> Fixed:
         """What the steps of an epoch need, but for their settings."""
@@ -105,7 +107,8 @@ class Session:
         clip = number(options.clip) if options.accumulate_steps == 1 else None
         penalty = number(options.jacobian_penalty)
         layers = options.warmup_layers if step < options.warmup_steps else 0
-        return Settings(self.look, self.update, clip, penalty, layers, bool(options.shared_dropout))
+        shared = bool(options.shared_dropout)
+        return Settings(self.look, self.update, clip, penalty, layers, shared, self.devices)
 
     def means(self) -> dict[str, float]:
         """Named means over the epoch so far."""
@@ -152,7 +155,7 @@ class Session:
         run, model, epoch = self.run, self.model, self.step // self.n_batches
         # Without dropout and after the epoch, where the training numbers are means during it.
         state, metrics = run.state.model_state, self.options.metrics
-        found = evaluate_chunks(model, self.validation, self.look, state, metrics)
+        found = evaluate_chunks(model, self.validation, self.look, state, metrics, self.devices)
         record: dict[str, Any] = {"epoch": epoch, "step": self.step}
         record |= {f"train_{name}": value for name, value in self.means().items()}
         record |= {f"validation_{name}": value for name, value in found.to_dict().items()}
@@ -211,14 +214,14 @@ class Session:
             rate = float(found[0][1]) if len(found) == 1 else None
         return rate
 
-    def check_finite(self) -> None:
+    def check_finite(self, whose: str = "") -> None:
         """Raises if a step was undone."""
         if bool(self.run.state.finite):
             return
         rate = self._rate()
         known = "" if rate is None else f", learning rate {rate:.3g}"
         epoch = self.step // self.n_batches
-        where = f"in step {self.step + 1} (epoch {epoch + 1}{known})"
+        where = f"in step {self.step + 1}{whose} (epoch {epoch + 1}{known})"
         fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
         rows, finite, all_are = map(np.asarray, finite_rows(fixed, self.run.state))
         if all_are:
@@ -258,7 +261,8 @@ def train(
     pace = first.n_batches if whole_epochs else 1
     # Runs in step have no callbacks.
     watched = watching(first.options.callbacks, first.run.history)
-    with watched, progress_bar(first.options.progress, first.step, first.total) as bar:
+    shown = first.options.progress and is_first()
+    with watched, progress_bar(shown, first.step, first.total) as bar:
         if bar is not None:
             bar.set_description("compiling")
             for session in sessions:
@@ -270,8 +274,8 @@ def train(
             epoch = step // first.n_batches
             advance(epoch, stop)
             # Before any of them is saved; and it waits for the steps, so that the time is theirs.
-            for session in sessions:
-                session.check_finite()
+            for i, session in enumerate(sessions):
+                session.check_finite(f" of model {i}" if len(sessions) > 1 else "")
             seconds = time.perf_counter() - started
             if bar is not None:
                 bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)

@@ -9,15 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._mesh import Devices, one_sum
 from ..equilibrium import Solves
 
 
 def count_parameters(model: PyTree) -> int:
     """The number of trainable numbers: the sizes of all floating-point arrays.
 
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq, jax
+        from eqx_qdeq import training
+
+        model = qdeq.ClassicalDEQClassifier(4, 8, 3, key=jax.random.key(0))
+        training.count_parameters(model)  # 131
+        ```
+
     **Arguments:**
 
     - `model`: any Equinox module.
+
+    **Returns:** their number.
     """
     leaves = [leaf for leaf in jax.tree.leaves(model) if hasattr(leaf, "dtype")]
     # Also for models that only have shapes, from `equinox.filter_eval_shape`.
@@ -27,6 +40,21 @@ def count_parameters(model: PyTree) -> int:
 @dataclasses.dataclass(frozen=True, eq=False)
 class Metrics:
     """What [`eqx_qdeq.training.evaluate`][] finds, over all samples of a split.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        metrics = training.evaluate(
+            eqx.nn.Linear(16, 2, key=jax.random.key(0)), data.test
+        )
+        metrics.confusion.shape  # (2, 2)
+        sorted(metrics.to_dict())  # ['accuracy', 'loss']
+        ```
 
     **Attributes:**
 
@@ -158,6 +186,14 @@ class Sums(eqx.Module):
             name: part.astype(dtype) for name, part in parts.items()
         }
         return jax.lax.stop_gradient(cls(**found))
+
+    def over(self, devices: Devices, others: PyTree[Array]) -> tuple["Sums", PyTree[Array]]:
+        """These of all devices, and the sums of whatever else: by one exchange."""
+        # The largest among numbers of which each device adds its own.
+        mine = jnp.arange(len(devices), dtype=jnp.int32) == jax.lax.axis_index(devices.samples)
+        each = jnp.where(mine, self.residual_max, 0)
+        sums, others, each = one_sum((self, others, each), devices.samples)
+        return eqx.tree_at(lambda s: s.residual_max, sums, jnp.max(each)), others
 
     def means(self, report: Report, spread: Float[np.ndarray, " k"] | None) -> dict[str, float]:
         """Named means as Python numbers; `spread` is the variance of each target

@@ -7,12 +7,17 @@ from typing import Any
 
 import equinox as eqx
 import optax
+from jax.sharding import Mesh
 
 from .._checks import check_at_least, check_instance, describe
+from .._mesh import devices
 from ._evaluate import check_metrics, OwnMetrics
 from ._losses import ClassWeight, Loss
 
 Callback = Callable[[dict[str, Any], Any], Any]
+"""What is called after each epoch, as `callback(record, model)`, with the epoch's numbers by name
+and the model then. If it returns true, the training ends. One that looks at more than an epoch is
+an [`eqx_qdeq.training.AbstractCallback`][]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -20,6 +25,17 @@ class Options:
     r"""How to train: what [`eqx_qdeq.training.fit`][] and
     [`eqx_qdeq.training.fit_together`][] take as keyword arguments. Change some with
     `dataclasses.replace(options, epochs=5)`.
+
+    !!! example
+
+        ```python
+        import dataclasses
+        import optax
+        from eqx_qdeq import training
+
+        options = training.Options(optimizer=optax.adam(0.05), epochs=20, batch_size=64)
+        shorter = dataclasses.replace(options, epochs=5)
+        ```
 
     **Arguments:**
 
@@ -51,6 +67,10 @@ class Options:
     - `shared_dropout`: one dropout mask for a whole batch, as in the paper, or one per sample. If
         left out, the first for classifiers of [`eqx_qdeq`][] and the like (with
         `solve_with_penalty`), the second for any other model.
+    - `mesh`: the devices among which each batch is parted, a `jax.sharding.Mesh` with one axis, or
+        with one named `"batch"`; see [scaling](../scaling.md). Each solves for its own samples, and
+        the gradients are added up once in a step. It changes rounding and nothing else: a run may
+        go on with other devices than it began with. On one device if left out.
     - `drop_last`: leave out the samples of an epoch that do not fill a batch. Otherwise the last
         batch is smaller, and its mean is over fewer samples.
     - `trainable`: which arrays are trained, as the filter of `equinox.partition`.
@@ -88,6 +108,7 @@ class Options:
     warmup_layers: int = 2
     shared_dropout: bool | None = None
     drop_last: bool = False
+    mesh: Mesh | None = None
     trainable: Any = eqx.is_inexact_array
     # From here on: what is reported and kept.
     learning_rate: float | Callable | None = None
@@ -107,6 +128,8 @@ class Options:
             "an Optax optimizer, e.g. `optax.adam(1e-3)`",
         )
         check_metrics(self.metrics)
+        if self.mesh is not None:
+            devices(self.mesh)
         callbacks = self.callbacks
         if callable(callbacks) or not all(map(callable, callbacks)):
             raise TypeError(f"`callbacks` must be a list of functions; got {describe(callbacks)}.")

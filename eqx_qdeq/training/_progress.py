@@ -7,7 +7,26 @@ from .._checks import need
 
 
 class TrainingError(RuntimeError):
-    """A training run that cannot go on."""
+    """A training run that cannot go on.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax, jax.numpy as jnp, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        model = eqx.nn.Linear(16, 2, key=jax.random.key(0))
+        model = eqx.tree_at(lambda m: m.bias, model, jnp.full(2, jnp.nan))
+        try:
+            training.fit(
+                model, data, optimizer=optax.adam(0.05), epochs=1, progress=False
+            )
+        except training.TrainingError as error:
+            print(error)
+        ```
+    """
 
 
 def progress_bar(shown: bool, step: int, total: int) -> Any:

@@ -18,6 +18,19 @@ def residual_history(deq: DEQ, x: Float[Array, "n ..."], n_steps: int) -> Float[
     """The smallest ‖f(z) - z‖ so far, at the initial guess and after each step of the solver of
     `deq`.
 
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import training
+
+        cell = qdeq.FunctionCell(lambda z, x: jnp.tanh(0.5 * z + x), jnp.zeros_like)
+        deq = qdeq.DEQ(cell)
+        residuals = training.residual_history(deq, jnp.ones((3, 2)), n_steps=4)
+        residuals.shape  # (3, 5)
+        ```
+
     **Arguments:**
 
     - `deq`: the equilibrium layer, e.g. `classifier.deq`.
@@ -37,6 +50,19 @@ def plain_iteration_history(
     deq: DEQ, x: Float[Array, "n ..."], n_steps: int
 ) -> Float[Array, "n steps"]:
     """‖f(z) - z‖ for z, f(z), f(f(z)), …: what happens without a solver.
+
+    !!! example
+
+        ```python
+        import jax.numpy as jnp
+        import eqx_qdeq as qdeq
+        from eqx_qdeq import training
+
+        cell = qdeq.FunctionCell(lambda z, x: 0.5 * z + x, jnp.zeros_like)
+        deq = qdeq.DEQ(cell)
+        training.plain_iteration_history(deq, jnp.ones((1, 1)), n_steps=3)
+        # [[1. 0.5 0.25 0.125]]
+        ```
 
     **Arguments:** as for [`eqx_qdeq.training.residual_history`][].
 

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._mesh import off
 from ._loop import Session
 from ._metrics import count_parameters, in_words
 
@@ -14,6 +15,22 @@ from ._metrics import count_parameters, in_words
 @dataclasses.dataclass(frozen=True, eq=False)
 class FitResult:
     """What [`eqx_qdeq.training.fit`][] returns.
+
+    !!! example
+
+        ```python
+        import equinox as eqx
+        import jax, optax
+        from eqx_qdeq import training
+
+        data = training.load_dataset("digits", classes=(0, 1), limit=40)
+        model = eqx.nn.Linear(16, 2, key=jax.random.key(0))
+        result = training.fit(
+            model, data, optimizer=optax.adam(0.05), epochs=1, progress=False
+        )
+        result.best_epoch, result.steps, len(result.history)  # (1, 1, 1)
+        result  # 1 epochs, 1 steps, …
+        ```
 
     **Attributes:**
 
@@ -65,5 +82,5 @@ def result_of(session: Session) -> FitResult:
         steps=session.step,
         seconds=run.seconds,
         state=state,
-        last_state=run.state.model_state,
+        last_state=off(session.devices, run.state.model_state),
     )

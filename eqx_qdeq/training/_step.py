@@ -14,9 +14,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
-from ._batches import Batch, take
+from .._mesh import Devices
+from ._batches import Batch, Part, take, take_part
 from ._by_content import by_content, ByContent, call
 from ._evaluate import named_losses
 from ._forward import forward, losing, over_batch, with_penalty
@@ -33,6 +35,7 @@ class Settings(NamedTuple):
     jacobian_penalty: Float[Array, ""] | None
     unrolled_layers: int  # 0: the model itself; otherwise its unrolled version (warm-up)
     shared_dropout: bool
+    devices: Devices | None = None  # among which a batch is parted
 
 
 class State(eqx.Module):
@@ -68,9 +71,24 @@ class Fixed(eqx.Module):
 
     def batch(self, step: Int[Array, ""]) -> Batch:
         """The samples of a step."""
+        batch, devices = take(*self._of(step)), self.settings.devices
+        if devices is None or len(batch.y) % len(devices):
+            return batch
+        # Of a model with state, which may look at the whole batch.
+        there = devices.sharding(devices.samples)
+        x, y, mask, weight = jax.lax.with_sharding_constraint(tuple(batch[:-1]), there)
+        return Batch(x, y, mask, weight, batch.key)
+
+    def part(self, step: Int[Array, ""], devices: Devices) -> tuple[Batch, Part]:
+        """Those of this device."""
+        return take_part(*self._of(step), devices)
+
+    def _of(
+        self, step: Int[Array, ""]
+    ) -> tuple[PyTree[Array], Array, Array | None, Array, PRNGKeyArray]:
         # By the step, not split from the last key: a resumed run draws the same masks and probes.
         key = jax.random.fold_in(self.key, step)
-        return take(self.x, self.y, self.weight, self.batches[step - self.first], key)
+        return self.x, self.y, self.weight, self.batches[step - self.first], key
 
 
 def make_state(
@@ -141,22 +159,44 @@ def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> Sta
     """Runs steps until `stop`, or until a loss or gradient is not finite: that step is undone."""
     # A pair, because all arguments but the first are donated: the next state overwrites this one,
     # while the images stay. `stop` is an array, or each number of steps would compile.
-    fixed, stop = fixed_and_stop
-    return jax.lax.while_loop(
-        lambda s: (s.step < stop) & s.finite, lambda s: _step(fixed, s), state
-    )
+
+    def run(fixed: Fixed, stop: Int[Array, ""], state: State) -> State:
+        return jax.lax.while_loop(
+            lambda s: (s.step < stop) & s.finite, lambda s: _step(fixed, s), state
+        )
+
+    return _on_devices(run, *fixed_and_stop, state)
+
+
+def _devices(fixed: Fixed, state: State) -> Devices | None:
+    """The devices that go through the steps each for itself. A model with state looks at the whole
+    batch, and is one computation, which XLA parts."""
+    return fixed.settings.devices if state.model_state is None else None
+
+
+def _on_devices(run: Callable[..., State], fixed: Fixed, stop: Array, state: State) -> State:
+    """All steps, on each of the devices if there are several: what is exchanged between them is
+    the sum in each step. Several runs may lie on other devices each."""
+    devices = _devices(fixed, state)
+    if devices is None:
+        return run(fixed, stop, state)
+    runs = PartitionSpec(*([devices.runs] if devices.runs else []))
+    return devices.map(run, (fixed, stop, state), (runs, PartitionSpec(), runs), runs)
 
 
 @eqx.filter_jit(donate="all-except-first")
 def run_steps_together(fixed_and_stop: tuple[Fixed, Int[Array, ""]], states: State) -> State:
     """As `run_steps`, for several runs at once: all arrays have a leading axis, one entry per run.
     A run whose step was undone stands still; the others go on."""
-    fixed, stop = fixed_and_stop
     # All reach `stop` together, so only runs whose step was undone are held back.
     step = eqx.filter_vmap(lambda f, s: _where(s.finite, _step(f, s), s))
-    return jax.lax.while_loop(
-        lambda s: jnp.any((s.step < stop) & s.finite), lambda s: step(fixed, s), states
-    )
+
+    def run(fixed: Fixed, stop: Int[Array, ""], states: State) -> State:
+        return jax.lax.while_loop(
+            lambda s: jnp.any((s.step < stop) & s.finite), lambda s: step(fixed, s), states
+        )
+
+    return _on_devices(run, *fixed_and_stop, states)
 
 
 def _where(condition: Bool[Array, ""], yes: State, no: State) -> State:
@@ -165,14 +205,21 @@ def _where(condition: Bool[Array, ""], yes: State, no: State) -> State:
 
 def _step(fixed: Fixed, state: State) -> State:
     settings = fixed.settings
-    batch = fixed.batch(state.step)
+    devices, part = _devices(fixed, state), None
+    if devices is None:
+        batch = fixed.batch(state.step)
+    else:
+        batch, part = fixed.part(state.step, devices)
 
     def objective(params: PyTree) -> tuple[Float[Array, ""], tuple[Sums, Array, PyTree]]:
         model = eqx.combine(params, fixed.static)
-        return _objective(model, state.model_state, *batch, settings)
+        return _objective(model, state.model_state, *batch, settings, part)
 
     value_and_grad = eqx.filter_value_and_grad(objective, has_aux=True)
     (loss, (sums, penalty, model_state)), gradient = value_and_grad(state.params)
+    if devices is not None:
+        # Nothing else is exchanged in a step.
+        sums, (loss, penalty, gradient) = sums.over(devices, (loss, penalty, gradient))
     # Before clipping: reports show the gradient as it is.
     norm = optax.tree.norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
@@ -183,7 +230,8 @@ def _step(fixed: Fixed, state: State) -> State:
     if isinstance(settings.update, ByContent):
         updates, opt_state = settings.update(*arguments, loss.astype(state.penalty.dtype))
     else:
-        value = lambda params: objective(params)[0]
+        own = lambda params: objective(params)[0]
+        value = own if devices is None else lambda p: jax.lax.psum(own(p), devices.samples)
         updates, opt_state = update_by(settings.update, *arguments, loss, value)
     params = eqx.apply_updates(state.params, updates)
     # A finite gradient can make infinite parameters, which would be saved. What was infinite at
@@ -243,6 +291,15 @@ def finite_rows(
     return rows, each | (rows < 0), is_finite(whole)
 
 
+def _each(key: PRNGKeyArray, y: Num[Array, "batch ..."], part: Part | None) -> Array:
+    """Keys, one for each sample: by its place in the batch, wherever it is."""
+    return (
+        jax.random.split(key, len(y))
+        if part is None
+        else jax.random.split(key, part.size)[part.places]
+    )
+
+
 def _objective(
     model: Any,
     model_state: PyTree,
@@ -252,11 +309,13 @@ def _objective(
     weight: Float[Array, " batch"],
     key: PRNGKeyArray,
     settings: Settings,
+    part: Part | None = None,
 ) -> tuple[Float[Array, ""], tuple[Sums, Float[Array, ""], PyTree]]:
-    """The loss, and the Jacobian penalty, as weighted means over a batch."""
+    """The loss, and the Jacobian penalty, as weighted means over a batch; or what a part of it adds
+    to them."""
     # Split whether or not both are used: a penalty of zero must not change the dropout.
     drop_key, probe_key = jax.random.split(key)
-    n, look = len(y), settings.look
+    look = settings.look
     if settings.unrolled_layers:
         model = model.unrolled(settings.unrolled_layers)
 
@@ -273,14 +332,16 @@ def _objective(
 
     # One dropout mask for the batch, or one per sample. An axis of `None` gives `vmap` one key for
     # all, and then it also draws the mask once.
-    drop, axis = (drop_key, None) if settings.shared_dropout else (jax.random.split(drop_key, n), 0)
-    probes = jax.random.split(probe_key, n)
+    drop, axis = (drop_key, None) if settings.shared_dropout else (_each(drop_key, y, part), 0)
+    probes = _each(probe_key, y, part)
     each = over_batch(one, (0, 0, axis, 0), model_state)
     (losses, outputs, solves, penalties), model_state = each(x, y, drop, probes)
     if not callable(look.loss):
         outputs, losses = named_losses(look.loss, outputs, y)
     # All of a batch may have no weight; then there is nothing to learn from it.
     total, weights = jnp.sum(mask), jnp.sum(weight)
+    if part is not None:
+        total, weights = part.total, part.weights
     penalty = jnp.sum(mask * penalties) / total
     loss = jnp.sum(weight * losses) / jnp.where(weights > 0, weights, 1)
     if settings.jacobian_penalty is not None:

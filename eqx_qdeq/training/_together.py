@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
 
+from .._checks import check_instance
+from .._mesh import check_runs, devices, on, RUNS
 from ._by_content import numbers_as_arrays
 from ._fit import start
 from ._loop import Session, train
@@ -67,7 +69,8 @@ def fit_together(
         step.
     - `configs`: what else identifies each run, as `config` of `fit`.
     - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
-        name, for all; but not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
+        name, for all. A `mesh` with an axis named `"runs"` has as many models on each of its
+        parts. Not not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
         `checkpoint_every` and `config`, which are of one run. A list of `optimizer`, `clip`,
         `jacobian_penalty` or `learning_rate` has one for each: optimizers of one kind with other
         numbers, e.g. `[optax.adam(rate) for rate in rates]`.
@@ -80,6 +83,7 @@ def fit_together(
     **Raises:** as `fit`; `ValueError` for models of different structures, data of different sizes,
     or checkpoints of different steps; `TypeError` for other options of `fit`.
     """
+    check_instance("models", models, Sequence, "a list of models")
     lists = {name: named[name] for name in _EACH if isinstance(named.get(name), list)}
     n = len(models)
     lists |= {"seeds": seeds, "checkpoint_dirs": checkpoint_dirs, "configs": configs}
@@ -92,30 +96,35 @@ def fit_together(
             )
     if n == 0:
         raise ValueError("`models` is empty; give at least one model.")
-    firsts = {name: lists[name][0] for name in _EACH if name in lists}
-    shared = gather(options, named | firsts)
     # Rather refused than served by half: callbacks, say, could stop one run but not the others.
     for name in _ALONE:
-        if name in named or getattr(shared, name) != DEFAULTS[name]:
+        if name in named or getattr(options, name, DEFAULTS[name]) != DEFAULTS[name]:
             takes = [field.name for field in dataclasses.fields(Options)]
             raise TypeError(
                 f"fit_together has no option `{name}`; it takes "
-                f"{', '.join(name for name in takes if name not in _ALONE)}. Train the models "
-                "with fit, one after the other, to use the others."
+                f"{', '.join(name for name in takes if name not in _ALONE)}, and `seeds`, "
+                "`checkpoint_dirs` and `configs`, one for each. Train the models with fit, one "
+                "after the other, to use the others."
             )
+    firsts = {name: lists[name][0] for name in _EACH if name in lists}
+    shared = gather(options, named | firsts)
     own = {"seed": seeds, "checkpoint_dir": checkpoint_dirs, "config": configs}
     own |= {name: lists.get(name) for name in _EACH}
     # From here on each is a run like any other, with a checkpoint that `fit` would read.
     with contextlib.ExitStack() as locks:
         sessions = []
+        over = None if shared.mesh is None else devices(shared.mesh, runs=True)
+        if over is not None:
+            check_runs(over, n)
         for i, model in enumerate(models):
             changes = {name: values[i] for name, values in own.items() if values is not None}
             data = datasets if isinstance(datasets, Dataset) else lists["datasets"][i]
-            sessions.append(start(model, data, dataclasses.replace(shared, **changes), locks))
+            alone = dataclasses.replace(shared, **changes)
+            sessions.append(start(model, data, alone, locks, over))
         _check_alike(sessions)
         first = sessions[0]
         # Stacked once: with the images it is large, and only the batches change.
-        fixed = _stack([session.fixed(0) for session in sessions])
+        fixed = on(over, _stack([session.fixed(0) for session in sessions]), RUNS)
 
         def advance(epoch: int, stop: int) -> None:
             changes = (
@@ -126,7 +135,8 @@ def fit_together(
             # Not dataclasses.replace, which would check the shapes of a single run.
             here = eqx.tree_at(lambda f: (f.batches, f.first, f.settings), fixed, changes)
             states = _stack([session.run.state for session in sessions])
-            states = run_steps_together((here, jnp.asarray(stop, jnp.int32)), states)
+            here, states = on(over, (here, states), RUNS)
+            states = run_steps_together((here, on(over, jnp.asarray(stop, jnp.int32))), states)
             for i, session in enumerate(sessions):
                 session.run.state = _entry(states, jnp.asarray(i))
 

@@ -23,19 +23,43 @@ except ImportError:  # Windows
 
 
 class CheckpointError(RuntimeError):
-    """A file of weights, or of a run, that cannot be used here. It is left as it was."""
+    """A file of weights, or of a run, that cannot be used here. It is left as it was.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        try:
+            training.load("nothing.eqx")
+        except training.CheckpointError as error:
+            print("nothing.eqx" in str(error))
+        ```
+    """
 
 
 def write_atomic(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Writes a file that is there whole or not at all, whenever the process or machine stops.
+    r"""Writes a file that is there whole or not at all, whenever the process or machine stops.
 
     It is as readable as the one before, or as the umask has it. A symbolic link stays: what it
     points to is replaced.
+
+    !!! example
+
+        ```python
+        from pathlib import Path
+        from eqx_qdeq import training
+
+        training.write_atomic("results/table.csv", "epoch,loss\n1,0.7\n")
+        Path("results/table.csv").read_text().splitlines()  # ['epoch,loss', '1,0.7']
+        ```
 
     **Arguments:**
 
     - `path`: where to; a file that is there is replaced, missing folders are made.
     - `content`: what to write; text as UTF-8.
+
+    **Raises:** `OSError` where it cannot be written.
     """
     path = Path(os.path.realpath(path))
     # Beside its destination: a rename is atomic within a file system only.

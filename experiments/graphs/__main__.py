@@ -50,9 +50,7 @@ def main(
         for seed in range(seeds):
             for model in MODELS:
                 runs[f"{data}-{model}-seed{seed}"] = (data, model, seed)
-    for model in MODELS:
-        for seed in range(SEEDS["MUTAG"]):
-            runs[f"nine-MUTAG-{model}-seed{seed}"] = ("MUTAG", model, seed, True)
+                runs[f"nine-{data}-{model}-seed{seed}"] = (data, model, seed, True)
     for name, run in progress(to_do(results, runs, only, show=list)):
         save_record(results, name, _execute(*run))
 

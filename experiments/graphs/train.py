@@ -142,8 +142,9 @@ def arrange(
 
 
 def summary(curve: np.ndarray, *, chosen: bool = True) -> Record:
-    """Both ways to name an accuracy, for every fold: at the epoch that is best on its validation
-    part, and at the one epoch whose mean test accuracy over all folds is best."""
+    """Three ways to name an accuracy, for every fold: at the epoch that is best on its validation
+    part, at the one epoch whose mean test accuracy over all folds is best, and at the epoch that is
+    best for its own test part."""
     _, validation_loss, validation, _, test = curve.transpose(1, 0, 2)
     # Few graphs tie often: of equally good epochs the one of the least loss.
     best = np.argmax(np.round(validation, 6) - 1e-6 * validation_loss, axis=0)
@@ -156,6 +157,7 @@ def summary(curve: np.ndarray, *, chosen: bool = True) -> Record:
     return (own if chosen else {}) | {
         "usual_epoch": usual + 1,
         "usual": numbers(test[usual]),
+        "best": numbers(test.max(axis=0)),
         "last": numbers(test[-1]),
         "curve": numbers(test.mean(axis=1)),
         "train_loss": numbers(curve[:, 0].mean(axis=1)),

@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 from matplotlib.figure import Figure
 
-from .. import DOCS, fill_page, markdown, require_records, save_figure, tidy
+from .. import markdown, report_command, require_records, tidy
 from .tasks import TASKS
 
 RESULTS = Path(__file__).parent / "results.jsonl"
@@ -36,24 +36,6 @@ STYLES = {
     "unrolled1": ("#666666", "v:"),
     "exact": ("#56B4E9", "x-."),
 }
-
-
-def main(
-    results: Path = RESULTS,
-    page: Path = DOCS / "experiments" / "long-range.md",
-    figures: Path = DOCS / "figures" / "experiments",
-) -> None:
-    """Writes the page's tables and the figure.
-
-    Args:
-        results: the file of the records.
-        page: the Markdown file; made if it is not there.
-        figures: the folder of the figure.
-    """
-    runs = load(results)
-    save_figure(draw(runs), figures / "long-range.svg")
-    fill_page(page, all_tables(results))
-    print(f"written: {page} and {figures / 'long-range.svg'}")
 
 
 def all_tables(results: Path) -> dict[str, str]:
@@ -142,6 +124,10 @@ def draw(runs: Runs) -> Figure:
     axes[0].legend(frameon=False, fontsize=8)
     return figure
 
+
+main = report_command(
+    RESULTS, "long-range.md", all_tables, lambda results: {"long-range": draw(load(results))}
+)
 
 if __name__ == "__main__":
     tyro.cli(main)

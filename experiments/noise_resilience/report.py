@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from .. import DOCS, fill_page, require_records, save_figure
+from .. import report_command, require_records
 from . import tables
 from .figures import all_figures
 from .tables import Groups
@@ -37,24 +37,6 @@ TABLES = {
 }
 
 MAIN = "two-qubit"  # the table that the page is about: never folded
-
-
-def main(
-    results: Path = RESULTS,
-    page: Path = DOCS / "experiments" / "noise.md",
-    figures: Path = DOCS / "figures" / "experiments",
-) -> None:
-    """Writes the page's tables and the figures.
-
-    Args:
-        results: the file of the records.
-        page: the Markdown file; made if it is not there.
-        figures: the folder of the figures.
-    """
-    for name, figure in all_figures(load(results)).items():
-        save_figure(figure, figures / f"{name}.svg")
-    fill_page(page, all_tables(results))
-    print(f"written: {page} and the figures in {figures}")
 
 
 def all_tables(results: Path) -> dict[str, str]:
@@ -84,6 +66,8 @@ def load(results: Path, task: str | None = None) -> Groups:
             groups[name.split("-")[0], run["model"], run["training"]].append(found)
     return dict(groups)
 
+
+main = report_command(RESULTS, "noise.md", all_tables, lambda results: all_figures(load(results)))
 
 if __name__ == "__main__":
     tyro.cli(main)

@@ -106,15 +106,14 @@ def others(groups: Groups) -> str:
     """The other sweeps, of the models that were trained clean."""
     chosen = [(kind, rate) for kind in list(KINDS)[1:4] for rate in (0.003, 0.01, 0.03)]
     chosen += [("readout", rate) for rate in (0.01, 0.05)]
-    rows = [
-        [MODELS[model]]
-        + [middle(values(seeds, kind, "accuracy", rate=rate), ".1f", 100) for kind, rate in chosen]
-        for model, training, seeds in ordered(groups, "sweep")
-        if training == "clean"
-    ]
+    models = [(model, s) for model, training, s in ordered(groups, "sweep") if training == "clean"]
     short = {"two_qubit_prepared": "prepared", "damping": "damping", "dephasing": "dephasing"}
-    header = [f"{short.get(kind, kind)} {percent(rate)} %" for kind, rate in chosen]
-    return markdown(["model", *header], rows)
+    rows = [
+        [f"{short.get(kind, kind)} {percent(rate)} %"]
+        + [middle(values(s, kind, "accuracy", rate=rate), ".1f", 100) for _, s in models]
+        for kind, rate in chosen
+    ]
+    return markdown(["noise", *(MODELS[model] for model, _ in models)], rows)
 
 
 def devices(groups: Groups) -> str:
@@ -129,7 +128,9 @@ def devices(groups: Groups) -> str:
         for model, training, seeds in ordered(groups, "sweep")
         if any(seed["devices"] for seed in seeds)
     ]
-    header = [f"{name}{also}" for name in DEVICES for also in ("", ", prepared")]
+    # (With a space, where a heading may be broken.)
+    titles = [name.replace("_", " ") for name in DEVICES]
+    header = [f"{title}{also}" for title in titles for also in ("", ", prepared")]
     return markdown(["model", "trained", *header], rows, words=2)
 
 

@@ -15,7 +15,7 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .. import DOCS, fill_page, markdown, panels, require_records, save_figure, tidy
+from .. import markdown, panels, report_command, require_records, tidy
 from .grid import PAPER, TASKS
 
 RESULTS = Path(__file__).parent / "results.jsonl"
@@ -36,23 +36,6 @@ COLOURS = {"amplitude": "#0072B2", "angle": "#D55E00", "pixels": "#666666"}
 
 Runs = list[dict[str, Any]]
 Groups = dict[tuple[str, str, str], Runs]  # by task, model and encoding
-
-
-def main(
-    results: Path = RESULTS,
-    page: Path = DOCS / "experiments" / "paper-table.md",
-    figures: Path = DOCS / "figures" / "experiments",
-) -> None:
-    """Writes the page's tables and the figure.
-
-    Args:
-        results: the file of the records.
-        page: the Markdown file; made if it is not there.
-        figures: the folder of the figure.
-    """
-    save_figure(figure(load(results)), figures / "paper-table.svg")
-    fill_page(page, all_tables(results))
-    print(f"written: {page} and {figures / 'paper-table.svg'}")
 
 
 def all_tables(results: Path) -> dict[str, str]:
@@ -96,15 +79,18 @@ def shown(value: float | None, how: str) -> str:
     return "" if value is None else format(value, how)
 
 
+# What a model reaches and how it stands there; what that costs.
 COLUMNS: dict[str, Callable[[Runs], str]] = {
     "seeds": lambda runs: str(len(runs)),
     "test accuracy, %": percent,
     "residual": lambda runs: shown(mean(runs, "residual"), ".1e"),
     "spectral radius": lambda runs: _radius(runs),
     "steps": lambda runs: shown(mean(runs, "solver_steps"), ".1f"),
+    "parameters": lambda runs: shown(mean(runs, "n_parameters"), ".0f"),
+}
+COSTS: dict[str, Callable[[Runs], str]] = {
     "forward": lambda runs: shown(mean(runs, "forward_evaluations"), ".1f"),
     "backward": lambda runs: shown(mean(runs, "backward_evaluations"), ".1f"),
-    "parameters": lambda runs: shown(mean(runs, "n_parameters"), ".0f"),
     "step, MB": lambda runs: shown(mean(runs, "step_memory_mb"), ".1f"),
     "process, MB": lambda runs: shown(mean(runs, "peak_memory_mb"), ".0f"),
     "training, s": lambda runs: _seconds(runs),
@@ -130,16 +116,25 @@ def _seconds(runs: Runs) -> str:
 
 
 def section(task: str, groups: Groups) -> str:
-    rows = [
-        [title, encoding, *(column(groups[task, model, encoding]) for column in COLUMNS.values())]
+    found = [
+        (title, encoding, groups[task, model, encoding])
         for encoding in COLOURS
         for model, title in MODELS.items()
         if (task, model, encoding) in groups
     ]
-    lines = [f"### {TASKS.get(task, task)}", "", markdown(["model", "encoding", *COLUMNS], rows, 2)]
+    table = lambda columns: markdown(
+        ["model", "encoding", *columns],
+        [
+            [title, encoding, *(c(runs) for c in columns.values())]
+            for title, encoding, runs in found
+        ],
+        2,
+    )
+    reached = table(COLUMNS)
     if task in PAPER:
-        lines.append(f"| *the paper's QDEQ* | | | {PAPER[task]} |" + " |" * (len(COLUMNS) - 2))
-    return "\n".join([*lines, "", comparison(task, groups)]).rstrip()
+        reached += f"\n| *the paper's QDEQ* | | | {PAPER[task]} |" + " |" * (len(COLUMNS) - 2)
+    title = f"### {TASKS.get(task, task)}"
+    return "\n\n".join([title, reached, table(COSTS), comparison(task, groups)]).rstrip()
 
 
 def comparison(task: str, groups: Groups) -> str:
@@ -205,6 +200,10 @@ def _panel(ax: Axes, task: str, groups: Groups) -> None:
     ax.set_title(TASKS.get(task, task), fontsize=10)
     ax.set_xlabel("test accuracy (%)")
 
+
+main = report_command(
+    RESULTS, "paper-table.md", all_tables, lambda results: {"paper-table": figure(load(results))}
+)
 
 if __name__ == "__main__":
     tyro.cli(main)

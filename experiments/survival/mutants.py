@@ -1,7 +1,7 @@
 """Mutation testing: are the tests sharp enough to notice a wrong sign?
 
     python -m experiments.survival.mutants                     every room; hours
-    python -m experiments.survival.mutants --rooms solvers --sample 20
+    python -m experiments.survival.mutants --rooms solvers --samples 20
     python -m experiments.survival.mutants --again             what survived, against all tests
     python -m experiments.survival.report                      the page
 
@@ -37,11 +37,12 @@ from typing import Annotated, Any
 
 import tyro
 
-from .. import load_records, Off, progress, save_record, to_do
+from .. import load_records, Off, progress, Record, save_record, to_do
 from . import RESULTS
 
 ROOT = Path(__file__).parents[2]
 FILE = RESULTS / "mutants.jsonl"
+COVERED = RESULTS / "coverage.jsonl"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ ROOMS = {
     "circuits": Room(("circuits/[!_]*.py", "circuits/_[!oq]*.py"), ("tests/circuits",)),
     "checkpoints": Room(
         ("training/_checkpoint.py", "training/_files.py", "training/_by_content.py"),
-        ("tests/training/test_checkpoint.py", "tests/training/test_save.py"),
+        tuple(
+            f"tests/training/test_{name}.py"
+            for name in ("checkpoint", "save", "forged_checkpoints", "writing", "compiled_once")
+        ),
     ),
     "openqasm": Room(("circuits/_openqasm*.py",), ("tests/circuits",)),
 }
@@ -170,8 +174,22 @@ def sample(name: str, size: int, seed: int, root: Path = ROOT) -> dict[str, Muta
             break
         mutant = _mutant(root, path, line, *choice.choice(options))
         if mutant is not None:
-            found[f"{name} {len(found):03d}"] = mutant
+            found[f"{name} {f'{seed}.' if seed else ''}{len(found):03d}"] = mutant
     return found
+
+
+def found_again(record: Record, root: Path = ROOT) -> Mutant | None:
+    """The mutant of a record, on whichever line it is now; none if its code is no more."""
+    path = root / record["file"]
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    for _, line, options in _places(path):
+        if record["before"] in lines[line - 1 : line + 2]:
+            for operator, occurrence in options:
+                if operator == f"core/{record['operator']}":
+                    mutant = _mutant(root, path, line, operator, occurrence)
+                    if mutant and mutant.after == record["after"]:
+                        return mutant
+    return None
 
 
 # --- Tests ------------------------------------------------------------------------------------
@@ -242,19 +260,37 @@ def _run(root: Path, arguments: list[str], limit: float) -> tuple[int | None, li
 class _Tests:
     """The tests of a room: how long each takes, and which execute a line."""
 
-    def __init__(self, root: Path, room: Room):
+    def __init__(self, root: Path, files: tuple[str, ...]):
         import coverage
 
-        data = root / ".coverage"
+        data = root / f".coverage-{files[0].replace('/', '-')}"
         os.environ["COVERAGE_FILE"] = str(data)
-        options = ["--cov=eqx_qdeq", "--cov-context=test", "--cov-report="]
-        code, tests, output = _run(root, [*options, *room.tests], 3600)
-        if code != 0:
-            raise SystemExit(f"the tests fail without any mutant:\n{output[-3000:]}")
-        self.took = {each["test"]: each["took"] for each in tests}
+        options = ["--cov=eqx_qdeq", "--cov-branch", "--cov-context=test", "--cov-report="]
+        code, tests, output = _run(root, [*options, *files], 3600)
+        fail = {each["test"] for each in tests if each["failed"]}
+        if code and not fail:
+            raise SystemExit(f"the tests cannot be run without any mutant:\n{output[-3000:]}")
+        print(*(f"left out, as it fails without any mutant: {test}\n" for test in fail))
+        self.took = {each["test"]: each["took"] for each in tests if each["test"] not in fail}
         self.lines = coverage.CoverageData(str(data))
         self.lines.read()
         self.root = root
+
+    def coverage(self, room: Room) -> Record:
+        """Lines and branches of the room's files: how many there are, how many are reached."""
+        import coverage
+
+        found = coverage.Coverage(data_file=self.lines.data_filename(), branch=True)
+        found.load()
+        report = self.root / "coverage.json"
+        include = [str(self.root / "eqx_qdeq" / pattern) for pattern in room.files]
+        found.json_report(outfile=str(report), include=include)
+        read = json.loads(report.read_text())
+        names = {"lines": "num_statements", "lines reached": "covered_lines"}
+        names |= {"branches": "num_branches", "branches reached": "covered_branches"}
+        missed = {name: file["missing_lines"] for name, file in read["files"].items()}
+        print(*(f"{name}: {lines} not reached\n" for name, lines in missed.items() if lines))
+        return {name: read["totals"][key] for name, key in names.items()}
 
     def of(self, mutant: Mutant, budget: float) -> tuple[list[str], int]:
         """Tests that execute the mutant, quick ones first, and how many there are in all."""
@@ -312,8 +348,7 @@ def _copy(to: Path) -> Path:
 
 def main(
     rooms: tuple[str, ...] = tuple(ROOMS),
-    sample_size: Annotated[int, tyro.conf.arg(name="sample")] = 40,
-    seed: int = 0,
+    samples: tuple[int, ...] = (40,),
     budget: float = 40.0,
     only: str = "*",
     again: Annotated[bool, Off] = False,
@@ -324,8 +359,7 @@ def main(
 
     Args:
         rooms: which parts of the code.
-        sample_size: how many mutants of each.
-        seed: which of them.
+        samples: how many mutants of each; a second number is for a second sample, drawn afresh.
         budget: the seconds of tests for each mutant, as they take without it.
         only: which of these, a pattern for their names.
         again: try what survived once more, against all tests of the room.
@@ -344,34 +378,45 @@ def main(
         os.environ["XLA_FLAGS"] = quick_compilation()
         for library in _LIBRARIES:
             importlib.import_module(library)
+        if again:
+            return _again(root, rooms, only, results)
+        known: dict[tuple[str, ...], _Tests] = {}
         for name in rooms:
-            mutants = sample(name, sample_size, seed, root)
+            mutants: dict[str, Mutant] = {}
+            for seed, size in enumerate(samples):
+                mutants |= sample(name, size, seed, root)
             mutants = {n: m for n, m in mutants.items() if fnmatch.fnmatch(n, only)}
-            if again:
-                _again(root, ROOMS[name], mutants, results)
-                continue
             mutants = to_do(results, mutants, show=list) if mutants else {}
             if not mutants:
                 continue
-            tests = _Tests(root, ROOMS[name])
+            room = ROOMS[name]
+            tests = known[room.tests] = known.get(room.tests) or _Tests(root, room.tests)
+            save_record(COVERED, name, tests.coverage(room))
             for each, mutant in progress(mutants):
                 chosen, covering = tests.of(mutant, budget)
                 outcome = _try(root, mutant, chosen, 60 + 5 * budget)
                 _save(results, each, name, mutant, outcome | {"covering": covering})
 
 
-def _again(root: Path, room: Room, mutants: dict[str, Mutant], results: Path) -> None:
+def _again(root: Path, rooms: tuple[str, ...], only: str, results: Path) -> None:
     """All tests of the room, those that were changed last first."""
-    found = [root / test for test in room.tests]
-    files = [f for test in found for f in ([test] if test.is_file() else test.rglob("test_*.py"))]
-    tests = [str(f) for f in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
-    records = load_records(results)
-    for each, mutant in mutants.items():
-        record = records.get(each, {})
-        if record.get("outcome") == "survived" and record["before"] == mutant.before:
-            outcome = _try(root, mutant, tests, 1800)
-            print(each, outcome, flush=True)
-            save_record(results, each, record | outcome | {"tests": "all", "again": True})
+    for name, record in load_records(results).items():
+        chosen = record["room"] in rooms and fnmatch.fnmatch(name, only)
+        if not chosen or record["outcome"] != "survived":
+            continue
+        mutant = found_again(record, root)
+        if mutant is None:
+            print(f"{name}: its code is no more", flush=True)
+            continue
+        found = [root / test for test in ROOMS[record["room"]].tests]
+        files = [
+            f for test in found for f in ([test] if test.is_file() else test.rglob("test_*.py"))
+        ]
+        tests = [str(f) for f in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True)]
+        outcome = _try(root, mutant, tests, 1800)
+        print(name, outcome, flush=True)
+        again = {"line": mutant.line, "tests": "all", "again": True}
+        save_record(results, name, record | outcome | again)
 
 
 def _save(path: Path, name: str, room: str, mutant: Mutant, outcome: dict[str, Any]) -> None:

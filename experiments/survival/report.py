@@ -17,16 +17,18 @@ from . import RESULTS
 # Why nothing can tell these mutants from the code, or why nothing should.
 _EQUAL = "equivalent: "
 EXPLAINED: dict[str, str] = {
-    "adjoints 009": "a failed sample; `DEQ` drops it by itself as well",
-    "adjoints 016": "a failed sample; `DEQ` drops it by itself as well",
-    "adjoints 028": "a failed sample; `DEQ` drops it by itself as well",
     "adjoints 011": _EQUAL + "only the derivative of this value is used",
+    "adjoints 020": _EQUAL + "where the repetition of a failed solve rests, which is dropped",
     "adjoints 018": "the length of a cycle; results are the same, the memory is one vector less",
-    "adjoints 031": "a matrix or products: both are exact, the other one is slower",
+    "checkpoints 002": "how much of a long name is shown",
+    "checkpoints 008": "on a CPU, JAX does not overwrite what NumPy looks at",
     "circuits 019": _EQUAL + "a list repeated -1 times is empty, too",
+    "shift-rules 000": _EQUAL + "both are as many",
+    "shift-rules 007": _EQUAL + "both are as many",
+    "shift-rules 1.000": "how many are computed at once; results are the same",
+    "shift-rules 1.004": _EQUAL + "nothing is half a period (and the correction has gone)",
     "simulate 000": _EQUAL + "the matrices are square",
     "simulate 008": _EQUAL + "the same operations, as one section",
-    "solvers 016": "no test meets a slope that is rounding and not zero",
     "solvers 017": "a step of exactly the size of rounding",
     "solvers 022": _EQUAL + "Diffrax evaluates the map once more",
 }
@@ -51,6 +53,7 @@ def all_tables(results: Path = RESULTS) -> dict[str, str]:
     mutants = load_records(results / "mutants.jsonl")
     texts["mutants"] = killed(mutants)
     texts["survivors"] = survivors(mutants)
+    texts["coverage"] = coverage(load_records(results / "coverage.jsonl"))
     texts["versions"] = versions(load_records(results / "versions.jsonl"))
     return texts
 
@@ -101,10 +104,12 @@ def interval(k: int, n: int) -> tuple[float, float]:
 def killed(mutants: Mapping[str, Record]) -> str:
     rooms: dict[str, list[Record]] = {}
     for name, record in mutants.items():
-        equivalent = {"equivalent": name in EXPLAINED}
-        rooms.setdefault(record["room"], []).append(record | equivalent)
+        more = {"equivalent": name in EXPLAINED, "fresh": "." in name}
+        rooms.setdefault(record["room"], []).append(record | more)
     rows = [_row(room, records) for room, records in rooms.items()]
     rows += [_row("**all**", [each for records in rooms.values() for each in records])]
+    fresh = [each for room in rooms.values() for each in room if each["fresh"]]
+    rows += [_row("of these drawn last", fresh)]
     columns = ["room", "mutants", "killed at first", "killed now", "of all like these"]
     return markdown([*columns, "explained below"], rows if mutants else [])
 
@@ -129,6 +134,19 @@ def survivors(mutants: Mapping[str, Record]) -> str:
             change = code(record["before"]), code(record["after"])
             rows.append([place, *change, EXPLAINED.get(name, "open")])
     return markdown(["place", "code", "mutant", "why it lives"], rows, words=4)
+
+
+def coverage(records: Mapping[str, Record]) -> str:
+    shown = lambda found, all: f"{found:,} of {all:,} ({found / all:.1%})"
+    rows = [
+        [
+            room,
+            shown(each["lines reached"], each["lines"]),
+            shown(each["branches reached"], each["branches"]),
+        ]
+        for room, each in records.items()
+    ]
+    return markdown(["room", "lines", "branches"], rows)
 
 
 # --- Versions ---------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ def main(
     tests: tuple[str, ...] = CORE,
     whole: Annotated[bool, Off] = False,
     save: Annotated[bool, Off] = False,
+    jobs: int = 0,
 ) -> None:
     """Runs them; ends with pytest's exit code.
 
@@ -45,13 +46,14 @@ def main(
         tests: which tests.
         whole: all tests of these rooms.
         save: keep the counts in results/versions.jsonl.
+        jobs: how many processes run them beside each other.
     """
     if whole:
         tests = tuple(f"tests/{room}" for room in ROOMS)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # Libraries warn of what other versions of their neighbors will do.
-        options = ["-q", "-o", "filterwarnings=", f"--junitxml={report}"]
+        options = ["-q", "-o", "filterwarnings=", f"--junitxml={report}", f"-n{jobs}"]
         run = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *tests],
             env=os.environ | {"JAX_ENABLE_X64": "1"},

@@ -9,6 +9,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import eqx_qdeq as qdeq
+from tests._jaxprs import equations
 
 _EXACT = {
     "implicit": qdeq.ImplicitAdjoint(),
@@ -168,3 +169,11 @@ def test_the_adjoint_vector_solves_its_system(x64, tol):
     assert not failed.report.success
     gap = np.asarray(cotangent - (failed.value - weight.T @ failed.value))
     np.testing.assert_allclose(failed.report.residual, np.linalg.norm(gap), rtol=100 * tol)
+
+
+@pytest.mark.parametrize(("size", "matrix"), [(64, True), (65, False)])
+def test_small_systems_are_solved_as_a_matrix(size, matrix):
+    cell = qdeq.FunctionCell(lambda z, x: 0.5 * jnp.tanh(z) + x, jnp.zeros_like)
+    deq = qdeq.DEQ(cell, qdeq.Picard(1e-6, 1e-6), qdeq.ImplicitAdjoint())
+    program = jax.make_jaxpr(jax.grad(lambda x: jnp.sum(deq(x))))(jnp.zeros(size))
+    assert any(e.primitive.name == "lu" for e in equations(program.jaxpr)) == matrix

@@ -137,8 +137,10 @@ def test_other_errors():
         qdeq.stack_graphs([graph, qdeq.Graph(np.ones((2, 2)), [], [])])
     with pytest.raises(ValueError, match="at least one graph"):
         qdeq.stack_graphs([])
-    with pytest.raises(ValueError, match="`sizes` must rise"):
+    with pytest.raises(ValueError, match="`sizes` must be above 0 and rise"):
         qdeq.bucket_graphs([graph], (4, 4))
+    with pytest.raises(ValueError, match="above 0"):
+        qdeq.bucket_graphs([graph], (0, 4))
     with pytest.raises(ValueError, match=r"must have the shape \(3, 3\) or \(k, 3, 3\)"):
         qdeq.Graph.from_dense(np.ones((3, 1)), np.ones((2, 2)))
     with pytest.raises(TypeError, match="`adjacency` is traced"):

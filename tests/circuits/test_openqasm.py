@@ -347,6 +347,7 @@ def test_angles_that_do_not_fit():
         ("qubit q;\nh q h q;", "line 2: expected ';'; got 'h'"),
         ("qubit q;\n3;", "line 2: expected a statement; got '3'"),
         ("qubit q;\nh 3;", "line 2: expected a name; got '3'"),
+        ("qubit q;\nch ;", "line 2: expected a name; got ';'"),
         ("qubit q; $", r"line 1: unexpected character '\$'"),
         (
             "qubit q; h q;\nreset q;",

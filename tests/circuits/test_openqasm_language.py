@@ -42,6 +42,7 @@ def _angle(formula: str, version: str = _3) -> float:
         ("-2**2 + 2*3 - 1", 1, 1),
         ("2**3**0", 2, 2),
         ("2**-1.0", 0.5, 0.5),
+        ("+3 - -+2 + -(+1)", 4, 4),
         ("0x1F", 31, 31),
         ("0b1_01 + 0o17", 20, 20),
         ("1_000.5e-0_3", 1.0005, 1.0005),
@@ -217,6 +218,16 @@ def test_modifiers_of_definitions_and_phases():
         qml.X(1)
 
     assert_same_up_to_phase(matrix(c, angles), pennylane(expected, 3))
+
+
+def test_a_gate_without_angles_has_up_to_six_wires():
+    c, _ = Circuit.from_openqasm(_3 + "qubit[6] q; ctrl(5) @ h q[0], q[1], q[2], q[3], q[4], q[5];")
+    expected = pennylane(lambda: qml.ctrl(qml.Hadamard, range(5))(5), 6)
+    assert_same_up_to_phase(matrix(c, np.zeros(0)), expected)
+    with pytest.raises(circuits.QasmError, match="too many controls: .* may have 6 wires in all"):
+        Circuit.from_openqasm(
+            _3 + "qubit[7] q; ctrl(6) @ s q[0], q[1], q[2], q[3], q[4], q[5], q[6];"
+        )
 
 
 def test_inputs_pass_through_modifiers():

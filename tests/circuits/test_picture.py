@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from eqx_qdeq import Circuit, circuits
+from eqx_qdeq.circuits import arrowhead, Shape
 from tests.circuits._tools import any_circuit, given
 
 pytestmark = pytest.mark.usefixtures("once")
@@ -70,3 +71,15 @@ def test_a_circuit_that_nobody_could_look_at_is_shown_as_text():
     assert c._repr_svg_() is None
     assert c._repr_html_() is None
     assert repr(c).startswith("<Circuit: 20 wires, 3000 gates")
+
+
+@pytest.mark.parametrize("along", [(30, 0), (-30, 0), (0, 30), (0, -30)])
+def test_an_arrow_points_to_its_end(along):
+    """Its head is a triangle with its tip there, as wide as long, and the same on both sides."""
+    start, along = np.array([5.0, 7.0]), np.array(along, float)
+    tip, *rest = np.array(arrowhead(Shape("arrow", *start.tolist(), *along.tolist())))
+    np.testing.assert_array_equal(tip, start + along)
+    direction = along / np.linalg.norm(along)
+    np.testing.assert_allclose((tip - np.array(rest)) @ direction, 8)
+    across = [np.linalg.det([direction, corner - tip]) for corner in rest]
+    np.testing.assert_allclose(sorted(across), [-4, 4])

@@ -9,6 +9,7 @@ import json
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -99,8 +100,12 @@ def look(site: Path, pages: Sequence[str], browser: str, timeout: float = 600) -
             stderr=subprocess.DEVNULL,
         )
         try:
-            if not done.wait(timeout):
-                found.append(f"the browser had not looked at all pages after {timeout:.0f} s")
+            end = time.monotonic() + timeout
+            while not done.wait(1):
+                if process.poll() is not None or time.monotonic() > end:
+                    what = "was at work" if process.poll() is None else "ended by itself"
+                    found.append(f"{browser} {what} before all pages had been looked at")
+                    break
         finally:
             process.terminate()
             process.wait()

@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 import tyro
 
 from tests.docs._browser import look
-from tests.docs.test_api import public_names
+from tests.docs._names import public_names
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

@@ -1,21 +1,19 @@
-"""The code that readers copy runs and prints what is written: README, docs pages and docstrings.
+"""The code that readers copy from pages runs and prints what is written: README and docs.
 
-How a page is run stands in `docs/hooks/outputs.py`; a docstring is a page of its own. Doctests
-(`>>>`) in docstrings are run as well.
+How a page is run stands in `docs/hooks/outputs.py`. Doctests (`>>>`) in docstrings are run as well;
+their examples are in `tests/surface/test_docstrings.py`.
 """
 
 import doctest
-import importlib
-import pkgutil
 import textwrap
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as pyplot
 import pytest
 
-import eqx_qdeq
-from docs.hooks.outputs import alike, blocks, run
+from docs.hooks.outputs import alike, blocks, main, pictures, run
+from tests.docs._snippets import modules
 
 pytestmark = pytest.mark.usefixtures("once")
 
@@ -23,57 +21,19 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def modules() -> list[types.ModuleType]:
-    found = pkgutil.walk_packages(eqx_qdeq.__path__, "eqx_qdeq.")
-    return [eqx_qdeq, *(importlib.import_module(info.name) for info in found)]
-
-
-def docstrings(module: types.ModuleType) -> Iterator[tuple[str, str]]:
-    """Everything that is documented in a module, with its name."""
-    yield module.__name__, module.__doc__ or ""
-    todo = [(module.__name__, module.__dict__)]
-    while todo:
-        prefix, members = todo.pop()
-        for name, member in list(members.items()):
-            member = getattr(member, "__func__", member)  # class methods, static methods
-            # Equinox wraps a module's methods, and some decorators a module's functions.
-            member = getattr(member, "method", getattr(member, "__wrapped__", member))
-            if getattr(member, "__module__", None) != module.__name__:
-                continue
-            doc = member.__dict__.get("__doc__") if isinstance(member, type) else member.__doc__
-            yield f"{prefix}.{name}", doc or ""
-            if isinstance(member, type):
-                todo.append((f"{prefix}.{name}", vars(member)))
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = page.read_text(encoding="utf-8")
     assert text.count("```") % 2 == 0, f"{page}: a block of code is not closed"
     monkeypatch.chdir(tmp_path)  # what a snippet writes goes here
-    for block, printed in run(text, str(page)):
+    found = run(text, str(page))
+    pyplot.close("all")
+    for block, printed in found:
         assert block.prints(printed), f"{page}:{block.line} prints\n{printed}"
-
-
-EXAMPLES = [
-    pytest.param(doc, id=name)
-    for module in modules()
-    for name, doc in docstrings(module)
-    if "```python" in doc
-]
-
-
-@pytest.mark.parametrize("doc", EXAMPLES)
-def test_docstring(
-    doc: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run(doc, f"<docstring of {request.node.callspec.id}>")
-
-
-def test_docstring_examples_are_found() -> None:
-    names = [param.id for param in EXAMPLES]
-    assert "eqx_qdeq.equilibrium._deq.DEQ" in names
+    if page.parent.name == "tutorials":
+        for picture in pictures(text):
+            assert (tmp_path / picture.name).exists(), f"{page} shows {picture}, but draws it not"
+            assert (page.parent / picture).exists(), f"python -m docs.hooks.outputs {page}"
 
 
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
@@ -125,3 +85,34 @@ def test_outputs_are_compared() -> None:
     assert not alike("[0.5 0.6]", "[0.5]")
     assert alike("3 steps, 15.5 s", "3 steps, 2.1 s")
     assert not alike("3 steps, 15.5 s", "4 steps, 15.5 s")
+
+
+def test_outputs_and_figures_are_written(tmp_path: Path) -> None:
+    code = """
+        # A page
+
+        ```python
+        import matplotlib.pyplot as plt
+
+        figure, axes = plt.subplots()
+        figure.savefig("drawn.svg")
+        print(6 * 7)
+        ```
+
+        ```text
+        old
+        ```
+
+        ![A frame.](figures/drawn.svg)
+        ![Not drawn here.](figures/other.svg)
+        """
+    page = tmp_path / "page.md"
+    (tmp_path / "figures").mkdir()
+    page.write_text(textwrap.dedent(code), encoding="utf-8")
+    main((page,))
+    first = (tmp_path / "figures" / "drawn.svg").read_bytes()
+    main((page,))
+    pyplot.close("all")
+    assert page.read_text(encoding="utf-8") == textwrap.dedent(code).replace("old", "42")
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["drawn.svg"]
+    assert (tmp_path / "figures" / "drawn.svg").read_bytes() == first

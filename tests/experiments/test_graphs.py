@@ -89,7 +89,7 @@ def test_batches_have_every_graph_of_a_fold_once():
         assert sorted(own) == list(wanted)
 
 
-def test_the_two_accuracies():
+def test_the_three_accuracies():
     # Two epochs, two folds: training loss, validation loss and share, test loss and share.
     curve = np.array(
         [
@@ -101,6 +101,7 @@ def test_the_two_accuracies():
     # The first fold's first epoch is the better one; the second one's tie, and the loss decides.
     assert found["chosen_epochs"] == [0, 1] and found["test"] == [0.6, 0.8]
     assert found["usual_epoch"] == 2 and found["usual"] == [0.9, 0.8]
+    assert found["best"] == [0.9, 0.9]
 
 
 def test_the_report_has_every_run():

@@ -120,6 +120,23 @@ def test_shift_rules_without_shots_are_exact(kind, getkey, tol):
     assert jnp.allclose(found[0].angles, exact[0].angles, atol=50 * tol)
 
 
+def test_more_shifted_states_than_there_is_memory_for(tol):
+    """Of 17 wires they are computed eight at a time, and here are ten: ⟨Z⟩ = cos a for each."""
+    wires = [[i] for i in range(5)]
+    circuit = qdeq.Circuit(["Ry"] * 5, wires, wires, 17)
+    angles = jnp.linspace(0.1, 2.0, 5)
+    read = qdeq.PauliStrings([f"Z{i}" for i in range(5)])
+    layer = qdeq.QuantumLayer(circuit, qdeq.AmplitudeEncoding(), read, angles=angles)
+
+    @jax.jit
+    def slopes(angles):
+        made = eqx.tree_at(lambda made: made.angles, layer, angles)
+        sampled = SampledLayer(made, None, ParameterShift())
+        return jnp.sum(sampled(jnp.array([1.0, 0.0]), key=jax.random.key(0)))
+
+    np.testing.assert_allclose(jax.grad(slopes)(angles), -np.sin(angles), atol=20 * tol)
+
+
 def test_agrees_with_pennylanes_shifts(getkey, tol):
     circuit = qdeq.Circuit(
         ["H", "Rx", "CRy", "CRz", "Rz"],

@@ -286,12 +286,13 @@ def test_broydens_inverse(tol):
         assert error < 0.5 * jnp.linalg.norm(jnp.eye(2) - exact)
 
 
+@pytest.mark.parametrize(("n", "seed"), [(25, 2), (6, 9)], ids=["large", "small"])
 @pytest.mark.parametrize("method", ["good", "bad"])
-def test_broyden_takes_broydens_steps(method, tol):
-    """As written down with matrices: B += (s - B w) aᵀ / (a·w), a = Bᵀ s or w. (In a large state,
-    where nothing is learned by differences.)"""
-    n = 25
-    rng = np.random.default_rng(2)
+def test_broyden_takes_broydens_steps(method, n, seed, tol):
+    """As written down with matrices: B += (s - B w) aᵀ / (a·w), a = Bᵀ s or w. In a large state,
+    where nothing is learned by differences, and in a small one where nothing needs to be, though
+    the residual rises once."""
+    rng = np.random.default_rng(seed)
     matrix, vector = 0.7 * rng.standard_normal((n, n)) / np.sqrt(n), rng.standard_normal(n)
     y, inverse, steps = np.zeros(n), np.eye(n), 0
     r = vector
@@ -308,6 +309,18 @@ def test_broyden_takes_broydens_steps(method, tol):
     assert found.result == optx.RESULTS.successful
     assert int(found.stats["num_steps"]) == steps + 1
     np.testing.assert_allclose(found.value, y, atol=100 * tol)
+
+
+def test_broyden_learns_nothing_from_rounding(tol):
+    """Where the residual changes at right angles to the step (I - J is skew) its slope along it is
+    rounding, by which an update would divide."""
+    half = np.random.default_rng(4).standard_normal((25, 25)) / 10
+    args = jnp.eye(25) - jnp.asarray(half - half.T, float), jnp.ones(25)
+    found = _solve(
+        lambda y, a: a[0] @ y + a[1], s.Broyden(0.0, tol), jnp.zeros(25), args, max_steps=2
+    )
+    np.testing.assert_array_equal(found.state.memory.u, 0)
+    assert found.state.memory.count == 0
 
 
 @pytest.mark.parametrize(("size", "learns"), [(20, True), (21, False)])

@@ -26,6 +26,11 @@ DATA = training.Dataset(SPLIT, SPLIT, SPLIT, class_names="ab")
         ),
         ({"class_weight": 2.0}, ValueError, "`class_weight` must be .* for each of 2 .* got 2.0"),
         ({"accumulate_steps": 1.5}, TypeError, "`accumulate_steps` must be an integer; got 1.5"),
+        ({"state": 3}, TypeError, r"`state` is of models .* and MLP is not; leave it out. Got 3"),
+        ({"trainable": lambda leaf: False}, ValueError, "`trainable` selects none of the 26"),
+        ({"trainable": 3}, ValueError, "`trainable` must be a function of leaves.* got 3"),
+        ({"trainable": {"a": True}}, ValueError, "or a tree like the model.* got dict"),
+        ({"metrics": {"all": lambda y, p: p}}, TypeError, "the metric 'all' must give one number"),
     ],
 )
 def test_options_are_named(options, error, message):
@@ -37,7 +42,17 @@ def test_models_and_data_are_named():
     options = {"optimizer": optax.sgd(0.1), "epochs": 1, "progress": False}
     with pytest.raises(TypeError, match="`model` must be an Equinox module of one sample"):
         training.fit(3, DATA, **options)
+    with pytest.raises(ValueError, match="no floating-point arrays, so that there is nothing to"):
+        training.fit(eqx.nn.Lambda(lambda x: x[:2]), DATA, **options)
     with pytest.raises(TypeError, match="`dataset` must be a Dataset"):
         training.fit(MODEL, np.eye(3), **options)
+    with pytest.raises(TypeError, match="`models` must be a list of models; got MLP"):
+        training.fit_together(MODEL, DATA, **options)
     with pytest.raises(TypeError, match="`split` must be a Split"):
         training.evaluate(MODEL, DATA)
+
+
+def test_an_error_in_a_metric_names_it():
+    with pytest.raises(KeyError) as caught:
+        training.evaluate(MODEL, SPLIT, metrics={"mine": lambda y, p: {}["x"]})
+    assert caught.value.__notes__ == ["in the metric 'mine', called as metric(y_true, y_pred)"]

@@ -39,6 +39,10 @@ def rows(data):
     return found[np.argsort(found[:, 0])]
 
 
+class Twice(Frame):
+    columns = ("a", "a")
+
+
 # --- What becomes of arrays. ---
 
 
@@ -181,6 +185,11 @@ def test_samples_may_be_structures():
     # Arrays stay together.
     pairs = Dataset.from_arrays((X, X[:, 0]), NAMED)
     np.testing.assert_array_equal(pairs.test.x[0][:, 0], pairs.test.x[1])
+    # A list of numbers is an array, a list of arrays is not.
+    lists = {"nodes": graphs["nodes"].tolist(), "more": [X, X[:, 0]]}
+    listed = Dataset.from_arrays(lists, NAMED).train.x
+    np.testing.assert_array_equal(listed["nodes"], data.train.x["nodes"])
+    assert [a.ndim for a in listed["more"]] == [2, 1]
     with pytest.raises(DataError, match="dict of arrays are not standardized"):
         Dataset.from_arrays(graphs, NAMED, standardize=True)
     with pytest.raises(DataError, match=r"share a leading axis.*\(60, 4\), \(59,\)"):
@@ -195,6 +204,14 @@ def test_a_data_frame():
     assert data.in_size == 3
     found = np.concatenate([s.x for s in splits(data)])
     assert sorted(found[:, 1].tolist()) == list(range(60))
+    # Columns in another order would be taken for one another.
+    assert data.feature_names == ("a", "b", "c")
+    assert data.transform(X[:, :3]).shape == (60, 3)
+    turned = Frame(b=frame["b"], a=frame["a"], c=frame["c"])
+    with pytest.raises(DataError, match=r"the new samples: columns must be .*'a', 'b', 'c'.*got"):
+        data.transform(turned)
+    with pytest.raises(DataError, match=r"data \(test\): columns must be those of the training"):
+        Dataset.from_arrays(frame, NAMED, test=(turned, NAMED))
     for bad in (NAMED.astype(object), NAMED, np.array(["2020-01-01"] * 60, "datetime64[D]")):
         with pytest.raises(DataError, match=r"these are not: 'city' \(.*get_dummies"):
             Dataset.from_arrays(Frame(a=X[:, 0], city=bad), NAMED)
@@ -229,7 +246,8 @@ NAN = np.where(np.arange(60)[:, None] == 7, np.nan, X)
         (X * 1j, NAMED, {}, "must be real"),
         (np.ma.masked_greater(X, 6), NAMED, {}, "has masked entries"),
         (X, np.array(["a", 1] * 30, object), {}, "of one kind"),
-        (X, np.array(["a", None] * 30, object), {}, "of one kind"),
+        (X, np.array(["a", None] * 30, object), {}, "of one kind.*got object: NoneType, str"),
+        (Twice(a=X[:, 0]), NAMED, {}, "has several columns 'a'"),
         (X, np.arange(60) % 3 * 1.0, {}, '3 different values.*task="classification"'),
         (X, REAL, {"task": "classification"}, r"labels must have shape \(n,\)"),
         (X, REAL[:, 0], {"task": "classification"}, "whole numbers or names"),
@@ -240,6 +258,16 @@ NAN = np.where(np.arange(60)[:, None] == 7, np.nan, X)
         (X, REAL, {"task": "regression", "class_names": "ab"}, "real targets have none"),
         (X, NAMED, {"test": 1.0}, r"`test` must be a share in \(0, 1\).*got 1.0"),
         (X, NAMED, {"validation": 0.0}, "`validation` must be a share"),
+        (X, NAMED, {"class_names": "aba"}, "`class_names` has 'a' for several classes"),
+        (X, NAMED.astype("S"), {"class_names": "ab"}, "2 names for 3 labels: a, b, c"),
+        (X, [b"\xff", b"a"] * 30, {}, "bytes that are no text"),
+        (X, NAMED, {"test": (X[:3, :2], NAMED[:3])}, r"\(test\): samples have shape \(2,\), "),
+        (X, NAMED, {"validation": ({"a": X}, NAMED)}, r"\(validation\): samples have shape {'a'"),
+        (X, REAL, {"test": (X[:3], REAL[:3, 0])}, r"targets have shape \(\), those to train on"),
+        (X, NAMED, {"test": (X[:4], NAMED[:4].reshape(2, 2))}, r"labels must have shape \(n,\)"),
+        (X, NAMED, {"test": (X[:0], NAMED[:0])}, r"data \(test\): no samples"),
+        ({"a": [[1, 2], [3]] * 30}, NAMED, {}, "a part of x must be numbers .* got list"),
+        (dict.fromkeys("abcdefgh", 1.0), NAMED, {}, r"8 arrays, of the shapes .*\(\), …\.$"),
         (X, NAMED, {"seed": -1}, "`seed` must be at least 0"),
         (X, NAMED, {"sample_weight": np.ones(3)}, "one number for each of 60"),
         (X, NAMED, {"sample_weight": -np.ones(60)}, "must be at least 0"),
@@ -260,6 +288,22 @@ def test_splits_of_one_data_set_are_of_one_kind():
     with pytest.raises(DataError, match="`class_names` are of labels"):
         Dataset(real, real, real, class_names="ab")
     assert Dataset(real, real, real).task == "regression"
+
+
+def test_new_samples_and_outputs_of_another_shape_are_refused():
+    data, labels = Dataset.from_arrays(X, REAL), Dataset.from_arrays(X, NAMED.astype("S"))
+    assert labels.class_names == ("a", "b", "c")  # of bytes, as text
+    with pytest.raises(DataError, match="the new samples: no samples"):
+        data.transform(X[:0])
+    for new, shape in ((X[:, :2], r"\(n, 4\).* got \(60, 2\)"), (X[:, None, :2], "60, 1, 2")):
+        with pytest.raises(DataError, match=shape):
+            data.transform(new)
+    assert data.to_targets(REAL[0]).shape == (2,)
+    for outputs in (REAL[:, :1], REAL[:, 0]):
+        with pytest.raises(DataError, match=r"standardized must have shape \(n, 2\)"):
+            data.to_targets(outputs)
+    with pytest.raises(DataError, match="has labels, and `to_targets` is of a regression"):
+        labels.to_targets(np.zeros((3, 3)))
 
 
 def test_what_is_masked_is_no_target_and_no_weight():

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 import pytest
 
-from eqx_qdeq.training import CheckpointError, fit, TrainingError
+from eqx_qdeq.training import CheckpointError, Dataset, fit, Split, TrainingError
 from tests.training._killed_run import main as run_to_the_end
 from tests.training._stand_in import make_data, make_model
 
@@ -220,6 +220,26 @@ def test_another_architecture_is_not_resumed(run):
     with pytest.raises(CheckpointError, match="of another run: model was"):
         fit(mlp, DATA, optimizer=ADAM, epochs=3, batch_size=16, checkpoint_dir=run, **SAME)
     assert (run / "checkpoint.eqx").read_bytes() == before
+
+
+def test_the_same_numbers_under_other_names_are_other_data(tmp_path):
+    class Sum(eqx.Module):
+        linear: eqx.nn.Linear
+
+        def __call__(self, x, *, key=None):
+            return self.linear(sum(jax.tree.leaves(x)))
+
+    def run(first, second):
+        split = lambda s: Split({first: s.x, second: 2 * s.x}, s.y)
+        splits = map(split, (DATA.train, DATA.validation, DATA.test))
+        data = Dataset(*splits, class_names=DATA.class_names, name="named")
+        model = Sum(eqx.nn.Linear(3, 3, key=jax.random.key(0)))
+        options = {"optimizer": ADAM, "epochs": 1, "batch_size": 16, "progress": False}
+        return fit(model, data, checkpoint_dir=tmp_path, **options)
+
+    run("a", "b")
+    with pytest.raises(CheckpointError, match="of another run: training data was"):
+        run("c", "d")
 
 
 def test_frozen_parts_must_be_the_same(tmp_path):

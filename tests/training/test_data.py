@@ -20,6 +20,7 @@ from eqx_qdeq.training import (
     paper_preprocess,
     Split,
     stratified_split,
+    unit_norm_preprocess,
 )
 from experiments.survival._readers import idx_files
 
@@ -102,6 +103,20 @@ def test_digits(x64):
     for split in (data.train, data.validation, data.test):
         share = np.bincount(split.y, minlength=4) / len(split)
         np.testing.assert_allclose(share, np.array([178, 183, 181, 180]) / 722, atol=0.01)
+
+
+def test_new_images_are_treated_as_those_that_were_read():
+    data = load_dataset("digits", preprocess=unit_norm_preprocess(side=4), limit=40)
+    images = sklearn.datasets.load_digits().images / 16
+    # Every image that was read is one of these.
+    features = np.asarray(data.transform(images))
+    apart = np.abs(features[None] - np.asarray(data.test.x)[:, None]).max(axis=2)
+    assert apart.min(axis=1).max() < 1e-6
+    # Integers are pixels up to 255; colors are grayed.
+    pixels = np.round(images[:3] * 255).astype(np.uint8)
+    np.testing.assert_allclose(data.transform(pixels), features[:3], atol=0.01)
+    with pytest.raises(DataError, match="images of shape"):
+        data.transform(features)
 
 
 def test_digits_test_set_does_not_depend_on_the_seed():
@@ -419,6 +434,7 @@ def test_tables(name, n, d, names):
     # The test is the same with every seed; it is standardized by the training samples.
     other = load_dataset(name, seed=1, preprocess=lambda x: x)
     np.testing.assert_allclose(other.test.x, data.preprocess.undo(data.test.x), 1e-4, 1e-5)
+    np.testing.assert_allclose(other.transform(theirs[:3]), theirs[:3], 1e-6)
     few = load_dataset(name, limit=40)
     assert abs(len(few.train) + len(few.validation) - 40) <= 1 and len(few.test) <= 40
 

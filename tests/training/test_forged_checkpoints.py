@@ -1,9 +1,11 @@
 """Checkpoints and metrics that somebody made up, with the right checksums."""
 
+import io
 import json
 import shutil
 
 import jax
+import numpy as np
 import optax
 import pytest
 
@@ -65,3 +67,35 @@ def test_a_forged_header_is_refused_or_changes_nothing(name, finished, tmp_path)
             assert str(folder) in str(error) and str(error).isprintable() and len(str(error)) < 600
             assert (folder / "checkpoint.eqx").read_bytes() == content
     assert refused > len(VALUES) / 2
+
+
+@pytest.mark.parametrize(
+    ("leaf", "value", "message"),
+    [
+        ("[0].step", -1, "does not agree with itself"),  # header and state agree about it
+        ("[0].params.w", np.nan, "has weights that are NaN or infinite"),
+        ("[1][0].w", np.inf, "has weights that are NaN or infinite"),
+    ],
+)
+def test_forged_numbers_are_refused(leaf, value, message, finished, tmp_path):
+    line, _, payload = (finished / "checkpoint.eqx").read_bytes().partition(b"\n")
+    header = json.loads(line.rpartition(b"\t")[0])
+    old, new, names = io.BytesIO(payload), io.BytesIO(), []
+    for name, _ in header["leaves"]:
+        number = np.load(old)
+        np.save(new, np.full_like(number, value) if name == leaf else number)
+        names.append(name)
+    assert leaf in names and header["step"] == 8
+    header["step"] = value if leaf == "[0].step" else 8
+    content = json.dumps(header).encode() + b"\n" + new.getvalue()
+    (tmp_path / "checkpoint.eqx").write_bytes(seal(content))
+    with pytest.raises(CheckpointError, match=message):
+        _fit(tmp_path)
+
+
+def test_an_identity_that_no_release_writes_is_refused(finished, tmp_path):
+    header = (finished / "checkpoint.eqx").read_bytes().partition(b"\t")[0]
+    identity = json.loads(header)["identity"] | {"optimizer": {}}
+    (tmp_path / "checkpoint.eqx").write_bytes(_forged(finished, "identity", identity))
+    with pytest.raises(CheckpointError, match="does not write: it is forged"):
+        _fit(tmp_path)

@@ -228,6 +228,13 @@ def test_forged_headers(changes, message, tmp_path):
     _refused(path, re.escape(message))
 
 
+@pytest.mark.parametrize("rest", ["[" * 10**5, "1e999}", "NaN}", '1, "x": 2}'])
+def test_a_header_that_readers_would_not_agree_about(rest, tmp_path):
+    path, text = tmp_path / "model.eqx", '{"format": "eqx-qdeq model", "x": ' + rest
+    path.write_bytes(f"{text}\t{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+    _refused(path, "has a header that is no JSON")
+
+
 def test_forged_circuits(tmp_path):
     path, config = tmp_path / "model.eqx", _quantum().config
     save(path, _quantum())

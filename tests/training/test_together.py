@@ -156,11 +156,13 @@ def test_what_does_not_go_together():
         fit_together(_models(), DATA, **(OPTIONS | {"optimizer": kinds}))
     with pytest.raises(ValueError, match="`clip` must have one entry for each of 2 models; has 3"):
         fit_together(_models(), DATA, clip=[1.0, 2.0, 3.0], **OPTIONS)
+    with pytest.raises(TypeError, match="no option `seed`; it takes .*, and `seeds`, "):
+        fit_together(_models(), DATA, seed=[0, 1], **OPTIONS)
     with pytest.raises(ValueError, match="`models` is empty"):
         fit_together([], DATA, **OPTIONS)
 
 
 def test_one_that_diverges_is_named():
-    options = OPTIONS | {"optimizer": optax.sgd(float("inf"))}
-    with pytest.raises(TrainingError, match="in step 1 "):
+    options = OPTIONS | {"optimizer": [optax.sgd(0.1), optax.sgd(float("inf"))]}
+    with pytest.raises(TrainingError, match=r"in step 1 of model 1 \(epoch 1"):
         fit_together(_models(), DATA, seeds=SEEDS, **options)

@@ -14,7 +14,7 @@ import jax.tree_util as jtu
 import numpy as np
 from jaxtyping import Array, Float, Num, PyTree
 
-from ..._checks import describe, need
+from ..._checks import describe, need, short
 from ..._inputs import numbers
 
 # Real targets of so few values, all of them whole, are as likely to be labels.
@@ -22,7 +22,19 @@ _FEW_VALUES = 10
 
 
 class DataError(ValueError):
-    """Data that are missing, malformed or do not fit what was asked of them."""
+    """Data that are missing, malformed or do not fit what was asked of them.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        try:
+            training.load_dataset("digits", classes=(0, 12))
+        except training.DataError as error:
+            print("12" in str(error))
+        ```
+    """
 
 
 # --- Samples. ---
@@ -38,20 +50,33 @@ def as_samples(x: Any, name: str) -> PyTree[np.ndarray]:
             raise DataError(f"{name}: samples must have shape (n, ...); got {array.shape}.{hint}")
         if 0 in array.shape[1:]:
             raise DataError(f"{name}: samples of shape {array.shape[1:]} have no features.")
+        _check_some(array, name)
         return array
-    leaves, structure = jtu.tree_flatten(x)
+    leaves, structure = jtu.tree_flatten(x, is_leaf=_is_list)
     arrays = [_array(leaf, f"{name}: a part of x") for leaf in leaves]
     shapes = [array.shape for array in arrays]
     if not arrays or any(len(shape) == 0 or shape[0] != shapes[0][0] for shape in shapes):
+        shown = ", ".join(map(str, shapes[:5])) + (", …" if len(shapes) > 5 else "")
         raise DataError(
             f"{name}: the arrays of structured samples must share a leading axis, the samples; "
-            f"got the shapes {shapes}."
+            f"got {len(shapes)} arrays, of the shapes {shown or 'of none'}."
         )
+    _check_some(arrays[0], name)
     return jtu.tree_unflatten(structure, arrays)
 
 
+def _check_some(array: np.ndarray, name: str) -> None:
+    if len(array) == 0:
+        raise DataError(f"{name}: no samples.")
+
+
+def _is_list(x: Any) -> bool:
+    """Whether it is an array in the making, and no list of arrays."""
+    return isinstance(x, list) and not any(len(getattr(v, "shape", ())) > 0 for v in x)
+
+
 def _is_tree(x: Any) -> bool:
-    # A list is an array in the making; so is a tuple of rows that are lists or numbers.
+    # So is a tuple of rows that are lists or numbers; and a list, whatever is in it.
     if isinstance(x, list) or _is_sparse(x):
         return False
     if isinstance(x, tuple) and not hasattr(x, "_fields"):
@@ -104,6 +129,10 @@ def _from_objects(array: np.ndarray, name: str) -> np.ndarray:
 
 def _from_frame(frame: Any, name: str) -> np.ndarray:
     """A data frame's columns, of pandas or what looks like it."""
+    names = columns_of(frame)
+    if len(set(names)) < len(names):
+        twice = next(column for column in names if names.count(column) > 1)
+        raise DataError(f"{name} has several columns {twice!r}; rename them, or leave some out.")
     columns, bad = [], []
     for column in frame.columns:
         values = np.asarray(frame[column])
@@ -120,10 +149,27 @@ def _from_frame(frame: Any, name: str) -> np.ndarray:
     return np.stack(columns, axis=1) if columns else np.zeros((len(frame), 0))
 
 
+def columns_of(x: Any) -> tuple[str, ...]:
+    """The names of a data frame's columns; none of anything else."""
+    return tuple(map(str, getattr(x, "columns", ())))
+
+
+def check_columns(x: Any, wanted: tuple[str, ...], name: str) -> None:
+    """Raises a `DataError` for a data frame with other columns, or in another order: they would be
+    taken for one another."""
+    found = columns_of(x)
+    if found and wanted and found != wanted:
+        raise DataError(
+            f"{name}: columns must be those of the training samples, in their order, "
+            f"{short(list(wanted), 200)}; got {short(list(found), 200)}. Write "
+            "`x[list(dataset.feature_names)]`."
+        )
+
+
 def check_finite(x: PyTree[np.ndarray], name: str, what: str = "features") -> None:
     """Raises a `DataError` that names the first sample with a NaN or an infinity."""
     for leaf in jtu.tree_leaves(x):
-        finite = np.isfinite(leaf).reshape(len(leaf), -1).all(axis=1)
+        finite = np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
         if not finite.all():
             bad = np.flatnonzero(~finite)
             raise DataError(
@@ -155,6 +201,16 @@ def on_device(array: np.ndarray, name: str) -> Array:
 class Standardize(eqx.Module):
     r"""$(x - \mu) / \sigma$ for each feature: what a table's features become.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        scaler = training.Standardize.fit(np.array([[1.0, 10.0], [3.0, 30.0]]))
+        scaler(np.array([2.0, 40.0]))  # [0. 2.]
+        ```
+
     **Attributes:**
 
     - `mean`, `scale`: $\mu$ and $\sigma$, shape `(...)` of one sample, in double precision on the
@@ -173,19 +229,37 @@ class Standardize(eqx.Module):
         rows = np.asarray(x, np.float64).reshape(len(x), -1)
         # By a power of two first, which changes no digit: squares of large and of tiny numbers
         # leave the range, and what is lost of a constant 1e30 must be small beside it.
-        largest = np.max(np.abs(rows), axis=0, initial=0.0)
-        unit = np.exp2(np.frexp(np.where(largest > 0, largest, 1.0))[1] - 1.0)
+        unit = _power_of_two(rows)
+        if sample_weight is not None:
+            weights = np.asarray(sample_weight, np.float64)
+            sample_weight = weights / _power_of_two(weights)
         found = preprocessing.StandardScaler().fit(rows / unit, sample_weight=sample_weight)
         shape = np.shape(x)[1:]
         return cls((found.mean_ * unit).reshape(shape), (found.scale_ * unit).reshape(shape))
 
     def __call__(self, x: Num[np.ndarray | Array, "*n"]) -> Float[np.ndarray, "*n"]:
         """Samples of shape `(n, ...)`, or one of shape `(...)`, standardized."""
-        return (np.asarray(x, np.float64) - self.mean) / self.scale
+        return (self._like(x) - self.mean) / self.scale
 
     def undo(self, x: Num[np.ndarray | Array, "*n"]) -> Float[np.ndarray, "*n"]:
         """The way back: $\\mu + \\sigma x$."""
-        return self.mean + self.scale * np.asarray(x, np.float64)
+        return self.mean + self.scale * self._like(x)
+
+    def _like(self, x: Any) -> Float[np.ndarray, "*n"]:
+        x, shape = _array(x, "what is standardized").astype(np.float64), self.mean.shape
+        if x.shape[max(x.ndim - len(shape), 0) :] != shape:
+            many = ", ".join(map(str, ("n", *shape)))
+            raise DataError(
+                f"what is standardized must have shape ({many}), as what it was fitted to; got "
+                f"{x.shape}."
+            )
+        return x
+
+
+def _power_of_two(rows: np.ndarray) -> np.ndarray | np.floating:
+    """The largest one below the largest number of each column; 1 for zeros."""
+    largest = np.max(np.abs(rows), axis=0, initial=0.0)
+    return np.exp2(np.frexp(np.where(largest > 0, largest, 1.0))[1] - 1.0)
 
 
 # --- Labels and targets. ---
@@ -229,10 +303,16 @@ def _plain(y: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} must be one label or target per sample; got {describe(y)}.") from (
             None
         )
-    if array.dtype.kind not in "biufUS":
+    if array.dtype.kind == "S":
+        try:
+            array = np.char.decode(array, "utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{name} has bytes that are no text; give the labels as str.") from None
+    if array.dtype.kind not in "biufU":
+        kinds = sorted({type(value).__name__ for value in array.ravel()})
         raise DataError(
             f"{name} must be labels (integers, Booleans or strings, of one kind) or real targets; "
-            f"got {array.dtype}."
+            f"got {array.dtype}: {', '.join(kinds)}."
         )
     return array
 
@@ -255,9 +335,9 @@ def _real_targets(
     return targets
 
 
-def _labels(
-    array: np.ndarray, class_names: Sequence[str] | None, name: str
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def as_labels(y: Any, name: str) -> np.ndarray:
+    """Labels as they are called, shape `(n,)`."""
+    array = _plain(y, f"{name}: y")
     # A column of labels, as a table with one column is, is a vector.
     array = array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
     if array.ndim != 1:
@@ -265,6 +345,13 @@ def _labels(
             f"{name}: labels must have shape (n,); got {array.shape}. Of one-hot labels take "
             "`y.argmax(axis=1)`."
         )
+    return array
+
+
+def _labels(
+    y: Any, class_names: Sequence[str] | None, name: str
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    array = as_labels(y, name)
     if array.dtype.kind == "f":
         check_finite(array, name, "labels")
         if np.any(array != np.round(array)):

@@ -1,6 +1,6 @@
 """Samples with their labels or targets, and how they are split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -12,9 +12,12 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from ..._checks import check_at_least, check_choice, describe
 from ._arrays import (
+    as_labels,
     as_samples,
     as_targets,
+    check_columns,
     check_finite,
+    columns_of,
     DataError,
     on_device,
     refuse_masks,
@@ -25,6 +28,16 @@ from ._splits import set_aside
 
 class Split(eqx.Module):
     """Samples and their labels or targets, on the device, in JAX's default precision.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        split = training.Split(np.ones((4, 2)), np.array([0, 1, 0, 1]))
+        len(split), split.x.shape  # (4, (4, 2))
+        ```
 
     **Attributes:**
 
@@ -122,12 +135,25 @@ def _names(class_names: Sequence[str] | None) -> tuple[str, ...]:
 class Dataset(eqx.Module):
     """Data for training, for choosing the best model, and for the final test.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        x, y = np.random.default_rng(0).normal(size=(50, 3)), np.arange(50) % 2
+        data = training.Dataset.from_arrays(x, y)
+        len(data.train), len(data.validation), len(data.test)  # (32, 8, 10)
+        ```
+
     **Attributes:**
 
     - `train`, `validation`, `test`: a [`eqx_qdeq.training.Split`][] each.
     - `class_names`: the name of each label; none for a regression.
+    - `feature_names`: the columns of a data frame; none of anything else.
     - `name`: where the data come from.
-    - `preprocess`: what was done to the features of samples; `None` if nothing was.
+    - `preprocess`: what was done to the features of samples, a function of all of them;
+        `None` if nothing was.
     - `target_scaling`: what was done to the targets of a regression; `None` if nothing was.
 
     **Raises:** [`eqx_qdeq.training.DataError`][] for splits whose samples or targets differ in
@@ -140,8 +166,11 @@ class Dataset(eqx.Module):
     class_names: tuple[str, ...] = eqx.field(
         static=True, kw_only=True, converter=_names, default=None
     )
+    feature_names: tuple[str, ...] = eqx.field(
+        static=True, kw_only=True, converter=_names, default=None
+    )
     name: str = eqx.field(static=True, kw_only=True, default="data")
-    preprocess: Standardize | None = eqx.field(kw_only=True, default=None)
+    preprocess: Callable[..., np.ndarray] | None = eqx.field(kw_only=True, default=None)
     target_scaling: Standardize | None = eqx.field(kw_only=True, default=None)
 
     def __check_init__(self) -> None:
@@ -150,6 +179,9 @@ class Dataset(eqx.Module):
                 f"{self.name}: `class_names` are of labels, which are integers; got targets of "
                 f"{self.train.y.dtype}."
             )
+        twice = sorted({n for n in self.class_names if self.class_names.count(n) > 1})
+        if twice:
+            raise DataError(f"{self.name}: `class_names` has {twice[0]!r} for several classes.")
         for part in ("train", "validation", "test"):
             split = getattr(self, part)
             _check_like(self.train, split, part, self.name)
@@ -255,8 +287,6 @@ class Dataset(eqx.Module):
         _check_share("test", test, name)
         _check_share("validation", validation, name)
         x_host = as_samples(x, name)
-        if len(jtu.tree_leaves(x_host)[0]) == 0:
-            raise DataError(f"{name}: no samples.")
         labels, names = as_targets(y, task, class_names, name)
         check_shapes(x_host, labels, name)
         check_finite(x_host, name)
@@ -270,7 +300,8 @@ class Dataset(eqx.Module):
         parts, rows = {}, np.arange(n)
         for part, given in (("test", test), ("validation", validation)):
             if isinstance(given, tuple):
-                parts[part] = _given_part(given, labels, names, y, f"{name} ({part})")
+                check_columns(given[0], columns_of(x), f"{name} ({part})")
+                parts[part] = _given_part(given, x_host, labels, names, y, f"{name} ({part})")
             else:
                 rows, aside = set_aside(labels, rows, given, seed, names, name)
                 parts[part] = take(aside)
@@ -297,6 +328,7 @@ class Dataset(eqx.Module):
         return cls(
             **splits,
             class_names=names,
+            feature_names=columns_of(x),
             name=name,
             preprocess=scaling,
             target_scaling=target_scaling,
@@ -307,7 +339,8 @@ class Dataset(eqx.Module):
 
         **Arguments:**
 
-        - `x`: samples as they were given to `from_arrays`, shape `(n, ...)`.
+        - `x`: samples as they were given to `from_arrays`, shape `(n, ...)`; of `load_dataset`,
+            images or rows as those that it reads.
 
         **Returns:**
 
@@ -315,15 +348,15 @@ class Dataset(eqx.Module):
 
         **Raises:** [`eqx_qdeq.training.DataError`][] for samples of another shape.
         """
+        check_columns(x, self.feature_names, "the new samples")
         host = as_samples(x, "the new samples")
-        shape = lambda tree: jtu.tree_map(lambda leaf: leaf.shape[1:], tree)
-        if shape(host) != shape(self.train.x):
+        host = host if self.preprocess is None else self.preprocess(host)
+        if _shapes(host) != _shapes(self.train.x):
             raise DataError(
-                f"the new samples have shape {shape(host)}, those of {self.name} "
-                f"{shape(self.train.x)}; they must agree."
+                f"the new samples have shape {_shapes(host)}, those of {self.name} "
+                f"{_shapes(self.train.x)}; they must agree."
             )
         check_finite(host, "the new samples")
-        host = host if self.preprocess is None else self.preprocess(host)
         return jtu.tree_map(lambda leaf: on_device(leaf, "the new samples"), host)
 
     def to_targets(self, outputs: Float[Array | np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -332,7 +365,15 @@ class Dataset(eqx.Module):
         **Arguments:**
 
         - `outputs`: of a model, shape `(n, k)`, or `(n,)` for a single target.
+
+        **Raises:** [`eqx_qdeq.training.DataError`][] for outputs of another shape, and for
+        labels, which have no units.
         """
+        if self.task == "classification":
+            raise DataError(
+                f"{self.name} has labels, and `to_targets` is of a regression; `class_names` of "
+                "the largest logit is the class."
+            )
         scaling = self.target_scaling
         return np.asarray(outputs) if scaling is None else scaling.undo(outputs)
 
@@ -393,17 +434,37 @@ def _check_share(part: str, given: Any, name: str) -> None:
         )
 
 
+def _shapes(tree: PyTree) -> PyTree[tuple[int, ...]]:
+    """Of one sample."""
+    return jtu.tree_map(lambda leaf: leaf.shape[1:], tree)
+
+
 def _given_part(
-    given: tuple, labels: np.ndarray, names: tuple[str, ...] | None, y: Any, name: str
+    given: tuple,
+    train_x: PyTree,
+    labels: np.ndarray,
+    names: tuple[str, ...] | None,
+    y: Any,
+    name: str,
 ) -> tuple:
     x, part_y, *weight = given
     part_x = as_samples(x, name)
+    if _shapes(part_x) != _shapes(train_x):
+        raise DataError(
+            f"{name}: samples have shape {_shapes(part_x)}, those to train on "
+            f"{_shapes(train_x)}; they must agree."
+        )
     if names is None:
         targets, _ = as_targets(part_y, "regression", None, name)
+        if targets.shape[1:] != labels.shape[1:]:
+            raise DataError(
+                f"{name}: targets have shape {targets.shape[1:]}, those to train on "
+                f"{labels.shape[1:]}; they must agree."
+            )
     else:
         # Labels mean what they mean in training, also where some do not occur.
-        known = dict(zip(np.asarray(y).ravel().tolist(), labels.tolist(), strict=True))
-        wanted = np.asarray(part_y).ravel().tolist()
+        known = dict(zip(as_labels(y, name).tolist(), labels.tolist(), strict=True))
+        wanted = as_labels(part_y, name).tolist()
         unknown = sorted({value for value in wanted if value not in known}, key=str)
         if unknown:
             raise DataError(f"{name}: labels {unknown} are not among those to train on.")

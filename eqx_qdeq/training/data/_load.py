@@ -1,5 +1,6 @@
 """load_dataset: from the name of a data set, as it is stored, to splits ready for training."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -286,7 +287,7 @@ def load_dataset(
     if classes is not None and not raw.labels:
         raise DataError(f"`classes` are of a classification; the targets of {name} are real.")
     chosen, label = _choose(raw, classes, str(name)), Path(os.fspath(name)).stem
-    parts = {}
+    parts, features = {}, _Features(preprocess)
     for part, (x, y) in raw.parts.items():
         if raw.labels:
             x, y = _select(x, y, [raw.labels[i] for i in chosen])
@@ -298,10 +299,10 @@ def load_dataset(
         if len(y) == 0:
             raise DataError(f"{label}: no {part} samples of the chosen classes.")
         # Before the split: preprocessing is not fitted to data, and learns nothing of validation.
-        parts[part] = _features(x, preprocess, f"{label} ({part})"), y
+        parts[part] = features(x, f"{label} ({part})"), y
     x, y = parts["train"]
     if raw.is_table:
-        return Dataset.from_arrays(
+        data = Dataset.from_arrays(
             x,
             y,
             validation=val_fraction,
@@ -311,6 +312,7 @@ def load_dataset(
             seed=seed,
             name=label,
         )
+        return data if preprocess is None else dataclasses.replace(data, preprocess=features)
     stay, aside = stratified_split(y, val_fraction, seed)
     return Dataset(
         Split(x[stay], y[stay], name=f"{label} (train)"),
@@ -318,6 +320,7 @@ def load_dataset(
         Split(*parts["test"], name=f"{label} (test)"),
         class_names=[raw.class_names[i] for i in chosen],
         name=label,
+        preprocess=features,
     )
 
 
@@ -352,16 +355,22 @@ def _select(x: np.ndarray, y: np.ndarray, labels: list[int]) -> tuple[np.ndarray
     return x[new >= 0], new[new >= 0]
 
 
-def _features(x: np.ndarray, preprocess: Preprocess | None, name: str) -> np.ndarray:
-    pixels = _to_pixels(x, name)
-    check_finite(pixels, name)
-    if preprocess is None:
-        preprocess = Flatten() if pixels.ndim == 2 else unit_norm_preprocess(4)
-    features = np.asarray(preprocess(pixels))
-    # A function that forgets the axis of samples would pair features with others' labels.
-    if features.ndim < 2 or len(features) != len(x):
-        raise DataError(
-            f"`preprocess` must give one row of features per sample; {len(x)} samples became an "
-            f"array of shape {features.shape}."
-        )
-    return features
+@dataclasses.dataclass(frozen=True)
+class _Features:
+    """From images or rows as they are stored to features."""
+
+    preprocess: Preprocess | None
+
+    def __call__(self, x: np.ndarray, name: str = "the new samples") -> np.ndarray:
+        pixels, preprocess = _to_pixels(x, name), self.preprocess
+        check_finite(pixels, name)
+        if preprocess is None:
+            preprocess = Flatten() if pixels.ndim == 2 else unit_norm_preprocess(4)
+        features = np.asarray(preprocess(pixels))
+        # A function that forgets the axis of samples would pair features with others' labels.
+        if features.ndim < 2 or len(features) != len(x):
+            raise DataError(
+                f"`preprocess` must give one row of features per sample; {len(x)} samples became "
+                f"an array of shape {features.shape}."
+            )
+        return features

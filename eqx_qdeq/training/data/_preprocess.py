@@ -21,6 +21,8 @@ from ..._checks import check_at_least, check_positive
 from ._arrays import DataError
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
+"""From the raw samples of a data set, shape `(n, ...)`, to what a model takes, with the same n: one
+of the steps below, several by [`eqx_qdeq.training.Compose`][], or a function of yours."""
 
 
 def _check_images(images: np.ndarray, step: str) -> None:
@@ -57,6 +59,18 @@ def _bilinear_matrix(size: int, side: int) -> np.ndarray:
 class AveragePool:
     """Means over square windows, as PyTorch's `avg_pool2d`: padding is zeros and is counted.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        images = np.arange(16.0).reshape(1, 4, 4)
+        training.AveragePool(kernel=2, stride=2)(images)[0]
+        # [[2.5 4.5]
+        #  [10.5 12.5]]
+        ```
+
     **Arguments:**
 
     - `kernel`: the side of a window, in pixels.
@@ -89,6 +103,18 @@ class AveragePool:
 @dataclasses.dataclass(frozen=True)
 class AdaptivePool:
     """Means over as many windows as are wanted, as PyTorch's `adaptive_avg_pool2d`.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        images = np.arange(16.0).reshape(1, 4, 4)
+        training.AdaptivePool(2)(images)[0]
+        # [[2.5 4.5]
+        #  [10.5 12.5]]
+        ```
 
     **Arguments:**
 
@@ -125,6 +151,18 @@ class AdaptivePool:
 class Crop:
     """Cuts a margin off each side.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        images = np.arange(16.0).reshape(1, 4, 4)
+        training.Crop(1)(images)[0]
+        # [[5. 6.]
+        #  [9. 10.]]
+        ```
+
     **Arguments:**
 
     - `margin`: in pixels.
@@ -143,10 +181,23 @@ class Crop:
         return images[:, self.margin : height - self.margin, self.margin : width - self.margin]
 
 
+Crop.__init__.__doc__ = """**Raises:** `ValueError` for a negative margin.
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Resize:
     """Bilinear interpolation without antialiasing, as PyTorch's
     `interpolate(mode="bilinear", align_corners=False)`.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        training.Resize(28)(np.ones((5, 32, 32))).shape  # (5, 28, 28)
+        ```
 
     **Arguments:**
 
@@ -172,6 +223,16 @@ class Resize:
 class Normalize:
     """Subtracts a mean and divides by a standard deviation, the same ones for every pixel.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        training.Normalize(mean=0.5, std=0.25)(np.array([[0.0, 0.5, 1.0]]))
+        # [[-2. 0. 2.]]
+        ```
+
     **Arguments:**
 
     - `mean`, `std`: in units of the pixels.
@@ -191,7 +252,17 @@ class Normalize:
 
 @dataclasses.dataclass(frozen=True)
 class Flatten:
-    """Each image as one vector, row by row."""
+    """Each image as one vector, row by row.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        training.Flatten()(np.ones((5, 4, 4))).shape  # (5, 16)
+        ```
+    """
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n d"]:
         return images.reshape(images.shape[0], math.prod(images.shape[1:]))
@@ -199,7 +270,19 @@ class Flatten:
 
 @dataclasses.dataclass(frozen=True)
 class UnitNorm:
-    """Each sample divided by its Euclidean norm; a blank one stays zero."""
+    """Each sample divided by its Euclidean norm; a blank one stays zero.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        training.UnitNorm()(np.array([[3.0, 4.0], [0.0, 0.0]]))
+        # [[0.6 0.8]
+        #  [0. 0. ]]
+        ```
+    """
 
     def __call__(self, images: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         flat = images.reshape(images.shape[0], -1)
@@ -221,6 +304,16 @@ class OrientedGradients:
     Slopes are differences of the two neighbors, at the edges of the pixel and its neighbor. A
     direction's values make an image of its own; the result is a vector, direction after direction,
     each row by row. Nothing is fitted to data.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        images = np.ones((5, 8, 8))
+        training.OrientedGradients(side=2, directions=4)(images).shape  # (5, 16)
+        ```
 
     ??? cite "Reference"
 
@@ -268,6 +361,15 @@ class PixelPool:
     largest square of side n or less that fits into 2ⁿ amplitudes. 8×8 images are pooled by whole
     windows: to 4×4 on 4 and 5 wires, to 2×2 on fewer, and not at all on 6 or more.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        training.PixelPool(10)(np.ones((5, 28, 28))).shape  # (5, 10, 10)
+        ```
+
     **Arguments:**
 
     - `n_qubits`: the number of wires.
@@ -291,12 +393,25 @@ class PixelPool:
         return AdaptivePool(side)(images)
 
 
+PixelPool.__init__.__doc__ = """**Raises:** `ValueError` for fewer than two qubits.
+"""
+
+
 _PAPER_POOLS = {4: AveragePool(6, 6), 10: AveragePool(5, 3, 2)}
 
 
 @dataclasses.dataclass(frozen=True)
 class PaperPixels:
     """The paper's pixels as an image: see [`eqx_qdeq.training.paper_preprocess`][].
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        training.PaperPixels(4)(np.ones((5, 28, 28))).shape  # (5, 4, 4)
+        ```
 
     **Arguments:**
 
@@ -324,9 +439,23 @@ class PaperPixels:
         return _PAPER_POOLS[self.n_qubits](Normalize(0.1307, 0.3081)(images))
 
 
+PaperPixels.__init__.__doc__ = """**Raises:** `ValueError` for another number of qubits.
+"""
+
+
 @dataclasses.dataclass(frozen=True)
 class Compose:
     """One step after the other.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        prepare = training.Compose((training.Crop(1), training.Flatten()))
+        prepare(np.arange(16.0).reshape(1, 4, 4))  # [[5. 6. 9. 10.]]
+        ```
 
     **Arguments:**
 
@@ -350,6 +479,15 @@ def paper_preprocess(n_qubits: int) -> Compose:
     are first reduced to 28×28 by [`eqx_qdeq.training.Resize`][], that is without antialiasing, as
     the authors' code did it.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        training.paper_preprocess(4)(np.ones((5, 28, 28))).shape  # (5, 16)
+        ```
+
     **Arguments:**
 
     - `n_qubits`: 4 or 10.
@@ -371,6 +509,16 @@ def paper_preprocess(n_qubits: int) -> Compose:
 def unit_norm_preprocess(n_qubits: int | None = None, *, side: int | None = None) -> Compose:
     r"""Pooled pixels in [0, 1] scaled to unit Euclidean norm, $x = p / \|p\|$: amplitudes as they
     are. A blank image stays zero.
+
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        prepare = training.unit_norm_preprocess(side=2)
+        prepare(np.ones((5, 8, 8)))[0]  # [0.5 0.5 0.5 0.5]
+        ```
 
     **Arguments:**
 

@@ -43,6 +43,17 @@ def stratified_split(
 ) -> tuple[Int[np.ndarray, " a"], Int[np.ndarray, " b"]]:
     """Sets a fraction of each class aside.
 
+    !!! example
+
+        ```python
+        import numpy as np
+        from eqx_qdeq import training
+
+        labels = np.array([0] * 8 + [1] * 4)
+        rest, aside = training.stratified_split(labels, 0.25, seed=0)
+        labels[aside]  # [0 0 1]
+        ```
+
     **Arguments:**
 
     - `y`: the labels.

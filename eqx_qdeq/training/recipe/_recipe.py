@@ -46,6 +46,17 @@ def _adam(rate: float, decay_steps: int | None) -> _Optimizer:
 class Recipe:
     """Data, model and training of a classifier.
 
+    !!! example
+
+        ```python
+        import dataclasses
+        from eqx_qdeq import training
+
+        recipe = training.recipes["digits-demo"]
+        shorter = dataclasses.replace(recipe, epochs=5)
+        recipe.with_model("classical").name  # digits-demo-classical5
+        ```
+
     **Arguments:**
 
     - `name`: its name.
@@ -118,6 +129,10 @@ class Recipe:
             of solving; "classical" is an equilibrium of tanh with the most hidden values for which
             it has no more parameters.
         - `n_layers`: for "unrolled".
+
+        **Returns:** the recipe.
+
+        **Raises:** `ValueError` for another kind of model.
         """
         check_choice("model", model, ("qdeq", "unrolled", "classical"))
         if model == "qdeq":
@@ -246,6 +261,15 @@ recipes: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe
 def get_recipe(name: str) -> Recipe:
     """A recipe by name, also one made by `with_model`, e.g. "ours-mnist4-unrolled5".
 
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        recipe = training.get_recipe("digits-demo-unrolled5")
+        recipe.model["n_layers"]  # 5
+        ```
+
     **Arguments:**
 
     - `name`: its name.
@@ -268,16 +292,38 @@ def get_recipe(name: str) -> Recipe:
 
 
 def pretrained() -> tuple[str, ...]:
-    """The names of the trained models that come with the package: those of their recipes."""
+    """The names of the trained models that come with the package: those of their recipes.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        training.pretrained()
+        # ('ours-cifar10', 'ours-fashion10', 'ours-mnist10', 'ours-mnist4')
+        ```
+
+    **Returns:** their names.
+    """
     return tuple(sorted(path.stem for path in _WEIGHTS.glob("*.eqx")))
 
 
 def pretrained_path(name: str) -> Path:
     """The file of a trained model that comes with the package.
 
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        training.pretrained_path(training.pretrained()[0]).suffix  # .eqx
+        ```
+
     **Arguments:**
 
     - `name`: one of [`eqx_qdeq.training.pretrained`][].
+
+    **Returns:** its path.
 
     **Raises:** [`eqx_qdeq.training.DataError`][] that lists the names there are.
     """
@@ -294,6 +340,15 @@ def load_pretrained(name: str) -> Any:
 
     [`eqx_qdeq.training.load_metadata`][] of its file has the recipe, the seed and the test
     accuracy; `examples/train_classifier.py --evaluate NAME` measures that again.
+
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        model = training.load_pretrained(training.pretrained()[0])
+        type(model).__name__  # QDEQClassifier
+        ```
 
     **Arguments:**
 

@@ -29,6 +29,17 @@ from ._recipe import get_recipe, Recipe
 class RecipeResult:
     """What [`eqx_qdeq.training.run_recipe`][] returns.
 
+    !!! example
+
+        <!-- skip: trains for half a minute -->
+        ```python
+        from eqx_qdeq import training
+
+        result = training.run_recipe("digits-demo")
+        print(result)
+        training.save("digits.eqx", result.fit.model)
+        ```
+
     **Attributes:**
 
     - `recipe`: the recipe, as it was run.
@@ -70,6 +81,15 @@ def load_recipe_data(
 ) -> Dataset:
     """The data of a recipe.
 
+    !!! example
+
+        ```python
+        from eqx_qdeq import training
+
+        data = training.load_recipe_data("digits-demo", limit=40)
+        data.train.x.shape[1:]  # (16,)
+        ```
+
     **Arguments:**
 
     - `recipe`: the recipe or its name.
@@ -108,6 +128,16 @@ def run_recipe(
     progress: bool = True,
 ) -> RecipeResult:
     """Trains and tests by a recipe. Change one with `dataclasses.replace(recipe, epochs=5)`.
+
+    !!! example
+
+        <!-- skip: trains for half a minute -->
+        ```python
+        from eqx_qdeq import training
+
+        result = training.run_recipe("digits-demo", seed=1)
+        print(result.test.accuracy)
+        ```
 
     **Arguments:**
 
@@ -156,6 +186,16 @@ def run_recipe_together(
 ) -> list[RecipeResult]:
     """Trains and tests by a recipe with several seeds at once, by
     [`eqx_qdeq.training.fit_together`][].
+
+    !!! example
+
+        <!-- skip: trains for minutes -->
+        ```python
+        from eqx_qdeq import training
+
+        results = training.run_recipe_together("digits-demo", seeds=(0, 1, 2))
+        print([result.test.accuracy for result in results])
+        ```
 
     **Arguments:**
 
