@@ -131,7 +131,7 @@ class SelfConsistentCell(AbstractCell):
 
 
         deq = qdeq.DEQ(qdeq.SelfConsistentCell(layer, energy))
-        magnetization = deq(2.0).fields  # 0.8624
+        magnetization = deq(2.0).fields[0]  # 0.8624
         ```
     """
 
