@@ -44,7 +44,7 @@ def _weights(text):
 
 def test_processes_are_devices(tmp_path):
     """Two processes do what one does with as many devices; the first writes. One that is killed
-    ends the other, and what they had goes on, in two and in one, as if nothing had been."""
+    ends the other, and what they had goes on, in two again, as if nothing had been."""
     codes, (alone,) = _run(1, tmp_path / "one")
     assert codes == [0], alone
     codes, texts = _run(2, tmp_path / "two")
