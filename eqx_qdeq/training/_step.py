@@ -76,8 +76,8 @@ class Fixed(eqx.Module):
             return batch
         # Of a model with state, which may look at the whole batch.
         there = devices.sharding(devices.samples)
-        rows = jax.lax.with_sharding_constraint(tuple(batch[:-1]), there)
-        return Batch(*rows, batch.key)
+        x, y, mask, weight = jax.lax.with_sharding_constraint(tuple(batch[:-1]), there)
+        return Batch(x, y, mask, weight, batch.key)
 
     def part(self, step: Int[Array, ""], devices: Devices) -> tuple[Batch, Part]:
         """Those of this device."""

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 import eqx_qdeq as qdeq
 
@@ -27,8 +27,8 @@ def change(bloch: jax.Array, drive: jax.Array, others: jax.Array) -> jax.Array:
     def after(time: float) -> jax.Array:
         state = jnp.concatenate([jnp.ones(1), bloch])
         for channel in (
-            qdeq.noise.CoherentRotation("X", drive * time),
-            qdeq.noise.CoherentRotation("Z", V * others * time),
+            qdeq.noise.CoherentRotation("X", drive * time),  # pyright: ignore[reportCallIssue]
+            qdeq.noise.CoherentRotation("Z", V * others * time),  # pyright: ignore[reportCallIssue]
             qdeq.noise.AmplitudeDamping(time),
         ):
             state = channel.transfer() @ state
@@ -40,7 +40,7 @@ def change(bloch: jax.Array, drive: jax.Array, others: jax.Array) -> jax.Array:
 def closed_form_folds() -> list[float]:
     """Where dg/dz = 0, with g² = (1 - z)(1 + 4V²z²) / 2z."""
     slope = lambda z: -(1 + 4 * V**2 * z**2) + (1 - z) * (4 * V**2 * z**2 - 1) / z
-    places = [brentq(slope, 0.3, 0.9), brentq(slope, 0.05, 0.2)]
+    places = [root_scalar(slope, bracket=ends).root for ends in ((0.3, 0.9), (0.05, 0.2))]
     return [float(np.sqrt((1 - z) * (1 + 4 * V**2 * z**2) / (2 * z))) for z in places]
 
 

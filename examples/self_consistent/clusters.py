@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 import eqx_qdeq as qdeq
 
@@ -48,7 +48,7 @@ class Cluster(NamedTuple):
         """From m and h to the exact ground state's mean, with NumPy."""
         of = lambda m, h: np.asarray(self.energy(jnp.array(m), jnp.array(h)).matrix(self.n)[0])
         bonds, by_m, by_h = of(0.0, 0.0), of(1.0, 0.0) - of(0.0, 0.0), of(0.0, 1.0) - of(0.0, 0.0)
-        means = np.diag(by_m).real / (-self.outside * self.n)
+        means = np.real(np.diag(by_m)) / (-self.outside * self.n)
         state = lambda m, h: np.linalg.eigh(bonds + m * by_m + h * by_h)[1][:, 0]
         return lambda m, h: float(abs(state(m, h)) ** 2 @ means)
 
@@ -66,7 +66,7 @@ CLUSTERS = {
 
 
 def solved(f: Callable[[float, float], float], h: float) -> float:
-    return brentq(lambda m: f(m, h) - m, 1e-3, 1, xtol=1e-14)
+    return root_scalar(lambda m: f(m, h) - m, bracket=(1e-3, 1), xtol=1e-14).root
 
 
 def plain_steps(f: Callable[[float, float], float], h: float) -> int:

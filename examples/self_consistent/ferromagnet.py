@@ -9,6 +9,7 @@ at h = zJ the magnet melts; there f has the slope 1, and no number of applicatio
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -64,7 +65,7 @@ def main(seeds: int = 5, out: Path = Path("ferromagnet.png"), smoke: bool = Fals
         smoke: two seeds and two models.
     """
     seeds, depths = (2, (5,)) if smoke else (seeds, (1, 2, 5, 10, 30))
-    models = {L: lambda J, L=L: qdeq.Unrolled(cell(J), L) for L in depths}
+    models: dict[Any, Any] = {L: lambda J, L=L: qdeq.Unrolled(cell(J), L) for L in depths}
     models["equilibrium"] = lambda J: qdeq.DEQ(cell(J))
     h = jnp.linspace(0.1, 2.4, 24)[:, None]
     exact = jnp.sqrt(jnp.clip(1 - (h / NEIGHBORS) ** 2, 0))

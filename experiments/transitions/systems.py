@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PyTree
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 import eqx_qdeq as qdeq
 
@@ -76,10 +76,14 @@ def _pair() -> qdeq.AbstractCell:
 
 def _measured(m: float, h: float) -> float:
     """The exact ground state's magnetization in the mean field m."""
-    x, z, eye = np.array([[0, 1], [1, 0]]), np.diag([1, -1]), np.eye(2)
+    x, z, eye = np.array([[0.0, 1], [1, 0]]), np.diag([1.0, -1]), np.eye(2)
     both = lambda a: np.kron(a, eye) + np.kron(eye, a)
-    state = np.linalg.eigh(-np.kron(z, z) - h * both(x) - 3 * m * both(z))[1][:, 0]
+    state = np.linalg.eigh(-1.0 * np.kron(z, z) - h * both(x) - 3 * m * both(z))[1][:, 0]
     return float(state @ both(z) @ state) / 2
+
+
+def _root(function: Callable[[float], float], low: float, high: float) -> float:
+    return root_scalar(function, bracket=(low, high), xtol=1e-14).root
 
 
 def _difference(function: Callable[[float], float], at: float) -> float:
@@ -90,7 +94,7 @@ def _difference(function: Callable[[float], float], at: float) -> float:
 
 
 def _of_pair(h: float) -> tuple[float, float]:
-    m = brentq(lambda m: _measured(m, h) - m, 1e-3, 1, xtol=1e-14)
+    m = _root(lambda m: _measured(m, h) - m, 1e-3, 1)
     # dm/dh = (∂f/∂h) / (1 - ∂f/∂m), of one diagonalization each.
     by_h = _difference(lambda h: _measured(m, h), h)
     return m, by_h / (1 - _difference(lambda m: _measured(m, h), m))
@@ -101,7 +105,7 @@ def _slope_of_pair(h: float) -> float:
 
 
 # Where ∂f/∂m = 1 at m = 0.
-_CRITICAL_PAIR = brentq(lambda h: _difference(lambda m: _measured(m, h), 0.0) - 1, 3.5, 4.2)
+_CRITICAL_PAIR = _root(lambda h: _difference(lambda m: _measured(m, h), 0.0) - 1, 3.5, 4.2)
 
 # --- Mott transition: Z = 1 - (U/U_c)² -----------------------------------------------------------
 
@@ -117,7 +121,7 @@ def _of_mott(u: float) -> tuple[float, float]:
 _V = 5.0
 _drive = lambda z: np.sqrt((1 - z) * (1 + 4 * _V**2 * z**2) / (2 * z))
 _drive_slope = lambda z: (_drive(z + 1e-6) - _drive(z - 1e-6)) / 2e-6
-_Z_FOLD = brentq(_drive_slope, 0.3, 0.9, xtol=1e-12)
+_Z_FOLD = _root(_drive_slope, 0.3, 0.9)
 
 
 def _driven() -> qdeq.AbstractCell:
@@ -133,7 +137,7 @@ def _driven() -> qdeq.AbstractCell:
 
 
 def _of_driven(g: float) -> tuple[float, float]:
-    z = brentq(lambda z: _drive(z) - g, _Z_FOLD, 1 - 1e-9, xtol=1e-14)
+    z = _root(lambda z: _drive(z) - g, _Z_FOLD, 1 - 1e-9)
     return z, 1 / _drive_slope(z)
 
 
@@ -149,7 +153,7 @@ SYSTEMS = {
         lambda h: (h / 2) ** 2, shots=True,
     ),
     "pair": System(
-        "pair of spins, mean field and angles", "pair, angles", float(_CRITICAL_PAIR), _pair,
+        "pair of spins, mean field and angles", "pair, angles", _CRITICAL_PAIR, _pair,
         lambda z: abs(z.fields[0]), _of_pair, _slope_of_pair,
     ),
     "mott": System(
