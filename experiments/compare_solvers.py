@@ -127,30 +127,39 @@ def converge(problem: Problem, solver: Any, n_steps: int) -> Run:
 
 
 def draw_convergence(runs: dict[str, list[tuple[Problem, dict[str, Run]]]]) -> Figure:
-    """Two rows for each kind of cell: against evaluations, and against time."""
-    columns = max(map(len, runs.values()))
-    figure = Figure(figsize=(3.3 * columns, 2.7 * 2 * len(runs)), dpi=120, layout="constrained")
-    panels = figure.subplots(2 * len(runs), columns, squeeze=False)
-    for row, (kind, problems) in enumerate(runs.items()):
-        for column, (problem, found) in enumerate(problems):
-            for half, attribute in enumerate(("evaluations", "seconds")):
-                axes = panels[2 * row + half, column]
-                for i, (name, run) in enumerate(found.items()):
-                    x = getattr(run, attribute) * (1 if half == 0 else 1e3)
-                    middle = np.median(run.residuals, axis=0)
-                    style = {"color": COLOURS[i], "linestyle": DASHES[i], "label": name}
-                    axes.loglog(x, np.maximum(middle, 1e-8), **style)
-                axes.axhline(TOL, color="#BBBBBB", linewidth=0.8)
-                axes.grid(True, color="#EEEEEE", linewidth=0.6)
-                axes.spines[["top", "right"]].set_visible(False)
-                axes.set_ylim(1e-7, 10)
-                if column == 0:
-                    axes.set_ylabel("median residual ‖f(z) − z‖")
-                if half == 0:
-                    axes.set_title(f"{kind} cell, spectral radius {problem.radius:.3f}", size=10)
-                    axes.set_xlabel("cell evaluations per sample")
-                else:
-                    axes.set_xlabel(f"milliseconds for {len(problem.x)} samples")
+    """A row for each kind of cell: residuals at the smallest and the largest spectral radius, and
+    the time of a batch at all of them."""
+    figure = Figure(figsize=(10.5, 3.2 * len(runs)), dpi=120, layout="constrained")
+    panels = figure.subplots(len(runs), 3, squeeze=False, width_ratios=(1, 1, 1.1))
+    for (kind, problems), (*curves, times) in zip(runs.items(), panels, strict=True):
+        for axes, (problem, found) in zip(curves, (problems[0], problems[-1]), strict=True):
+            for i, (name, run) in enumerate(found.items()):
+                middle = np.median(run.residuals, axis=0)
+                style = {"color": COLOURS[i], "linestyle": DASHES[i], "label": name}
+                axes.loglog(run.evaluations, np.maximum(middle, 1e-8), **style)
+            axes.axhline(TOL, color="#BBBBBB", linewidth=0.8)
+            axes.set_ylim(1e-7, 10)
+            axes.set_ylabel("median residual ‖f(z) − z‖")
+            axes.set_xlabel("cell evaluations per sample")
+            axes.set_title(f"{kind} cell, spectral radius {problem.radius:.3f}", size=10)
+        names = list(problems[0][1])
+        for k, (problem, found) in enumerate(problems):
+            for i, name in enumerate(names):
+                run, place = found[name], i + 0.16 * (k - (len(problems) - 1) / 2)
+                face = COLOURS[i] if run.solved == 1 else "none"
+                times.plot(
+                    1e3 * run.seconds[-1], place, "osD^v<>"[k], color=COLOURS[i],
+                    markerfacecolor=face, label=f"{problem.radius:.3f}" if i == 0 else None,
+                )  # fmt: skip
+        times.set_xscale("log")
+        times.set_yticks(range(len(names)), names)
+        times.invert_yaxis()
+        times.set_xlabel(f"milliseconds for {len(problems[0][0].x)} samples")
+        times.set_title("time; hollow: not all solved", size=10)
+        times.legend(title="radius", fontsize=8, title_fontsize=8, frameon=False)
+    for axes in panels.flat:
+        axes.grid(True, color="#EEEEEE", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     return figure
@@ -270,17 +279,26 @@ def ablate(smoke: bool) -> dict[str, dict[str, float]]:
 
 
 def draw_ablation(results: dict[str, dict[str, float]]) -> Figure:
-    figure = Figure(figsize=(3.1 * len(results), 3.8), dpi=120, layout="constrained")
-    for axes, (title, table) in zip(figure.subplots(1, len(results)), results.items(), strict=True):
+    figure = Figure(figsize=(9.5, 6.4), dpi=120, layout="constrained")
+    panels = figure.subplots(2, 3).flat
+    for axes, (title, table) in zip(panels, results.items(), strict=False):
         names = list(table)
         shades = {name: COLOURS[i + 1] for i, name in enumerate(dict.fromkeys(map(_head, names)))}
-        bars = axes.barh(names, list(table.values()), color=[shades[_head(n)] for n in names])
-        axes.bar_label(bars, fmt="%.4g", fontsize=8, padding=2)
+        for place, (name, value) in enumerate(table.items()):
+            axes.plot(value, place, "o", color=shades[_head(name)])
+            axes.annotate(
+                f"{value:.4g}", (value, place), (7, -3), textcoords="offset points", size=8
+            )
+        axes.set_yticks(range(len(names)), names, size=8)
         axes.invert_yaxis()
-        axes.margins(x=0.2)
+        if "accuracy" not in title:
+            axes.set_xscale("log")
+        axes.margins(x=0.25)
         axes.set_title(title, size=10)
+        axes.grid(True, axis="y", color="#EEEEEE", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
+    for axes in panels:
+        axes.axis("off")
     return figure
 
 
@@ -327,13 +345,13 @@ def main(
                     f"{name:<18}{run.solved:>8.1%}{run.work:>14.1f}{milliseconds:>14}", flush=True
                 )
             runs[kind].append((problem, found))
-    draw_convergence(runs).savefig(out)
+    draw_convergence(runs).savefig(out, transparent=True)
     results = ablate(smoke)
     for title, table in results.items():
         print(f"\n{title}")
         for name, value in table.items():
             print(f"  {name:<22}{value:8.2f}")
-    draw_ablation(results).savefig(out_ablation)
+    draw_ablation(results).savefig(out_ablation, transparent=True)
     print(f"\nfigures: {out}, {out_ablation}")
 
 
