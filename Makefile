@@ -59,8 +59,8 @@ test-portable: $(TEST)/installed  ## float32 numerics as a plain processor round
 
 test-devices: $(TEST)/installed  ## programs for several devices, on eight virtual ones
 	flags=$$($(TEST)/bin/python tests/_xla_flags.py devices); \
-		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS) && \
-		JAX_ENABLE_X64=1 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest tests/devices $(ARGS)
+		env -u JAX_ENABLE_X64 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal tests/devices $(ARGS) && \
+		JAX_ENABLE_X64=1 XLA_FLAGS="$$flags" $(TEST)/bin/python -m pytest -n $(JOBS) --dist worksteal tests/devices $(ARGS)
 
 test-qiskit: $(QISKIT)/installed  ## what needs Qiskit: circuits, OpenQASM, Aer's models and estimators, devices
 	JAX_ENABLE_X64=1 $(QISKIT)/bin/python -m pytest --every $(ARGS) \

@@ -72,5 +72,5 @@ def test_a_guess_is_a_pair_of_fields_and_angles():
     deq = qdeq.DEQ(qdeq.SelfConsistentCell(LAYER, ENERGY))
     with pytest.raises(ValueError, match="`z0` must be like"):
         deq(2.0, z0=np.zeros(2))
-    down = qdeq.SelfConsistentState(fields=[-0.5], angles=[2.0])
+    down = qdeq.SelfConsistentState(fields=np.array([-0.5]), angles=np.array([2.0]))
     np.testing.assert_allclose(deq(2.0, z0=down).fields, -np.sqrt(0.75), atol=1e-3)
