@@ -6,12 +6,11 @@ sentence of its documentation. `<!-- table: gates -->` is a table made from the 
 
 import functools as ft
 import html
-import importlib
 import inspect
 import logging
+import pkgutil
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 # MkDocs puts this folder on the path while it loads a hook.
 from pages import markdown
@@ -28,26 +27,12 @@ _SIGNATURE = re.compile(r'(<div class="[^"]*\bdoc-signature\b[^"]*">)(.*?)(</div
 _TYPE = re.compile(r'(?<!def )<span class="(?:n|nc|nn)">([A-Z]\w+)</span>')
 
 
-def resolve(name: str) -> Any:
-    """What a dotted name of the package stands for."""
-    parts = name.split(".")
-    for i in range(len(parts), 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:i]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[i:]:
-            found = getattr(found, part)
-        return found
-    raise ModuleNotFoundError(name)
-
-
 # --- Tables -----------------------------------------------------------------------------------
 
 
 def said_of(name: str) -> str:
     """The first sentence of the documentation of a name."""
-    found = resolve(name)
+    found = pkgutil.resolve_name(name)
     is_code = isinstance(found, type) or hasattr(found, "__wrapped__") or inspect.isroutine(found)
     doc = inspect.cleandoc(found.__doc__ or "") if is_code else documentation(name)
     # Short names are found from within a docstring alone.

@@ -70,7 +70,7 @@ def fit_together(
     - `configs`: what else identifies each run, as `config` of `fit`.
     - `optimizer`, `epochs`, `batch_size`, …: the options of [`eqx_qdeq.training.Options`][], by
         name, for all. A `mesh` with an axis named `"runs"` has as many models on each of its
-        parts. Not not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
+        parts. But not `seed`, `callbacks`, `metrics_path`, `checkpoint_dir`,
         `checkpoint_every` and `config`, which are of one run. A list of `optimizer`, `clip`,
         `jacobian_penalty` or `learning_rate` has one for each: optimizers of one kind with other
         numbers, e.g. `[optax.adam(rate) for rate in rates]`.

@@ -14,7 +14,7 @@ import eqx_qdeq as qdeq
 from eqx_qdeq import training
 
 from .. import Record, rounded
-from .systems import System, SYSTEMS
+from .systems import SYSTEMS
 
 DISTANCES = (0.5, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.003, 0.002, 0.001)
 TOLERANCE, MAX_STEPS = 1e-10, 30_000
@@ -53,7 +53,7 @@ def execute(system: str, model: str, distances: tuple[float, ...] = DISTANCES) -
     columns = {name: [] for name in ("slope", "error", "derivative", "evals", "success", "time")}
     for distance in distances:
         x = about.at(distance)
-        point = _shaped(about, x)
+        point = about.sample(x)
         (got, (evals, success)), slope = jax.block_until_ready(both(point))
         seconds = []
         for _ in range(20):
@@ -98,7 +98,7 @@ def execute_sampled(
     bias, spread = [], []
     for distance in distances:
         x = about.at(distance)
-        got = np.asarray(many(_shaped(about, x), keys)) / about.exact(x)[0] - 1
+        got = np.asarray(many(about.sample(x), keys)) / about.exact(x)[0] - 1
         bias.append(float(f"{got.mean():.4g}"))
         spread.append(float(f"{got.std():.4g}"))
     slopes = [float(f"{about.slope(about.at(d)):.4g}") for d in distances]
@@ -117,8 +117,3 @@ def slope_of_images(recipe: str, n_images: int = 256) -> Record:
     slopes = np.asarray(eqx.filter_jit(jax.vmap(slope))(jnp.asarray(images)))
     found = {"mean": slopes.mean(), "largest": slopes.max(), "n_images": n_images}
     return {"recipe": recipe} | rounded(found, 4)
-
-
-def _shaped(about: System, x: float) -> jax.Array:
-    # The ferromagnet's layer encodes a vector of one angle.
-    return jnp.array([x]) if about is SYSTEMS["ferromagnet"] else jnp.array(x)

@@ -30,6 +30,7 @@ class System:
     - `exact`: from the parameter to the observable and its derivative.
     - `slope`: the slope of the map of the mean field alone, at the equilibrium.
     - `shots`: whether the cell's layers can be read out with shots.
+    - `sample`: from the parameter to the sample that the cell takes.
     """
 
     title: str
@@ -40,6 +41,7 @@ class System:
     exact: Callable[[float], tuple[float, float]]
     slope: Callable[[float], float]
     shots: bool = False
+    sample: Callable[[float], Array] = jnp.array
 
     def at(self, distance: float) -> float:
         """The parameter so far below the transition, relative to it."""
@@ -150,7 +152,7 @@ def _slope_of_driven(g: float) -> float:
 SYSTEMS = {
     "ferromagnet": System(
         "mean-field ferromagnet", "ferromagnet", 2.0, _ferromagnet, lambda m: m[0], _of_ferromagnet,
-        lambda h: (h / 2) ** 2, shots=True,
+        lambda h: (h / 2) ** 2, shots=True, sample=lambda h: jnp.array([h]),
     ),
     "pair": System(
         "pair of spins, mean field and angles", "pair, angles", _CRITICAL_PAIR, _pair,

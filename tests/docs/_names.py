@@ -9,7 +9,6 @@ import importlib
 import inspect
 import pkgutil
 import types
-from typing import Any
 
 import eqx_qdeq
 
@@ -53,22 +52,9 @@ def public_names() -> list[str]:
         for name in _reexports(package)
         if is_public(name) and not isinstance(getattr(package, name), types.ModuleType)
     ]
-    reexported = {id(resolve(name)) for name in names}
+    reexported = {id(pkgutil.resolve_name(name)) for name in names}
     for module, is_package in modules:
         own = [] if is_package else _own_names(module)
         if not any(id(getattr(module, name)) in reexported for name in own):
             names += [f"{module.__name__}.{name}" for name in own]
     return names
-
-
-def resolve(name: str) -> Any:
-    parts = name.split(".")
-    for i in range(len(parts), 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:i]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[i:]:
-            found = getattr(found, part)
-        return found
-    raise ModuleNotFoundError(name)

@@ -3,8 +3,9 @@
 import re
 import types
 from pathlib import Path
+from pkgutil import resolve_name
 
-from tests.docs._names import public_names, resolve
+from tests.docs._names import public_names
 
 ROOT = Path(__file__).parents[2]
 API = sorted((ROOT / "docs" / "api").glob("*.md"))
@@ -12,7 +13,7 @@ API = sorted((ROOT / "docs" / "api").glob("*.md"))
 
 def _exists(name: str) -> bool:
     try:
-        resolve(name)
+        resolve_name(name)
     except (AttributeError, ModuleNotFoundError):
         return False
     return True
@@ -27,8 +28,8 @@ def test_every_public_name_is_documented() -> None:
     stale = [entry for entry in entries if not _exists(entry)]
     assert not stale, f"docs/api names what does not exist: {', '.join(stale)}"
     # A name that is re-exported twice needs one entry.
-    documented = {id(resolve(entry)) for entry in entries}
-    missing = [name for name in public_names() if id(resolve(name)) not in documented]
+    documented = {id(resolve_name(entry)) for entry in entries}
+    missing = [name for name in public_names() if id(resolve_name(name)) not in documented]
     assert not missing, f"add `::: NAME` to a page in docs/api for: {', '.join(missing)}"
 
 
@@ -44,8 +45,8 @@ def test_every_public_name_has_a_docstring() -> None:
     bare = [
         name
         for name in public_names()
-        if isinstance(resolve(name), type | types.FunctionType)
-        and not (resolve(name).__doc__ or "").strip()
+        if isinstance(resolve_name(name), type | types.FunctionType)
+        and not (resolve_name(name).__doc__ or "").strip()
     ]
     assert not bare, f"no docstring: {', '.join(bare)}"
 

@@ -10,12 +10,13 @@ import inspect
 import textwrap
 import types
 from collections.abc import Iterator
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
 
 import eqx_qdeq
-from tests.docs._names import is_public, public_names, resolve
+from tests.docs._names import is_public, public_names
 
 pytestmark = pytest.mark.usefixtures("once")
 
@@ -26,7 +27,7 @@ _PLUMBING = ("pullback", "allow_dependent_columns", "allow_dependent_rows", "dep
 
 def holes(name: str) -> list[str]:
     """What the documentation of a public name lacks."""
-    found: Any = resolve(name)
+    found: Any = resolve_name(name)
     if isinstance(found, type):
         return [*_holes_of_class(found), *_holes_of_methods(found)]
     if callable(found) and not isinstance(found, types.GenericAlias):
@@ -117,7 +118,7 @@ def _is_refusal(node: ast.AST) -> bool:
 
 
 def test_no_public_name_has_a_hole() -> None:
-    once = {id(resolve(name)): name for name in reversed(public_names())}
+    once = {id(resolve_name(name)): name for name in reversed(public_names())}
     lacking = {name: holes(name) for name in sorted(once.values())}
     lines = [f"{name}: {', '.join(lacks)}" for name, lacks in lacking.items() if lacks]
     assert not lines, "\n".join([f"{len(lines)} public names have holes:", *lines])
