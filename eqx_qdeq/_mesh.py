@@ -35,7 +35,7 @@ class Devices(eqx.Module):
         """The number of samples, filled up so that all parts are of one size."""
         return -(-n // len(self)) * len(self)
 
-    def sharding(self, *axes: str | None) -> NamedSharding:
+    def sharding(self, *axes: str | tuple[str, ...] | None) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*axes))
 
     def own(self, tree: PyTree[Array]) -> PyTree[Array]:
@@ -62,6 +62,16 @@ class Devices(eqx.Module):
             return jax.device_put(np.asarray(a), there)
 
         return jtu.tree_map(of, tree)
+
+    def largest(self, number: float) -> float:
+        """The largest of what the processes have: of what each knows by its own clock or from its
+        own callbacks, and all must do alike."""
+        if self.mesh.is_multi_process:
+            there = self.sharding(self.mesh.axis_names)
+            mine = np.full(1, number, jnp.result_type(float))
+            each = jax.make_array_from_callback((self.mesh.size,), there, lambda _: mine)
+            number = float(jax.jit(jnp.max, out_shardings=self.sharding())(each))
+        return number
 
     def map(self, function: Callable[..., _T], args: tuple, specs: tuple, out: PartitionSpec) -> _T:
         """`function(*args)` on each device, with what the specs give it of the arrays."""

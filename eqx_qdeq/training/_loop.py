@@ -179,7 +179,11 @@ class Session:
         run.state = run.state.fresh_sums()
         # All are called, also after one that asks to stop: one may log, another may stop early.
         answers = [bool(callback(record, model)) for callback in self.options.callbacks]
-        run.stopped = any(answers)
+        run.stopped = self.everywhere(float(any(answers))) > 0
+
+    def everywhere(self, number: float) -> float:
+        """The largest such number of all processes that train."""
+        return number if self.devices is None else self.devices.largest(number)
 
     def warn_of_best(self) -> None:
         """At the end, if solves of the best model failed and nothing was said before."""
@@ -276,7 +280,7 @@ def train(
             # Before any of them is saved; and it waits for the steps, so that the time is theirs.
             for i, session in enumerate(sessions):
                 session.check_finite(f" of model {i}" if len(sessions) > 1 else "")
-            seconds = time.perf_counter() - started
+            seconds = first.everywhere(time.perf_counter() - started)
             if bar is not None:
                 bar.set_description(f"epoch {epoch + 1}/{first.options.epochs}", refresh=False)
                 bar.set_postfix_str(in_short(first.means()), refresh=False)
