@@ -1,6 +1,6 @@
 """An equilibrium and a training step, measured by a Qiskit estimator.
 
-    pip install "eqx-qdeq[qiskit]"
+    pip install ".[qiskit]"    # in a checkout
     python examples/hardware.py
 
 The estimator is Aer's, with the noise of a real device and with shots. A device's own estimator
@@ -39,7 +39,7 @@ def main(
     try:
         estimator = make_estimator(precision)
     except ImportError as error:
-        print(f'skipped: needs Qiskit, pip install "eqx-qdeq[qiskit]" ({error})')
+        print(f'skipped: needs Qiskit, pip install ".[qiskit]" in a checkout ({error})')
         return
     samples = 1 if smoke else samples
     keys = jax.random.split(jax.random.key(0), 3)

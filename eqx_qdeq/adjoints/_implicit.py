@@ -1,4 +1,4 @@
-"""The exact implicit adjoint, safe for each sample of a batch."""
+"""The implicit adjoint, safe for each sample of a batch."""
 
 from collections.abc import Callable
 
@@ -16,8 +16,8 @@ from ._linearised import AbstractLinearisedAdjoint
 
 
 class ImplicitAdjoint(AbstractLinearisedAdjoint):
-    r"""Differentiates an equilibrium by the implicit function theorem, exactly and for each
-    sample on its own.
+    r"""Differentiates an equilibrium by the implicit function theorem, each sample on its own:
+    exactly, to the tolerance of the solve.
 
     $$\frac{\mathrm dz}{\mathrm d\theta} = \Big(I - \frac{\partial f}{\partial z}\Big)^{-1}
     \frac{\partial f}{\partial \theta}$$
