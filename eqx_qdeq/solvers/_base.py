@@ -29,6 +29,7 @@ _PROGRESS = 1e-3
 
 
 FlatMap = Callable[[Float[Array, " n"]], Float[Array, " n"]]
+"""The map f on the state as one vector."""
 
 
 class SolverLimits(eqx.Module):
