@@ -61,11 +61,11 @@ def main(
         return eqx.filter_value_and_grad(loss)(deq)
 
     for name, deq in (("simulated", simulated), ("measured", measured)):
-        print(f"{name} equilibrium of the first sample: {deq(x[0])}")
+        print(f"{name} equilibrium of the first sample: {deq(x[0]).round(2)}")
         loss, gradient = value_and_grad(deq)
         updates = jax.tree.map(lambda g: -learning_rate * g, gradient)
         after, _ = value_and_grad(eqx.apply_updates(deq, updates))
-        print(f"    loss {loss:.4f}, after one step {after:.4f}")
+        print(f"    loss {loss:.2f}, after one step {after:.2f}")
     print(f"{measured.cell.layer.device.n_jobs} jobs")
 
 

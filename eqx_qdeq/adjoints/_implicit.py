@@ -12,10 +12,10 @@ from .._precise import dot
 from .._trees import all_finite
 from ..solvers import DENSE_SIZE, EarlyExitGMRES, factorise
 from ._base import Linear, solve_linear
-from ._linearised import AbstractLinearisedAdjoint
+from ._linearised import AbstractLinearizedAdjoint
 
 
-class ImplicitAdjoint(AbstractLinearisedAdjoint):
+class ImplicitAdjoint(AbstractLinearizedAdjoint):
     r"""Differentiates an equilibrium by the implicit function theorem, each sample on its own:
     exactly, to the tolerance of the solve.
 

@@ -140,7 +140,7 @@ def _orthonormal_basis(matrix: Float[Array, "d m"]) -> Float[Array, "d k"]:
     basis, _ = jnp.linalg.qr(frozen)
     mixing = lax.stop_gradient(dot(jnp.linalg.pinv(frozen), basis))
     basis = basis + dot(matrix - frozen, mixing)
-    # One Newton-Schulz step towards an orthonormal basis of the same span: no change in the
+    # One Newton-Schulz step toward an orthonormal basis of the same span: no change in the
     # value, and all that is needed in the derivative.
     eye = jnp.eye(basis.shape[1], dtype=matrix.dtype)
     return dot(basis, 1.5 * eye - 0.5 * dot(basis.T, basis))
