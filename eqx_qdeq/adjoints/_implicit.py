@@ -1,4 +1,4 @@
-"""The exact implicit adjoint, safe for each sample of a batch."""
+"""The implicit adjoint, safe for each sample of a batch."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from .._precise import dot
 from .._trees import all_finite
 from ..solvers import DENSE_SIZE, EarlyExitGMRES, factorise
 from ._base import Linear, solve_linear
-from ._linearised import AbstractLinearisedAdjoint
+from ._linearised import AbstractLinearizedAdjoint
 
 
-class ImplicitAdjoint(AbstractLinearisedAdjoint):
-    r"""Differentiates an equilibrium by the implicit function theorem, exactly and for each
-    sample on its own.
+class ImplicitAdjoint(AbstractLinearizedAdjoint):
+    r"""Differentiates an equilibrium by the implicit function theorem, each sample on its own:
+    exactly, to the tolerance of the solve.
 
     $$\frac{\mathrm dz}{\mathrm d\theta} = \Big(I - \frac{\partial f}{\partial z}\Big)^{-1}
     \frac{\partial f}{\partial \theta}$$

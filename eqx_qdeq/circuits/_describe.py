@@ -161,7 +161,7 @@ class Resources:
         #   CX                 6
         #   Ry                 6
         #   Rz                 6
-        # parametrised gates  12
+        # parametrized gates  12
         # two-qubit gates      6
         # depth               10
         # two-qubit depth      6
@@ -188,7 +188,7 @@ class Resources:
             ("parameters", self.n_params),
             ("gates", self.n_gates),
             *((f"  {name}", count) for name, count in self.gate_counts.items()),
-            ("parametrised gates", self.n_parametrised),
+            ("parametrized gates", self.n_parametrised),
             ("two-qubit gates", self.n_two_qubit),
             ("depth", self.depth),
             ("two-qubit depth", self.two_qubit_depth),

@@ -180,11 +180,8 @@ class DEQ(eqx.Module):
 
     def _title(self) -> str:
         solver = "the default solver" if self.solver is None else type(self.solver).__name__
-        state = flow(self.cell).state
-        return (
-            f"DEQ: {state} = f({state}, x), solved by {solver}, "
-            f"differentiated by {type(self.adjoint).__name__}"
-        )
+        how = f"solved by {solver}, differentiated by {type(self.adjoint).__name__}"
+        return f"DEQ: z = f(z, x), {how}"
 
     @accepting
     @eqx.filter_jit

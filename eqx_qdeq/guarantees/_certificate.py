@@ -148,7 +148,7 @@ def certify(
     $r_- = 2\eta/(1 + \sqrt{1 - 2h})$ of z, and no other one within
     $r_+ = (1 + \sqrt{1 - 2h})/(\beta K)$.
 
-    For quantum cells K is known. With amplitude encoding and the input $v = v_0 + R w$ it is
+    For quantum cells K is known. With amplitude encoding and the input $v = v_0 + R z$ it is
     $2 D \|R\|^2/(\|v(z)\| - \|R\|\,\rho)^2$ on a ball of radius ρ, with the same D as in
     [`eqx_qdeq.lipschitz_bound`][]. For rotations by angles it is $\tfrac12 D\,\Omega^2$, with f's
     highest frequency Ω along unit directions (Bernstein's inequality). Existence by Brouwer's
@@ -221,7 +221,7 @@ def certify(
         rounding=value_error,
         **found._asdict(),
         lipschitz=factor,
-        # Banach: ‖z - z*‖ ≤ ‖z - f(z)‖ + ‖f(z) - f(z*)‖ ≤ ‖z - f(z)‖ + L ‖z - z*‖.
+        # Banach: ‖z - z*‖ ≤ ‖z - f(z)‖ + ‖f(z) - f(z*)‖ ≤ ‖z - f(z)‖ + κ ‖z - z*‖.
         contraction_error=over(residual + value_error, 1 - nearby),
         continuous=continuous,
         farthest=farthest,
@@ -239,22 +239,22 @@ class _Known(NamedTuple):
     farthest: Array  # how far an equilibrium may be from z
 
 
-def _of_a_circuit(cell: QuantumCell, x: Array, w: Array, rounds: int) -> _Known:
-    errors, box = rounding_errors(cell, x, w), Box.of_values(cell)
+def _of_a_circuit(cell: QuantumCell, x: Array, z: Array, rounds: int) -> _Known:
+    errors, box = rounding_errors(cell, x, z), Box.of_values(cell)
     # The error of J as computed, on top of the relative error of the observables.
     inflate = lambda bound: bound * (1 + errors.relative) + errors.jacobian
     if turns_wires(cell):
         # f is analytic, and maps the box of possible values into itself.
         bend = angle_curvature(cell, x.shape[0]) * (1 + errors.relative)
         factor = inflate(lipschitz_bound(cell, x))
-        return _Known(errors, lambda _: bend, factor, factor, jnp.array(True), box.farthest(w))
+        return _Known(errors, lambda _: bend, factor, factor, jnp.array(True), box.farthest(z))
     # So it is here, if no input of the box vanishes.
     reach = Reach.of(cell, x)
-    continuous, farthest = reach.inputs.least_norm(box) > 0, box.farthest(w)
+    continuous, farthest = reach.inputs.least_norm(box) > 0, box.farthest(z)
     box, factor = reach.shrink(box, rounds)
     # Equilibria lie in the last box; so has the line from z to one of them.
-    nearby = jnp.maximum(factor, reach.bound(box.join(w)))
-    bend = lambda radius: reach.curvature(w, radius) * (1 + errors.relative)
+    nearby = jnp.maximum(factor, reach.bound(box.join(z)))
+    bend = lambda radius: reach.curvature(z, radius) * (1 + errors.relative)
     return _Known(errors, bend, inflate(factor), inflate(nearby), continuous, farthest)
 
 

@@ -158,7 +158,7 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
                 raise TypeError(
                     "`Ladder(...)` takes fixed-point and least-squares solvers; got "
                     f"{type(solver).__name__}. Use eqx_qdeq.Newton for a root finder, and "
-                    "optimistix.Dogleg for a minimiser."
+                    "optimistix.Dogleg for a minimizer."
                 )
         if len(self.budgets) != len(self.solvers):
             raise ValueError(

@@ -83,7 +83,7 @@ class PseudoTransient(AbstractResidualSolver):
     limits: SolverLimits = SolverLimits()
     avoids_saddles: bool = eqx.field(static=True, default=False)
 
-    linearises: ClassVar[bool] = True
+    linearizes: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         check_tolerances(self)

@@ -1,6 +1,6 @@
 """Checkpoints of a run, from which it goes on exactly, and the file of its metrics.
 
-One file per run, replaced atomically. Equinox's serialisation rather than Orbax: a checkpoint here
+One file per run, replaced atomically. Equinox's serialization rather than Orbax: a checkpoint here
 is a few kilobytes, written every epoch, and one file takes 1 ms where an Orbax folder of 15 files
 takes 35; and the checksum that tells a damaged file from a good one would be ours in either case.
 """

@@ -24,6 +24,7 @@ from .data import DataError, Split
 _SMALL = 256
 
 OwnMetrics = Mapping[str, Callable[[np.ndarray, np.ndarray], Any]]
+"""Metrics by name: functions `(y_true, y_pred)` to a number, as scikit-learn has them."""
 
 
 class Chunk(NamedTuple):

@@ -31,6 +31,7 @@ from .data import as_dataset, Dataset
 
 _P = ParamSpec("_P")
 Data = Dataset | tuple
+"""A data set, or arrays `(x, y)`, of which a fifth is set aside for validation."""
 
 
 class _Fit(Protocol[_P]):

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Num
 from .._checks import check_choice, describe
 
 Loss = str | Callable[..., Any]
+"""What is minimized: `"cross_entropy"`, `"mean_square"`, `"huber"`, or a function
+`loss(model, x, y, key)` of one sample. The mean over the batch is taken."""
 
 
 def _cross_entropy(logits: Array, y: Array) -> Float[Array, ""]:
@@ -54,6 +56,8 @@ def fitted(outputs: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
 
 
 ClassWeight = str | Mapping[int, float] | Sequence[float] | np.ndarray | Array
+"""How much each class counts: `"balanced"`, as much as all others; a number for each class; or
+numbers by class, 1 for those that are left out."""
 
 
 def class_weights(given: ClassWeight | None, y: Any, n_classes: int) -> np.ndarray | None:

@@ -64,7 +64,7 @@ gates               78
   CRx                4
   H                  4
   SX                 4
-parametrised gates  56
+parametrized gates  56
 two-qubit gates     18
 depth               21
 two-qubit depth     12
