@@ -76,7 +76,7 @@ def _assignment(name: str) -> tuple[ast.stmt | None, str]:
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
-                if alias.asname == name:  # from elsewhere in the package
+                if node.level and name in (alias.name, alias.asname):  # from elsewhere here
                     return _assignment(f"{module}.{node.module}.{alias.name}")
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):

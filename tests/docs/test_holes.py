@@ -25,7 +25,10 @@ pytestmark = pytest.mark.usefixtures("once")
 
 
 # What other rooms and libraries call; pages do not show it.
-_PLUMBING = ("pullback", "allow_dependent_columns", "allow_dependent_rows", "depolarising")
+_PLUMBING = (
+    *("pullback", "allow_dependent_columns", "allow_dependent_rows"),
+    *("depolarising", "n_parametrised"),
+)
 # Types in the signatures of abstract methods, of which users need no more than the names.
 _PLUMBING_TYPES = {"BoundMap", "Dense", "Experiment", "Run", "Sampling"}
 
