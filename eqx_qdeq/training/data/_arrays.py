@@ -175,8 +175,9 @@ def check_finite(
     """Raises a `DataError` that names the first sample with a NaN or an infinity; `rows` says which
     they are, where they are not all of them."""
     for leaf in jtu.tree_leaves(x):
-        finite = np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
+        finite = np.isfinite(leaf)
         if not finite.all():
+            finite = finite.all(axis=tuple(range(1, leaf.ndim)))
             bad = np.flatnonzero(~finite)
             first = bad[0] if rows is None else np.min(np.asarray(rows)[bad])
             raise DataError(
