@@ -40,7 +40,7 @@ def measure(wires: int, batch: int) -> dict[str, Any]:
     ends: list[float] = []
     training.fit(
         model,
-        training.Dataset(split, few, few),
+        training.Dataset(split, few, few, class_names=("even", "odd")),
         optimizer=optax.adam(1e-3),
         epochs=4,
         batch_size=batch,
