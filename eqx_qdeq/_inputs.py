@@ -67,7 +67,7 @@ def numbers(value: Any, dtype: Any = None, *, name: str = "x") -> Array:
     if dtype is None:
         dtype = kind if kind in (np.float32, np.float64) else float
     dtype = jax.dtypes.canonicalize_dtype(dtype)
-    _check_range(array, dtype, name)
+    check_range(array, dtype, name)
     if isinstance(array, Array):
         return lax.convert_element_type(array, dtype)
     # On the host, since JAX would first take integers of 64 bits for such of 32.
@@ -90,7 +90,7 @@ def _on_host(value: Any, name: str) -> np.ndarray:
         ) from None
 
 
-def _check_range(array: Array | np.ndarray, dtype: np.dtype, name: str) -> None:
+def check_range(array: Array | np.ndarray, dtype: np.dtype, name: str) -> None:
     # Only double precision, which may not be looked at under a transformation, and wide integers
     # hold more than single precision can.
     if isinstance(array, Tracer) or dtype != np.float32 or array.dtype != np.float64:

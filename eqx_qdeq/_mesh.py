@@ -125,6 +125,11 @@ def on(devices: Devices | None, tree: _T, axis: str | None = None) -> _T:
     return devices.put(tree, *([axis] if axis in devices.mesh.axis_names else []))
 
 
+def along(devices: Devices | None, tree: _T) -> _T:
+    """Samples on these devices, where there are some: on each its part."""
+    return tree if devices is None else devices.put(tree, devices.samples)
+
+
 def off(devices: Devices | None, tree: _T) -> _T:
     """The tree with its arrays on one device of this process again, as from elsewhere."""
     if devices is None:

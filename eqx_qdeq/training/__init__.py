@@ -60,6 +60,7 @@ from .data import (
     Split as Split,
     Standardize as Standardize,
     stratified_split as stratified_split,
+    Stream as Stream,
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
 )

@@ -35,7 +35,7 @@ NAMED: dict[str, Callable[[Array, Array], Float[Array, ""]]] = {
 """Losses of one sample's outputs. A sample of several tokens or outputs counts with their mean."""
 
 
-def resolve(loss: Loss | None, y: Num[Array, "n ..."]) -> Loss:
+def resolve(loss: Loss | None, y: Num[Array | np.ndarray, "n ..."]) -> Loss:
     """The loss that was asked for; by the type of `y` if none was."""
     if loss is None:
         return "cross_entropy" if is_labels(y) else "mean_square"
