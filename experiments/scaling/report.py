@@ -1,5 +1,5 @@
-"""`python -m experiments.scaling.report`: the model of a training step, its errors, and what it says
-of sizes that do not fit here, into docs/scaling.md.
+"""`python -m experiments.scaling.report`: the model of a training step, its errors, and what it
+says of sizes that do not fit here, into docs/scaling.md.
 
 A step of `batch` samples on `devices` takes
 
@@ -7,7 +7,7 @@ A step of `batch` samples on `devices` takes
 
 on n wires with G gates and d features: a constant; the circuit on the columns that features reach,
 once; and for each sample a constant, its features by each observable, and the circuit on n + 1
-columns. The constants are fitted to the logarithm's scale: relative errors count alike.
+columns. The constants have the least squares of relative errors.
 """
 
 import math
