@@ -28,7 +28,8 @@ def measure(wires: int, batch: int) -> dict[str, Any]:
     model = qdeq.QDEQClassifier(wires, 2 * wires, 2, key=jax.random.key(0))
 
     # The step that is compiled is seen on its way, and nothing of it changed.
-    where, seen = sys.modules["eqx_qdeq.training._fit"], []
+    where: Any = sys.modules["eqx_qdeq.training._fit"]
+    seen: list[Any] = []
     run_steps = where.run_steps
 
     def watched(*args: Any) -> Any:

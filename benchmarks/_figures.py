@@ -235,6 +235,25 @@ def wires(tables: Sequence[Table]) -> Figure:
     return figure
 
 
+def devices(tables: Sequence[Table]) -> Figure:
+    """The work of all devices together, by that of one alone."""
+    figure = Figure((_WIDTH, 3.0), layout="constrained")
+    axes = figure.subplots()
+    for table, marker in zip(tables, "os^Dv", strict=False):
+        x = [int(row["name"]) for row in table["rows"]]
+        axes.plot(
+            x, [row["share"] for row in table["rows"]], marker=marker, label=_short(table["title"])
+        )
+        axes.set_xticks(x)
+    axes.axhline(1, color=_GREY, linewidth=0.8)
+    axes.set_ylim(0)
+    axes.set_xlabel("devices")
+    axes.set_ylabel("work of all, by that of one")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "layer": times,
     "solve": times,
@@ -247,4 +266,5 @@ FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "wires": wires,
     "noise": noise,
     "graphs": times,
+    "devices": devices,
 }

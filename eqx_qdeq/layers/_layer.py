@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 from .._checks import check_at_least, check_choice, check_instance
 from .._inputs import check_key, numbers, precision
+from .._local import local
 from .._trees import doc_of_changes
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
@@ -206,7 +207,10 @@ class QuantumLayer(eqx.Module):
         `TypeError` for complex features.
         """
         # Before what is compiled: a list of numbers would be compiled for these numbers.
-        return self._values(self.accept(x), key)
+        accepted = self.accept(x)
+        # (With types that tell of devices, XLA ends the process where trajectories are drawn.)
+        values = QuantumLayer._values if self.noise is None else local(QuantumLayer._values)
+        return values(self, accepted, key)
 
     @eqx.filter_jit
     def _values(self, x: Float[Array, " d"], key: PRNGKeyArray | None) -> Float[Array, " m"]:

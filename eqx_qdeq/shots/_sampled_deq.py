@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._checks import check_at_least, check_instance, describe
+from .._local import local
 from .._trees import all_finite, constant, tree_where
 from ..adjoints import ImplicitAdjoint, once
 from ..cells import accepting, QuantumCell
@@ -127,6 +128,12 @@ class SampledDEQ(eqx.Module):
         evaluation's residual, `"num_averaged"` steps, `"num_circuits"` and `"num_shots"` of the
         solve (without its derivatives). With an exact solver, these are zero.
         """
+        # `noted` outside, as whoever looks at solves stands there.
+        return noted(local(SampledDEQ._solve)(self, x, key, z0))
+
+    def _solve(
+        self, x: Float[Array, " d"], key: PRNGKeyArray, z0: Float[Array, " m"] | None
+    ) -> Solution:
         x, usable = guard(self.cell, x, z0)
         start = self.cell.init(x) if z0 is None else z0
         start = jax.lax.stop_gradient(tree_where(all_finite(start), start, jnp.zeros_like(start)))
@@ -149,7 +156,7 @@ class SampledDEQ(eqx.Module):
             * jnp.asarray(count.shots, point.dtype),
         }
         solution = Solution(found.value + change, found.result, stats)
-        return noted(mask(solution, usable, drop_unsolved=self.drop_unsolved))
+        return mask(solution, usable, drop_unsolved=self.drop_unsolved)
 
     def _groups(self) -> tuple[Group, ...]:
         return group_observables(self.cell.layer.measurement, self.cell.layer.n_qubits)

@@ -67,11 +67,13 @@ class Chunks:
         self._is_there = np.repeat(rows < of_part, parts, axis=1).reshape(-1, size)
         within = np.minimum(rows, of_part - 1)
         self._rows = (within + of_part * np.arange(parts)[:, None]).reshape(-1, size)
-        self._split = split
-        self._on_device = None if isinstance(split, Stream) else list(self._from_arrays(split))
+        self._held: Stream | list[Chunk] = (
+            split if isinstance(split, Stream) else list(self._from_arrays(split))
+        )
 
     def __iter__(self) -> Iterator[Chunk]:
-        return iter(self._on_device) if self._on_device is not None else self._from_stream()
+        held = self._held
+        return self._from_stream(held) if isinstance(held, Stream) else iter(held)
 
     def _from_arrays(self, split: Split) -> Iterator[Chunk]:
         host = jax.tree.map(np.asarray, split.x)
@@ -79,8 +81,8 @@ class Chunks:
             x, y = jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), (host, self.y))
             yield self._chunk(i, *along(self._devices, (x, y)))
 
-    def _from_stream(self) -> Iterator[Chunk]:
-        found = ahead(lambda rows: read(self._split, rows, self._devices), self._rows)
+    def _from_stream(self, stream: Stream) -> Iterator[Chunk]:
+        found = ahead(lambda rows: read(stream, rows, self._devices), self._rows)
         for i, some in enumerate(found):
             yield self._chunk(i, *place(some, self._rows[i].shape, self._devices))
 

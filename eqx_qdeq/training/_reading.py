@@ -1,8 +1,8 @@
 """What is read of a stream, and when: the next samples while a model is trained on these."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -51,12 +51,12 @@ def _sharding(ndim: int, devices: Devices) -> jax.sharding.NamedSharding:
     return devices.sharding(*[None] * (ndim - 1), devices.samples)
 
 
-def _span(index: tuple[slice, ...], shape: tuple[int, ...]) -> tuple[int, int]:
+def _span(index: Any, shape: tuple[int, ...]) -> tuple[int, int]:
     start, stop, _ = index[len(shape) - 1].indices(shape[-1])
     return start, stop
 
 
-def ahead(function: Callable[[_A], _B], arguments: Iterable[_A]) -> Iterator[_B]:
+def ahead(function: Callable[[_A], _B], arguments: Iterable[_A]) -> Generator[_B, None, None]:
     """`map(function, arguments)`, of which the next one is found while this one is used."""
     with ThreadPoolExecutor(1) as pool:
         coming = None
@@ -95,7 +95,8 @@ class Reader:
         processes = 1 if devices is None else jax.process_count()
         batch_bytes = -(-self._size // processes) * stream.row_bytes
         self._steps = min(max(stream.buffer // batch_bytes, 1), self._n_batches)
-        self._next, self._ahead = -1, iter(())
+        self._next = -1
+        self._ahead: Generator[Any, None, None] | None = None
 
     def stretch(self, step: int) -> range:
         """The steps that are read together with this one."""
@@ -105,7 +106,7 @@ class Reader:
 
     def at(self, first: int) -> Batches:
         """The stretch that begins with this step."""
-        if first != self._next:
+        if first != self._next or self._ahead is None:
             self.close()
             self._ahead = ahead(self._read, self._stretches(first))
         self._next = self.stretch(first).stop
@@ -119,7 +120,7 @@ class Reader:
     def close(self) -> None:
         """Ends the reading ahead."""
         self._next = -1
-        if hasattr(self._ahead, "close"):
+        if self._ahead is not None:
             self._ahead.close()
 
     def _stretches(self, first: int) -> Iterator[range]:

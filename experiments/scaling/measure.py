@@ -23,7 +23,8 @@ def on_one_core() -> None:
 def measure(wires: int, batch: int, seconds: float) -> Record:
     """The step of a regression on the equilibrium, as many features as amplitudes up to 1024."""
     features = min(2**wires, 1024)
-    model = qdeq.QDEQ(wires, features, depth=DEPTH, key=jax.random.key(0)).deq
+    circuit = qdeq.circuits.hardware_efficient(wires, DEPTH)
+    model = qdeq.QDEQ(wires, features, circuit=circuit, key=jax.random.key(0)).deq
     x = jax.random.normal(jax.random.key(1), (batch, features))
     optimizer = optax.adam(1e-3)
     params, static = eqx.partition(model, eqx.is_inexact_array)
@@ -54,7 +55,7 @@ def measure(wires: int, batch: int, seconds: float) -> Record:
         "features": features,
         "parameters": sum(a.size for a in jax.tree.leaves(params)),
         "cpu_ms": 1000 * min(times),
-        "temporary_mib": memory.temp_size_in_bytes / 2**20,
+        "temporary_mib": None if memory is None else memory.temp_size_in_bytes / 2**20,
         "solver_steps": float(jnp.mean(steps)),
         "compile_s": compile_s,
     }

@@ -244,3 +244,12 @@ def test_contestants_take_turns() -> None:
 def test_numbers_are_shown_with_three_digits() -> None:
     shown = [show(x) for x in (0.01234, 0.5, 1.0, 9.996, 12.34, 99.96, 1234.5, None)]
     assert shown == ["0.012", "0.500", "1.00", "10.0", "12.3", "100", "1,234", "–"]
+
+
+def test_devices() -> None:
+    settings = dataclasses.replace(SMOKE, batch=16)
+    (table,) = SUITES["devices"](settings, {})
+    assert [row["name"] for row in table["rows"]] == ["1", "2"]
+    for row in table["rows"]:
+        assert row["exchanges"] <= 1 and row["exchanges_in_solves"] == 0 < row["gflop"]
+    assert table["rows"][1]["exchanges"] == 1

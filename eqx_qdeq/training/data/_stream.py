@@ -301,7 +301,10 @@ class _Source:
         stacked = jtu.tree_unflatten(
             forms[0][0], [np.stack(some) for some in zip(*leaves, strict=True)]
         )
-        return (stacked, None, None) if self._has_targets else (*stacked, None)[:3]
+        if self._has_targets:
+            return stacked, None, None
+        x, y, *weight = stacked
+        return x, y, weight[0] if weight else None
 
     def _record(self, row: np.integer) -> tuple[Any, Any]:
         """The arrays of a record and its form; itself and `None`, where it is none."""
