@@ -29,7 +29,8 @@ def main(
             alone), "solvers" (Anderson's and Broyden's methods in other libraries), "train" (a
             full training step), "compile" (the first call), "memory", "engines" (the three of a
             layer), "scaling" (wires, depth, batch, observables), "wires" (large state
-            vectors), "noise" and "graphs" (a step of message passing); or "all".
+            vectors), "noise", "graphs" (a step of message passing) and "devices" (a training
+            step over virtual ones); or "all".
         qubits: the sizes; 4 and 10 are the paper's circuits.
         batch: samples in a batch.
         seconds: how long to measure each table that compares; the others take about as long.

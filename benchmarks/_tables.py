@@ -34,11 +34,17 @@ COLUMNS = {
     "compile_s": ("XLA compile", "s"),
     "of_sgemm": ("of sgemm rate", "%"),
     "of_copy": ("of copy bandwidth", "%"),
+    "gflop": ("work of each", "GFLOP"),
+    "share": ("work of all", "×"),
+    "moved_mib": ("moved by each", "MiB"),
+    "exchanges": ("exchanges", ""),
+    "exchanges_in_solves": ("inside a solve", ""),
+    "exchanged_kib": ("exchanged", "KiB"),
 }
 _FORMAT = 1
 _ORDER = (
     *("layer", "solve", "solvers", "train", "compile", "memory", "engines", "scaling", "wires"),
-    *("noise", "graphs"),
+    *("noise", "graphs", "devices"),
 )
 
 RATIO = "ratio: how many times slower than eqx-qdeq"

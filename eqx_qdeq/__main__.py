@@ -56,13 +56,13 @@ def _self_test() -> dict[str, float]:
         value = make(engine=name.split()[-1], **options)(jnp.array([x]))[0]
         shrunk = 1 - 4 * 0.1 / 3 if options else 1.0
         errors[name] = abs(float(value) - shrunk * np.cos(x + theta))
-    # With its value fed back, w = cos(x + θ + w) at x = -θ: the Dottie number, whose derivative by
-    # x is -s / (1 + s) with s = sin w.
+    # With its value fed back, z = cos(x + θ + z) at x = -θ: the Dottie number, whose derivative by
+    # x is -s / (1 + s) with s = sin z.
     deq = qdeq.DEQ(qdeq.QuantumCell(make(), qdeq.AddInjection(1)))
     value, slope = jax.value_and_grad(lambda x: deq(x[None])[0])(jnp.array(-theta))
-    w = 0.7390851332151607
-    errors["equilibrium"] = abs(float(value) - w)
-    errors["its gradient"] = abs(float(slope) + np.sin(w) / (1 + np.sin(w)))
+    z = 0.7390851332151607
+    errors["equilibrium"] = abs(float(value) - z)
+    errors["its gradient"] = abs(float(slope) + np.sin(z) / (1 + np.sin(z)))
     return {name: float(error) for name, error in errors.items()}
 
 

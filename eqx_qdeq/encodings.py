@@ -22,6 +22,7 @@ from ._inputs import features
 from .simulate import complex_dtype
 
 Axis = Literal["X", "Y", "Z"]
+"""The axis of a rotation."""
 
 
 class AbstractEncoding(eqx.Module):

@@ -23,6 +23,7 @@ _MARKERS = "os^Dv"
 _DPI = 150
 
 History = Sequence[Mapping[str, Any]]
+"""The numbers of each epoch by name, as [`eqx_qdeq.training.FitResult`][] has them in `history`."""
 
 
 @runtime_checkable

@@ -1,6 +1,6 @@
 """An equilibrium and a training step, measured by a Qiskit estimator.
 
-    pip install "eqx-qdeq[qiskit]"
+    pip install ".[qiskit]"    # in a checkout
     python examples/hardware.py
 
 The estimator is Aer's, with the noise of a real device and with shots. A device's own estimator
@@ -39,7 +39,7 @@ def main(
     try:
         estimator = make_estimator(precision)
     except ImportError as error:
-        print(f'skipped: needs Qiskit, pip install "eqx-qdeq[qiskit]" ({error})')
+        print(f'skipped: needs Qiskit, pip install ".[qiskit]" in a checkout ({error})')
         return
     samples = 1 if smoke else samples
     keys = jax.random.split(jax.random.key(0), 3)
@@ -61,11 +61,11 @@ def main(
         return eqx.filter_value_and_grad(loss)(deq)
 
     for name, deq in (("simulated", simulated), ("measured", measured)):
-        print(f"{name} equilibrium of the first sample: {deq(x[0])}")
+        print(f"{name} equilibrium of the first sample: {deq(x[0]).round(2)}")
         loss, gradient = value_and_grad(deq)
         updates = jax.tree.map(lambda g: -learning_rate * g, gradient)
         after, _ = value_and_grad(eqx.apply_updates(deq, updates))
-        print(f"    loss {loss:.4f}, after one step {after:.4f}")
+        print(f"    loss {loss:.2f}, after one step {after:.2f}")
     print(f"{measured.cell.layer.device.n_jobs} jobs")
 
 

@@ -40,7 +40,7 @@ class PhaseEncoding(qdeq.AbstractStateEncoding):
 
 
 class NeighborInjection(qdeq.AbstractLinearInjection):
-    """v = x + g·(w of the wire before), with a trained gain for each wire."""
+    """v = x + g·(z of the wire before), with a trained gain for each wire."""
 
     gain: jax.Array
 
@@ -62,7 +62,7 @@ class SlowCell(qdeq.AbstractCell):
 
     def bind(self, x: jax.Array) -> Callable[[jax.Array], jax.Array]:
         f = self.cell.bind(x)
-        return lambda w: (1 - self.part) * w + self.part * f(w)
+        return lambda z: (1 - self.part) * z + self.part * f(z)
 
 
 class Aitken(qdeq.AbstractResidualSolver):
@@ -113,7 +113,7 @@ def main(epochs: int = 60, out: Path = Path("own_parts.png"), smoke: bool = Fals
     axes = figure.subplots()
     for name, each in ours.items():
         axes.semilogy(jnp.nanmedian(training.residual_history(each, x, 12), 0), "o-", label=name)
-    axes.set(title="Median over the test flowers", xlabel="step", ylabel="‖f(w) - w‖")
+    axes.set(title="Median over the test flowers", xlabel="step", ylabel="‖f(z) - z‖")
     axes.legend()
     figure.savefig(out, dpi=100)
     print(f"figure {out}")

@@ -51,7 +51,7 @@ def main(
     deq = qdeq.SampledDEQ(
         cell, shots, gradient=GRADIENTS[gradient], backward=qdeq.JacobianBackward()
     )
-    scale = eqx.nn.Lambda(lambda w: 4 * w)  # values in [-1, 1] to logits of a useful size
+    scale = eqx.nn.Lambda(lambda z: 4 * z)  # values in [-1, 1] to logits of a useful size
     model = eqx.nn.Sequential([deq, scale, eqx.nn.Linear(4, 4, key=keys[1])])
 
     data = load_dataset("digits", classes=(0, 3, 6, 9))
@@ -79,7 +79,7 @@ def main(
     keys = jax.random.split(keys[2], len(data.test.x))
     for name, model_deq in (("sampled", noisy), ("exact", exact)):
         solution = solve(model_deq, data.test.x, keys)
-        guesses = jax.vmap(lambda w: model.layers[2](4 * w))(solution.value).argmax(axis=-1)
+        guesses = jax.vmap(lambda z: model.layers[2](4 * z))(solution.value).argmax(axis=-1)
         print(f"test accuracy, {name} values: {(guesses == data.test.y).mean():.1%}")
         if name == "sampled":
             taken, floor = solution.stats["num_steps"].mean(), solution.stats["floor"].mean()

@@ -17,6 +17,7 @@ import numpy as np
 import optax
 import tyro
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 import eqx_qdeq as qdeq
 from eqx_qdeq import training
@@ -36,6 +37,7 @@ SOLVERS = {
 # Okabe and Ito's colors, and dashes for those who do not see colors.
 COLOURS = ("#666666", "#0072B2", "#D55E00", "#E69F00", "#009E73", "#56B4E9", "#CC79A7")
 DASHES = ("-", "-", "--", ":", "-", "--", "-.")
+_MARKS = "osD^"  # one for each spectral radius
 
 
 class Problem(NamedTuple):
@@ -147,16 +149,20 @@ def draw_convergence(runs: dict[str, list[tuple[Problem, dict[str, Run]]]]) -> F
             for i, name in enumerate(names):
                 run, place = found[name], i + 0.16 * (k - (len(problems) - 1) / 2)
                 face = COLOURS[i] if run.solved == 1 else "none"
-                times.plot(
-                    1e3 * run.seconds[-1], place, "osD^v<>"[k], color=COLOURS[i],
-                    markerfacecolor=face, label=f"{problem.radius:.3f}" if i == 0 else None,
-                )  # fmt: skip
+                style = {"color": COLOURS[i], "markerfacecolor": face}
+                times.plot(1e3 * run.seconds[-1], place, _MARKS[k], **style)
+            label = f"{problem.radius:.3f}"
+            times.plot([], [], _MARKS[k], color="#333333", markerfacecolor="none", label=label)
         times.set_xscale("log")
+        times.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        times.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        times.xaxis.set_minor_locator(NullLocator())
         times.set_yticks(range(len(names)), names)
         times.invert_yaxis()
         times.set_xlabel(f"milliseconds for {len(problems[0][0].x)} samples")
-        times.set_title("time; hollow: not all solved", size=10)
-        times.legend(title="radius", fontsize=8, title_fontsize=8, frameon=False)
+        times.set_title("time by radius; hollow: some not solved", size=10)
+        where = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.08), "ncols": len(problems)}
+        times.legend(fontsize=8, frameon=False, handletextpad=0, columnspacing=0.8, **where)
     for axes in panels.flat:
         axes.grid(True, color="#EEEEEE", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
@@ -281,7 +287,8 @@ def ablate(smoke: bool) -> dict[str, dict[str, float]]:
 def draw_ablation(results: dict[str, dict[str, float]]) -> Figure:
     figure = Figure(figsize=(9.5, 6.4), dpi=120, layout="constrained")
     panels = figure.subplots(2, 3).flat
-    for axes, (title, table) in zip(panels, results.items(), strict=False):
+    # The results first: `zip` takes a panel only for one that there is.
+    for (title, table), axes in zip(results.items(), panels, strict=False):
         names = list(table)
         shades = {name: COLOURS[i + 1] for i, name in enumerate(dict.fromkeys(map(_head, names)))}
         for place, (name, value) in enumerate(table.items()):
@@ -291,9 +298,10 @@ def draw_ablation(results: dict[str, dict[str, float]]) -> Figure:
             )
         axes.set_yticks(range(len(names)), names, size=8)
         axes.invert_yaxis()
-        if "accuracy" not in title:
-            axes.set_xscale("log")
         axes.margins(x=0.25)
+        if "accuracy" not in title:
+            axes.set_xlim(left=0)
+            axes.set_xlabel("evaluations and products per sample", size=8)
         axes.set_title(title, size=10)
         axes.grid(True, axis="y", color="#EEEEEE", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)

@@ -60,12 +60,12 @@ def trial(key: jax.Array, norm: Any, gain: Any, setting: Setting, n_starts: int)
     found = qdeq.find_equilibria(cell, x, key_starts, n_starts=n_starts)
     z = jnp.nan_to_num(found.values[0])  # the one found most often
     certificate = qdeq.certify(cell, x, z)
-    w = jax.lax.fori_loop(0, 300, lambda _, w: f(w), jnp.zeros(setting.wires))
+    z = jax.lax.fori_loop(0, 300, lambda _, z: f(z), jnp.zeros(setting.wires))
     return {
         "certified": certificate.certified & (found.count > 0),
         "unique": certificate.unique,
         "contracts": certificate.contracts,
-        "iterates": jnp.linalg.norm(f(w) - w) < 1e-4,
+        "iterates": jnp.linalg.norm(f(z) - z) < 1e-4,
         "equilibria": found.count,
         "stable": jnp.sum(found.stable),
         "norm": qdeq.spectral_norm(f, z),

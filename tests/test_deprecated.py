@@ -37,6 +37,14 @@ def test_names_that_never_were_are_no_names():
             module.Newtom  # noqa: B018
 
 
+def test_old_attributes_warn_or_say_what_to_write():
+    resources = qdeq.circuits.paper(4).resources()
+    with pytest.warns(DeprecationWarning, match="is now `Resources.n_parametrized`"):
+        assert resources.n_parametrised == resources.n_parametrized
+    with pytest.raises(TypeError, match="`Mine.linearises` is spelled `linearizes`"):
+        type("Mine", (qdeq.AbstractResidualSolver,), {"linearises": True})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -7,6 +7,7 @@ from .._settings import Settings
 from .._tables import Table
 from ._compile import compile_times
 from ._contests import layer, solve, train
+from ._devices import devices
 from ._engines import engines
 from ._graphs import graphs
 from ._memory import memory
@@ -29,4 +30,5 @@ SUITES: dict[str, Suite] = {
     "wires": wires,
     "noise": noise,
     "graphs": graphs,
+    "devices": devices,
 }

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
-import numpy as np
 import tyro
 
 _BLOCK = re.compile(
@@ -34,7 +33,7 @@ _BLOCK = re.compile(
     r"(?:\n\s*(?P<drawn><!--\s*drawn\s*-->\s*\n)?^(?P=indent)```text\n(?P<output>.*?)^(?P=indent)```)?",
     re.DOTALL | re.MULTILINE,
 )
-_NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?(?!\w)")
 _SECONDS = re.compile(r"\b\d+\.?\d*(?= m?s\b)")  # nobody's are alike
 _PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)\s]+)[^)]*\)")
 
@@ -89,15 +88,38 @@ def run(text: str, name: str, first_line: int = 0) -> list[tuple[Block, str]]:
     return printed
 
 
-def alike(written: str, printed: str, atol: float = 2e-4) -> bool:
-    """Whether two texts have the same words, and numbers that differ by rounding or by time."""
-    written, printed = _SECONDS.sub("0", written), _SECONDS.sub("0", printed)
-    words = [_NUMBER.sub("#", text).split() for text in (written, printed)]
-    # Arrays are aligned, so a sign or a digit more moves their brackets.
-    if "".join(words[0]) != "".join(words[1]):
-        return False
-    a, b = (np.array([float(n) for n in _NUMBER.findall(text)]) for text in (written, printed))
-    return bool(np.allclose(a, b, rtol=0.03, atol=atol))
+def alike(written: str, printed: str, atol: float = 2e-4, rtol: float = 0.03) -> bool:
+    """Whether two texts have the same words, and numbers that differ by rounding or by time.
+
+    Spaces and commas do not count, a number may be printed with more digits than are written, and
+    `…` stands for any text.
+    """
+    written, printed = _plain(written), _plain(printed)
+    pattern, last, numbers = "", 0, []
+    for match in _NUMBER.finditer(written):
+        pattern += re.escape(written[last : match.start()]) + f"({_NUMBER.pattern})"
+        numbers.append(match[0])
+        last = match.end()
+    pattern = (pattern + re.escape(written[last:])).replace(re.escape("…"), ".*?")
+    found = re.fullmatch(pattern, printed)
+    return found is not None and all(
+        abs(float(a) - float(b)) <= max(atol, rtol * abs(float(a)), _last_digit(a, b))
+        for a, b in zip(numbers, found.groups(), strict=True)
+    )
+
+
+def _plain(text: str) -> str:
+    """A text without what moves where an array has a sign or a digit more."""
+    text = " ".join(_SECONDS.sub("0", text).replace(",", " ").split())
+    return re.sub(r"(?<=[\[(]) | (?=[\])])", "", text)
+
+
+def _last_digit(written: str, printed: str) -> float:
+    """The unit of the last digit that is written, if more are printed or it has an exponent."""
+    digits, _, power = written.partition("e")
+    n_written, n_printed = (len(n.partition(".")[2]) for n in (digits, printed.partition("e")[0]))
+    is_rounded = power or 0 < n_written < n_printed
+    return 1.01 * 10.0 ** (int(power or 0) - n_written) if is_rounded else 0.0
 
 
 def pictures(text: str) -> list[Path]:

@@ -37,7 +37,9 @@ def said_of(name: str) -> str:
     doc = inspect.cleandoc(found.__doc__ or "") if is_code else documentation(name)
     # Short names are found from within a docstring alone.
     first = re.sub(r"\[(`\w+`)\]\[\]", r"\1", " ".join(doc.split("\n\n")[0].split()))
-    sentence = re.split(r"(?<=[^.A-Z])[.:](?=\s|$)", first)[0]
+    sentence = re.split(r"(?<=[^.A-Z])(?<!e\.g)(?<!i\.e)[.:](?=\s|$)", first)[0]
+    if not sentence:
+        _log.warning("nothing is said of %s", name)
     return sentence.rstrip(",;").replace("|", "&#124;")
 
 

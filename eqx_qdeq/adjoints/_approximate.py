@@ -14,7 +14,7 @@ from .._deprecated import renamed_arguments
 from .._trees import tree_where
 from ..solvers import Broyden, broyden_inverse
 from ._base import Linear, solve_first, solve_linear, Solved, without_derivative
-from ._linearised import AbstractLinearisedAdjoint
+from ._linearised import AbstractLinearizedAdjoint
 
 
 @renamed_arguments(
@@ -125,7 +125,7 @@ def _iterate(solved: Solved, steps: int, length: float) -> Float[Array, " n"]:
 # --- The implicit derivative with its inverse cut off after a few terms. ---
 
 
-class NeumannAdjoint(AbstractLinearisedAdjoint):
+class NeumannAdjoint(AbstractLinearizedAdjoint):
     r"""The first terms of the Neumann series in place of the inverse.
 
     $$(I - J)^{-1} \approx \sum_{k<K} J^k$$

@@ -177,11 +177,12 @@ AdjointProbe.__init__.__doc__ = """**Arguments:**
 """
 
 
-# --- The exact implicit adjoint for maps that only have vector-Jacobian products. ---
+# --- The implicit adjoint for maps that only have vector-Jacobian products. ---
 
 
 class ImplicitVJPAdjoint(optx.AbstractAdjoint):
-    r"""The exact implicit gradient from vector-Jacobian products alone.
+    r"""The implicit gradient from vector-Jacobian products alone, exact to the tolerance of the
+    solve.
 
     For a cotangent v of the equilibrium, reverse mode solves
 

@@ -1,4 +1,4 @@
-"""The exact implicit adjoint, safe for each sample of a batch."""
+"""The implicit adjoint, safe for each sample of a batch."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,17 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Float
 
+from .._checks import check_instance
 from .._precise import dot
 from .._trees import all_finite
 from ..solvers import DENSE_SIZE, EarlyExitGMRES, factorise
 from ._base import Linear, solve_linear
-from ._linearised import AbstractLinearisedAdjoint
+from ._linearised import AbstractLinearizedAdjoint
 
 
-class ImplicitAdjoint(AbstractLinearisedAdjoint):
-    r"""Differentiates an equilibrium by the implicit function theorem, exactly and for each
-    sample on its own.
+class ImplicitAdjoint(AbstractLinearizedAdjoint):
+    r"""Differentiates an equilibrium by the implicit function theorem, each sample on its own:
+    exactly, to the tolerance of the solve.
 
     $$\frac{\mathrm dz}{\mathrm d\theta} = \Big(I - \frac{\partial f}{\partial z}\Big)^{-1}
     \frac{\partial f}{\partial \theta}$$
@@ -63,6 +64,10 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
     linear_solver: lx.AbstractLinearSolver | None = None
     least_norm: bool | None = eqx.field(static=True, default=None)
 
+    def __check_init__(self) -> None:
+        name = "ImplicitAdjoint(least_norm=...)"
+        check_instance(name, self.least_norm, bool | None, "True, False or None")
+
     def tangent(
         self,
         gap: Callable[[Float[Array, " n"]], Float[Array, " n"]],
@@ -73,8 +78,7 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
         if point.size <= DENSE_SIZE:
             matrix = -jax.jacfwd(gap)(point)
             if self.least_norm:
-                residual = jnp.linalg.norm(jax.lax.stop_gradient(gap(point)))
-                return solve_least_norm(matrix, right, usable, residual)
+                return solve_least_norm(matrix, right, usable, _curvature(gap, point))
             return solve_dense_safely(matrix, right, usable, self.linear_solver)
         solver = self.linear_solver or default_linear_solver(point.dtype)
         _, product = jax.linearize(gap, point)
@@ -86,7 +90,11 @@ class ImplicitAdjoint(AbstractLinearisedAdjoint):
                 return x
             # From zero a Krylov method stays in the range of what it is given, so where range and
             # left null space are normal to each other x is the solution of least norm, if any is.
-            solved = jnp.linalg.norm(b - a(x)) <= _inconsistency(b.dtype) * jnp.linalg.norm(b)
+            # Off the curve, by what the residual leaves, the system may be regular; then what is
+            # not in the range makes x as large as one over that.
+            share = _inconsistency(b.dtype) * jnp.linalg.norm(b)
+            solved = jnp.linalg.norm(b - a(x)) <= share
+            solved &= jnp.linalg.norm(x) * _curvature(gap, point) <= share
             return jnp.where(solved, x, jnp.nan)
 
         # The identity where there is nothing to solve.
@@ -149,11 +157,15 @@ def _inconsistency(dtype: jnp.dtype) -> float:
 _CURVATURE = 30.0
 
 
+def _curvature(gap: Callable[[Array], Array], point: Float[Array, " n"]) -> Float[Array, ""]:
+    return _CURVATURE * jnp.linalg.norm(jax.lax.stop_gradient(gap(point)))
+
+
 def solve_least_norm(
     matrix: Float[Array, "n n"],
     right: Float[Array, " n"],
     usable: Bool[Array, ""],
-    residual: Float[Array, ""],
+    curvature: Float[Array, ""],
 ) -> Float[Array, " n"]:
     r"""The solution of least norm of A t = b; NaN if there is none. Zero if not usable.
 
@@ -174,7 +186,7 @@ def solve_least_norm(
     constant = jax.lax.stop_gradient(matrix)
     usable = usable & all_finite(constant)
     u, sigma, vt = jnp.linalg.svd(jnp.where(usable, constant, eye))
-    floor = jnp.maximum(n * jnp.finfo(dtype).eps * sigma[0], _CURVATURE * residual)
+    floor = jnp.maximum(n * jnp.finfo(dtype).eps * sigma[0], curvature)
     regular = sigma > floor
     inverse = jnp.where(regular, 1 / jnp.where(regular, sigma, 1), 0)
 

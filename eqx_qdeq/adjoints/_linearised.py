@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float
 from ._base import contributes, finite_point, Gap, run, with_loop, without_derivative
 
 
-class AbstractLinearisedAdjoint(optx.AbstractAdjoint):
+class AbstractLinearizedAdjoint(optx.AbstractAdjoint):
     """An adjoint that linearizes f at the equilibrium, for forward and reverse mode."""
 
     @abc.abstractmethod

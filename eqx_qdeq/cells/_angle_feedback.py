@@ -27,8 +27,8 @@ from ..layers import (
 )
 from ..measurements import AbstractMeasurement
 from ..noise import (
+    compile_noisy,
     NoiseModel,
-    noisy_circuit,
     NoisyCircuit,
     on_each_wire,
     over_trajectories,
@@ -45,28 +45,28 @@ from ._cell import AbstractCompiledCell, EVALUATIONS
 from ._injection import AngleFeedback, scaled
 
 
-# f(w, x) = ⟨ψ₁| T(w)† (U₂† O_q U₂) T(w) |ψ₁⟩ with ψ₁ = U₁ ψ(x): U₁ and the encoding run once for a
-# sample, T(w) is n rotations of single wires, and U₂ runs in each step, as a matrix where that is
-# cheaper. There is no smaller form: T(w) is trigonometric in w, not polynomial.
+# f(z, x) = ⟨ψ₁| T(z)† (U₂† O_q U₂) T(z) |ψ₁⟩ with ψ₁ = U₁ ψ(x): U₁ and the encoding run once for a
+# sample, T(z) is n rotations of single wires, and U₂ runs in each step, as a matrix where that is
+# cheaper. There is no smaller form: T(z) is trigonometric in z, not polynomial.
 class Feedback(AbstractPreparedState):
     cell: "_CompiledFeedback"
     before: Complex[Array, " dim"]
 
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
-        return self.cell.measurement.values_of_parts(self._parts(w))
+    def __call__(self, z: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.cell.measurement.values_of_parts(self._parts(z))
 
-    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        return to_complex(self._parts(w).reshape(2, -1))
+    def state(self, z: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        return to_complex(self._parts(z).reshape(2, -1))
 
-    def _parts(self, w: Array) -> Array:
-        gates = pauli_rotations(self.cell.axis, turns(self.cell.turn, w))
+    def _parts(self, z: Array) -> Array:
+        gates = pauli_rotations(self.cell.axis, turns(self.cell.turn, z))
         turned = from_complex(apply_wirewise(gates, self.before))
         return self.cell.second.vector(turned.reshape(-1))
 
 
-def turns(turn: Float[Array, "n m"], w: Array) -> Float[Array, " n"]:
+def turns(turn: Float[Array, "n m"], z: Array) -> Float[Array, " n"]:
     """By how much the values turn each wire, in radians."""
-    return dot(turn, features(w, turn.dtype, name="w", size=turn.shape[1]))
+    return dot(turn, features(z, turn.dtype, name="z", size=turn.shape[1]))
 
 
 class _CompiledFeedback(AbstractCompiledCell):
@@ -153,7 +153,7 @@ def compile_feedback(
 # observables are pulled back to it, so that an iteration only turns wires and takes a product.
 
 
-# Under noise the map is Tr[O_q Λ₂(T(w) ρ₁ T(w)†)]. In the Pauli basis ρ₁ is a real vector and T(w)
+# Under noise the map is Tr[O_q Λ₂(T(z) ρ₁ T(z)†)]. In the Pauli basis ρ₁ is a real vector and T(z)
 # with the noise of its gates a real 4×4 matrix on each wire; the observables are pulled back
 # through Λ₂ once, to coefficients in the same basis. A step is n small products and one inner
 # product.
@@ -161,23 +161,23 @@ class _DensityFeedback(AbstractPreparedNoisily):
     cell: "_CompiledDensityFeedback"
     before: Float[Array, "..."]
 
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
-        return self._values(self.cell.coefficients, w)
+    def __call__(self, z: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self._values(self.cell.coefficients, z)
 
-    def _turned(self, w: Array) -> Array:
-        return on_each_wire(self.cell.rotations(w), self.before)
+    def _turned(self, z: Array) -> Array:
+        return on_each_wire(self.cell.rotations(z), self.before)
 
-    def _values(self, coefficients: Array, w: Array) -> Array:
+    def _values(self, coefficients: Array, z: Array) -> Array:
         flat = coefficients.reshape(-1, coefficients.shape[-1])
-        return dot(self._turned(w).reshape(-1), flat)
+        return dot(self._turned(z).reshape(-1), flat)
 
     def measure(
-        self, measurement: AbstractMeasurement, w: Float[Array, " m"]
+        self, measurement: AbstractMeasurement, z: Float[Array, " m"]
     ) -> Float[Array, " k"]:
-        return self._values(self.cell.pulled_back(measurement), w)
+        return self._values(self.cell.pulled_back(measurement), z)
 
-    def probabilities(self, w: Float[Array, " m"]) -> Float[Array, " dim"]:
-        vector = self.cell.second.push(self._turned(w))
+    def probabilities(self, z: Float[Array, " m"]) -> Float[Array, " dim"]:
+        vector = self.cell.second.push(self._turned(z))
         return probabilities_of_paulis(vector, self.cell.noise.readout)
 
 
@@ -197,8 +197,8 @@ class _CompiledDensityFeedback(AbstractCompiledCell):
     def bind(self, x: Float[Array, " d"]) -> _DensityFeedback:
         return _DensityFeedback(self, self.first.push(self.encoder(x)))
 
-    def rotations(self, w: Float[Array, " m"]) -> Float[Array, "n 4 4"]:
-        gates = pauli_rotations(self.axis, turns(self.turn, w))
+    def rotations(self, z: Float[Array, " m"]) -> Float[Array, "n 4 4"]:
+        gates = pauli_rotations(self.axis, turns(self.turn, z))
         matrices = transfer_of_operators(gates).astype(self.turn.dtype)
         return matmul(self.after, matrices)
 
@@ -212,29 +212,29 @@ class _TrajectoryFeedback(AbstractPreparedNoisily):
     before: Float[Array, "t 2 dim"]
     log_weights: Float[Array, " t"]
 
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
-        return self.measure(self.cell.measurement, w)
+    def __call__(self, z: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.measure(self.cell.measurement, z)
 
     def measure(
-        self, measurement: AbstractMeasurement, w: Float[Array, " m"]
+        self, measurement: AbstractMeasurement, z: Float[Array, " m"]
     ) -> Float[Array, " k"]:
         def values(parts: Array, log_weight: Array) -> Array:
             return state_values(parts, log_weight, measurement, self.cell.noise)
 
-        return self._mean(values, w)
+        return self._mean(values, z)
 
-    def probabilities(self, w: Float[Array, " m"]) -> Float[Array, " dim"]:
+    def probabilities(self, z: Float[Array, " m"]) -> Float[Array, " dim"]:
         def outcomes(parts: Array, log_weight: Array) -> Array:
             return jnp.exp(log_weight) * jnp.sum(parts**2, axis=0)
 
-        mean, readout = self._mean(outcomes, w), self.cell.noise.readout
+        mean, readout = self._mean(outcomes, z), self.cell.noise.readout
         return mean if readout is None else readout.on_probabilities(mean)
 
-    def _mean(self, function, w: Array) -> Array:
+    def _mean(self, function, z: Array) -> Array:
         cell, (n, _) = self.cell, self.cell.turn.shape
         # One axis of trajectories, each with errors of its own, drawn once: the solver sees a
         # function.
-        gates = pauli_rotations(cell.axis, turns(cell.turn, w))
+        gates = pauli_rotations(cell.axis, turns(cell.turn, z))
 
         def one(args) -> Array:
             before, log_weight, second, operators = args
@@ -285,7 +285,7 @@ def compile_noisy_feedback(
         return _compile_trajectories(layer, noise, halves, after, axis)
     n, dtype = layer.n_qubits, layer.angles.dtype
     first, second = (
-        noisy_circuit(circuit, angles, noise, layer.block_size) for circuit, angles in halves.parts
+        compile_noisy(circuit, angles, noise, layer.block_size) for circuit, angles in halves.parts
     )
     return _CompiledDensityFeedback(
         encoder=make_encoder(encoding, noise, n, dtype),

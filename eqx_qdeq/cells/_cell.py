@@ -212,4 +212,4 @@ class AbstractCompiledCell(AbstractCell):
 
     @abc.abstractmethod
     def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
-        """Fills in a sample: the map w ↦ f(w) that a solver iterates."""
+        """Fills in a sample: the map z ↦ f(z) that a solver iterates."""

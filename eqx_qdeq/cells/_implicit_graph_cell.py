@@ -7,17 +7,17 @@ map of all entries, which has slopes of at most 1, and
 
 as W ⊗ A has the norm ‖W‖ ‖A‖; ‖A‖ ≤ 1 by normalization, and W is brought to ‖W‖ ≤ κ. The signal Q
 acts node by node, so its Jacobian has one block for each node, and its Lipschitz constant is that
-of one node: Q(s) = R layer(P s + c) has L ≤ ‖R‖ Lip(layer(P · + c)). Then
+of one node: Q(s) = R layer(P s + c) has ℓ ≤ ‖R‖ Lip(layer(P · + c)). Then
 
     independent        f(Z) = tanh(g(Z) + α Q(X))             slope ≤ κ
-    state-dependent    f(Z) = tanh(g(Z) + α Q(Z))             slope ≤ κ + α L
-    backbone-dependent f(Z) = tanh(g(Z) + α Q(tanh(g(Z))))    slope ≤ κ (1 + α L)
+    state-dependent    f(Z) = tanh(g(Z) + α Q(Z))             slope ≤ κ + α ℓ
+    backbone-dependent f(Z) = tanh(g(Z) + α Q(tanh(g(Z))))    slope ≤ κ (1 + α ℓ)
 
-the last since Q after tanh after g has the constant L · 1 · κ. The dependent ones bring ‖P‖ to at
+the last since Q after tanh after g has the constant ℓ · 1 · κ. The dependent ones bring ‖P‖ to at
 most 1 and ‖R‖ to at most 1/√m. For angles that turn one wire each at the start of a circuit, the
 slope of m values ⟨Z⟩ in the features is at most √m (`guarantees/_lipschitz_angles.py`: D/2 with
-the diameter D = 2√m), so that L ≤ 1: at κ = 0.8 and α = 0.1 the slopes are at most 0.9 and 0.88.
-What L really is for a circuit, `lipschitz_bound` says.
+the diameter D = 2√m), so that ℓ ≤ 1: at κ = 0.8 and α = 0.1 the slopes are at most 0.9 and 0.88.
+What ℓ really is for a circuit, `lipschitz_bound` says.
 """
 
 import math
@@ -52,10 +52,11 @@ class ImplicitGraphCell(AbstractCell):
     - `"backbone"`: $s_i = \tanh(W Z \tilde A + U X + b)_i$, what the classical backbone makes of
       the iterate.
 
-    It is a contraction with the factor $\kappa$, $\kappa + \alpha L$ or $\kappa\,(1 + \alpha L)$, L
-    being the Lipschitz constant of Q; [`eqx_qdeq.lipschitz_bound`][] computes it. The dependent
-    injections keep $\|P\|_2 \leq 1$ and $\|R\|_2 \leq 1/\sqrt m$: then $L \leq 1$ for
-    [`eqx_qdeq.AngleEncoding`][] with one angle a wire and $\langle Z\rangle$ on m wires.
+    It is a contraction with the factor $\kappa$, $\kappa + \alpha\,\ell$ or
+    $\kappa\,(1 + \alpha\,\ell)$, where $\ell$ is the Lipschitz constant of Q;
+    [`eqx_qdeq.lipschitz_bound`][] bounds it. The dependent injections keep $\|P\|_2 \leq 1$ and
+    $\|R\|_2 \leq 1/\sqrt m$. Then $\ell \leq 1$ for [`eqx_qdeq.AngleEncoding`][] with one angle a
+    wire and $\langle Z\rangle$ on m wires.
 
     A sample is a [`eqx_qdeq.Graph`][], whose weights the cell normalizes. The state is `(n, size)`.
 

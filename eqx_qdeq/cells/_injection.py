@@ -1,4 +1,4 @@
-"""Injections: how the measured values w are fed back into the circuit's input."""
+"""Injections: how the measured values z are fed back into the circuit's input."""
 
 import abc
 import math
@@ -35,7 +35,7 @@ class AbstractInjection(eqx.Module):
 
 
 class AbstractLinearInjection(AbstractInjection):
-    r"""An injection of the form $v(w, x) = b(x) + R\,w$.
+    r"""An injection of the form $v(z, x) = b(x) + R\,z$.
 
     With amplitude encoding, this form makes the cell a rational quadratic map whose iterations
     touch no state (see [`eqx_qdeq.QuantumCell`][]).
@@ -62,18 +62,18 @@ class AbstractLinearInjection(AbstractInjection):
 
     @abc.abstractmethod
     def offset(self, x: Float[Array, " d_in"], n_values: int) -> Float[Array, " d"]:
-        """The part b(x) that does not depend on w."""
+        """The part b(x) that does not depend on z."""
 
     @abc.abstractmethod
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
         """The matrix R, for `in_size` features and m = `n_values` measured values."""
 
-    def __call__(self, w: Float[Array, " m"], x: Float[Array, " d_in"]) -> Float[Array, " d"]:
-        """The circuit's input v(w, x)."""
-        dtype = precision(self, w, x)
-        x, w = features(x, dtype), features(w, dtype, name="w")
-        matrix = self.matrix(x.shape[0], w.shape[0], w.dtype)
-        return self.offset(x, w.shape[0]).astype(w.dtype) + dot(matrix, w)
+    def __call__(self, z: Float[Array, " m"], x: Float[Array, " d_in"]) -> Float[Array, " d"]:
+        """The circuit's input v(z, x)."""
+        dtype = precision(self, z, x)
+        x, z = features(x, dtype), features(z, dtype, name="z")
+        matrix = self.matrix(x.shape[0], z.shape[0], z.dtype)
+        return self.offset(x, z.shape[0]).astype(z.dtype) + dot(matrix, z)
 
 
 def _of_size(x: Any, size: int, dtype: Any = None) -> Float[Array, " d"]:
@@ -124,7 +124,7 @@ def _as_gain(gain: Any) -> float | Array:
 
 
 class AddInjection(AbstractLinearInjection):
-    r"""The paper's injection, $v = x + g\,\mathrm{upsample}(w)$.
+    r"""The paper's injection, $v = x + g\,\mathrm{upsample}(z)$.
 
     Each of the m measured values is repeated about d/m times. The paper's gain is 1 and fixed;
     a float stays fixed here too, an array is trained.
@@ -173,7 +173,7 @@ neither a number nor one for each value.
 
 
 class LinearInjection(AbstractLinearInjection):
-    r"""A learned injection, $v = W_x x + W_w w + b$.
+    r"""A learned injection, $v = W_x x + W_z z + b$.
 
     !!! example
 
@@ -249,7 +249,7 @@ LinearInjection.__init__.__doc__ = """**Arguments:**
 
 
 class ConcatInjection(AbstractLinearInjection):
-    r"""$v = [x;\ g\,w]$: features and measured values side by side, d = d_in + m.
+    r"""$v = [x;\ g\,z]$: features and measured values side by side, d = d_in + m.
 
     !!! example
 
@@ -270,7 +270,7 @@ class ConcatInjection(AbstractLinearInjection):
         return jnp.concatenate([x, jnp.zeros(n_values, x.dtype)])
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
-        # w does not touch the features: R is a block of zeros above g·1.
+        # z does not touch the features: R is a block of zeros above g·1.
         above = np.zeros((in_size, n_values))
         return scaled(np.concatenate([above, np.eye(n_values)]), self.gain, dtype)
 
@@ -284,7 +284,7 @@ ConcatInjection.__init__.__doc__ = """**Arguments:**
 class AngleFeedback(AbstractInjection):
     r"""The measured values rotate wires between two halves of the circuit:
 
-    $$f(w, x) = \mathrm{measure}\; U_2(\theta)\, \prod_i R_a(g_i w_i)_{w_i}\,
+    $$f(z, x) = \mathrm{measure}\; U_2(\theta)\, \prod_i R_a(g_i z_i)_{w_i}\,
     U_1(\theta)\,|\psi(x)\rangle$$
 
     The sample enters only through its encoded state, which $U_1$ carries up to the feedback once

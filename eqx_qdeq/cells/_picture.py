@@ -17,8 +17,6 @@ class Flow:
 
     stations: tuple[tuple[str, str], ...]
     into: int
-    source: str
-    state: str
     label: str
     circuit: Circuit | None
 
@@ -43,8 +41,8 @@ class Flow:
         fork = max(len(second) - 1, back + len(label) + 3)
         bottom = f"{bottom[:back]}▲{bottom[back + 1 :].rstrip():<{fork - back - 1}}│"
         rail = f"{' ' * back}└{label:─^{fork - back - 1}}┘"
-        start = f"{self.source} ──▶"
-        second = f"{second[:-3]:─<{fork}}┬──▶ {self.state}"
+        start = "x ──▶"
+        second = f"{second[:-3]:─<{fork}}┬──▶ z"
         rows = [f"{' ' * len(start)}{row}".rstrip() for row in (top, first, second, bottom, rail)]
         rows[2] = start + second
         parts = [title, "\n".join(rows)]
@@ -56,10 +54,8 @@ class Flow:
         """The picture in pixels, the circuit below."""
         gap, y, left = 34.0, 66.0, 16.0
         shapes = []
-        x = left + CHARACTER * len(self.source)
-        shapes.append(
-            Shape("text", left + CHARACTER * len(self.source) / 2, y, text=(self.source,))
-        )
+        x = left + CHARACTER
+        shapes.append(Shape("text", left + CHARACTER / 2, y, text=("x",)))
         middles = []
         for station in self.stations:
             shape = box(0.0, y, *station)
@@ -72,8 +68,8 @@ class Flow:
         fork, below = x + gap / 2, y + half + 26
         shapes.append(Shape("arrow", x, y, 1.5 * gap, 0))
         x += 1.5 * gap + 4
-        shapes.append(Shape("text", x + CHARACTER * len(self.state) / 2, y, text=(self.state,)))
-        x += CHARACTER * len(self.state)
+        shapes.append(Shape("text", x + CHARACTER / 2, y, text=("z",)))
+        x += CHARACTER
         back = middles[self.into]
         shapes += [
             Shape("dot", fork, y),
@@ -104,7 +100,7 @@ def flow(cell: Any) -> Flow:
         made_of = getattr(cell, "fn", cell)
         name = getattr(made_of, "__name__", type(made_of).__name__)
         station = ("f(z, x)", "a function" if name == "<lambda>" else name)
-        return Flow((station,), 0, "x", "z", "z fed back", None)
+        return Flow((station,), 0, "z fed back", None)
     injection = getattr(cell, "injection", None)
     circuit = layer.circuit
     size = f"{circuit.n_qubits} wires, {len(circuit)} gates"
@@ -113,10 +109,9 @@ def flow(cell: Any) -> Flow:
         ("circuit", size if layer.noise is None else f"{size}, noise"),
         ("readout", type(layer.measurement).__name__),
     ]
-    state = "z" if injection is None else "w"
-    into, label = 1, f"{state} fed back as angles"
+    into, label = 1, "z fed back as angles"
     if not isinstance(injection, AngleFeedback):
         known = isinstance(injection, AbstractInjection)
         stations.insert(0, ("injection", type(injection if known else cell).__name__))
-        into, label = 0, f"{state} fed back"
-    return Flow(tuple(stations), into, "x", state, label, circuit)
+        into, label = 0, "z fed back"
+    return Flow(tuple(stations), into, label, circuit)

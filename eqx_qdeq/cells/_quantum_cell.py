@@ -1,6 +1,6 @@
 """QuantumCell: a quantum layer whose measured values are fed back into its input.
 
-The state of the cell is the vector w of m measured values, not the d-vector that the paper
+The state of the cell is the vector z of m measured values, not the d-vector that the paper
 iterates: the paper's map factors through the measurement, so both have the same fixed points,
 and here the Jacobian is a small dense matrix.
 
@@ -28,13 +28,13 @@ from ._rational import compile_noisy_rational, compile_rational
 
 
 class QuantumCell(AbstractCell):
-    r"""A quantum layer with an injection: $f(w, x) = \mathrm{layer}(v(w, x))$, from the m measured
+    r"""A quantum layer with an injection: $f(z, x) = \mathrm{layer}(v(z, x))$, from the m measured
     values to the m measured values.
 
-    With amplitude encoding and a linear injection $v = b(x) + R\,w$ the map is a ratio of two
-    quadratic forms in w,
+    With amplitude encoding and a linear injection $v = b(x) + R\,z$ the map is a ratio of two
+    quadratic forms in z,
 
-    $$f_q(w) = \frac{c_q + 2\,b_q\cdot w + w^\top C_q\,w}{s + 2\,r\cdot w + w^\top G\,w},$$
+    $$f_q(z) = \frac{c_q + 2\,b_q\cdot z + z^\top C_q\,z}{s + 2\,r\cdot z + z^\top G\,z},$$
 
     and one iteration costs O(m³), whatever the number of wires. This form is used wherever it
     applies.
@@ -53,8 +53,8 @@ class QuantumCell(AbstractCell):
             key=jax.random.key(0),
         )
         cell = qdeq.QuantumCell(layer, qdeq.AddInjection(4, gain=0.5))
-        w = qdeq.DEQ(cell)(jnp.ones(4))
-        jnp.abs(cell.bind(jnp.ones(4))(w) - w).max() < 1e-4  # True
+        z = qdeq.DEQ(cell)(jnp.ones(4))
+        jnp.abs(cell.bind(jnp.ones(4))(z) - z).max() < 1e-4  # True
         ```
     """
 
@@ -95,7 +95,7 @@ class QuantumCell(AbstractCell):
         """
         # Three ways to iterate, from cheap to general. Rotations between two halves keep the state
         # after the first half. Amplitudes with a linear injection have the rational form, O(m³) a
-        # step. All else runs the compiled layer on v(w, x) in each step.
+        # step. All else runs the compiled layer on v(z, x) in each step.
         layer, encoding, noise = self.layer, self.layer.encoding, self.layer.noise
         if layer.device is not None:
             exact = eqx.tree_at(lambda c: c.layer, self, layer.replace(device=None))
@@ -143,23 +143,23 @@ class _Composition(AbstractPrepared):
     offset: Float[Array, " d"]
     matrix: Float[Array, "d m"]
 
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " m"]:
-        return self.layer(self._input(w))
+    def __call__(self, z: Float[Array, " m"]) -> Float[Array, " m"]:
+        return self.layer(self._input(z))
 
-    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        return self.layer.state(self._input(w))
+    def state(self, z: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        return self.layer.state(self._input(z))
 
     def measure(
-        self, measurement: AbstractMeasurement, w: Float[Array, " m"]
+        self, measurement: AbstractMeasurement, z: Float[Array, " m"]
     ) -> Float[Array, " k"]:
-        return self.layer.measure(measurement, self._input(w))
+        return self.layer.measure(measurement, self._input(z))
 
-    def probabilities(self, w: Float[Array, " m"]) -> Float[Array, " dim"]:
-        return self.layer.probabilities(self._input(w))
+    def probabilities(self, z: Float[Array, " m"]) -> Float[Array, " dim"]:
+        return self.layer.probabilities(self._input(z))
 
-    def _input(self, w: Array) -> Array:
-        w = features(w, self.matrix.dtype, name="w", size=self.matrix.shape[1])
-        return self.offset + dot(self.matrix, w)
+    def _input(self, z: Array) -> Array:
+        z = features(z, self.matrix.dtype, name="z", size=self.matrix.shape[1])
+        return self.offset + dot(self.matrix, z)
 
 
 class _CompiledComposition(AbstractCompiledCell):
@@ -172,7 +172,7 @@ class _CompiledComposition(AbstractCompiledCell):
         return jnp.zeros(self.n_values, self.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> _Composition:
-        # v = b(x) + R w: b(x) belongs to the sample, R to the parameters.
+        # v = b(x) + R z: b(x) belongs to the sample, R to the parameters.
         x = features(x, self.dtype)
         offset = self.injection.offset(x, self.n_values).astype(self.dtype)
         matrix = self.injection.matrix(x.shape[0], self.n_values, self.dtype)

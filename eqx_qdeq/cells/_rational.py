@@ -23,11 +23,11 @@ from ._injection import AbstractLinearInjection, LinearInjection
 
 
 # Derivation. Amplitude encoding sends v to v/‖v‖, and a value is q(v) = vᵀA_q v / vᵀv with the real
-# symmetric A_q = Re(Uᵈ† O_q Uᵈ) of the circuit's first d columns. With v = x + R w,
-#     vᵀA v = xᵀA x + 2 (RᵀA x)·w + wᵀ(RᵀA R) w = c + 2 b·w + wᵀC w,
+# symmetric A_q = Re(Uᵈ† O_q Uᵈ) of the circuit's first d columns. With v = x + R z,
+#     vᵀA v = xᵀA x + 2 (RᵀA x)·z + zᵀ(RᵀA R) z = c + 2 b·z + zᵀC z,
 # and vᵀv is the same with A = 1. C belongs to the angles (compile), c and b to the sample (bind); a
 # step of the solve sees m numbers and no state. The Jacobian comes with it:
-#     ∂f_q/∂w = 2 [(b_q + C_q w) - f_q (r + G w)] / D.
+#     ∂f_q/∂z = 2 [(b_q + C_q z) - f_q (r + G z)] / D.
 class Forms(eqx.Module):
     """The m values' numerators and their common denominator as p = m + 1 quadratic forms in u,
 
@@ -63,7 +63,7 @@ def scaled_offset(
         v = injection.offset(x, matrix.shape[1])
     v = v.astype(matrix.dtype)
     v = jnp.pad(v, (0, len(matrix) - len(v)))
-    # f does not change when x and R w are scaled alike. Scaling keeps the squares of huge
+    # f does not change when x and R z are scaled alike. Scaling keeps the squares of huge
     # features finite; t is constant for differentiation because f does not depend on it. The
     # largest entry becomes 4 and not 1, since the inverse of float32's largest numbers is below its
     # smallest normal one, which processors flush to zero.
@@ -74,8 +74,8 @@ def scaled_offset(
     return lax.optimization_barrier(v * scale), t * scale  # not to be fused into products
 
 
-def _fed_back(w: Array, matrix: Float[Array, "d m"]) -> Float[Array, " m"]:
-    return features(w, matrix.dtype, name="w", size=matrix.shape[1])
+def _fed_back(z: Array, matrix: Float[Array, "d m"]) -> Float[Array, " m"]:
+    return features(z, matrix.dtype, name="z", size=matrix.shape[1])
 
 
 def with_norm(
@@ -105,9 +105,9 @@ def _quotient(u: Array, forms: Forms, at_zero: Array) -> tuple[Array, Array, Arr
     """f, the inverse of the denominator, and the half gradient."""
     half = forms.half_gradient(u)
     values = forms.values(u, half)
-    # Where x and R w cancel, the sums carry no information: the encoding's value at zero.
+    # Where x and R z cancel, the sums carry no information: the encoding's value at zero.
     quadratic = dot(half[-1] - forms.b[-1], u)
-    # (Not `safe = values[-1] > …`, which would also give that value for a w that is NaN.)
+    # (Not `safe = values[-1] > …`, which would also give that value for a z that is NaN.)
     safe = ~(values[-1] <= 8 * jnp.finfo(u.dtype).eps * (forms.c[-1] + quadratic))
     inverse = jnp.where(safe, 1 / jnp.where(safe, values[-1], 1), 0)
     return jnp.where(safe, values[:-1] * inverse, at_zero), inverse, half
@@ -115,9 +115,9 @@ def _quotient(u: Array, forms: Forms, at_zero: Array) -> tuple[Array, Array, Arr
 
 @eqx.filter_custom_jvp
 def ratio_of_forms(
-    w: Float[Array, " m"], scale: Float[Array, ""], forms: Forms, at_zero: Float[Array, " q"]
+    z: Float[Array, " m"], scale: Float[Array, ""], forms: Forms, at_zero: Float[Array, " q"]
 ) -> Float[Array, " q"]:
-    return _quotient(scale * w, forms, at_zero)[0]
+    return _quotient(scale * z, forms, at_zero)[0]
 
 
 @ratio_of_forms.def_jvp
@@ -126,13 +126,13 @@ def ratio_of_forms_jvp(primals, tangents):
     # product for each direction. In the forms, N and D are linear: dN and dD are N and D with the
     # tangents for the forms.
     # The scale has no tangent: f does not depend on it.
-    w, scale, forms, at_zero = primals
+    z, scale, forms, at_zero = primals
     t_w, _, t_forms, t_at_zero = tangents
-    u = scale * w
+    u = scale * z
     f, inverse, half = _quotient(u, forms, at_zero)
     tangent = jnp.zeros_like(f)
     if t_w is not None:
-        # w enters as u = t w, hence the factor t.
+        # z enters as u = t z, hence the factor t.
         jacobian = 2 * scale * inverse * (half[:-1] - f[:, None] * half[-1:])
         tangent = tangent + dot(jacobian, t_w)
     if jtu.tree_leaves(t_forms):
@@ -150,21 +150,21 @@ def ratio_of_forms_jvp(primals, tangents):
 
 
 class _Rational(AbstractPreparedState):
-    """The ratio of quadratic forms, in u = t·w with the sample scaled by t (see `bind`)."""
+    """The ratio of quadratic forms, in u = t·z with the sample scaled by t (see `bind`)."""
 
     cell: "_CompiledRational"
     base: Float[Array, "2 dim"]
     scale: Float[Array, ""]
     forms: Forms
 
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " q"]:
-        w = _fed_back(w, self.cell.matrix)
-        return ratio_of_forms(w, self.scale, self.forms, self.cell.at_zero)
+    def __call__(self, z: Float[Array, " m"]) -> Float[Array, " q"]:
+        z = _fed_back(z, self.cell.matrix)
+        return ratio_of_forms(z, self.scale, self.forms, self.cell.at_zero)
 
-    def state(self, w: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        # U v = U x + U R w, with both parts known: a state without running the circuit.
-        w = _fed_back(w, self.cell.matrix)
-        raw = self.base + dot(self.cell.fed_back, self.scale * w)
+    def state(self, z: Float[Array, " m"]) -> Complex[Array, " dim"]:
+        # U v = U x + U R z, with both parts known: a state without running the circuit.
+        z = _fed_back(z, self.cell.matrix)
+        raw = self.base + dot(self.cell.fed_back, self.scale * z)
         norm2 = jnp.sum(raw**2)
         safe = norm2 > 0
         unit = raw / jnp.sqrt(jnp.where(safe, norm2, 1))
@@ -247,21 +247,21 @@ class _NoisyRational(AbstractPreparedNoisily):
     scale: Float[Array, ""]
     forms: Forms
 
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " q"]:
-        w = _fed_back(w, self.cell.matrix)
-        return ratio_of_forms(w, self.scale, self.forms, self.cell.layer.forms[:, 0, 0])
+    def __call__(self, z: Float[Array, " m"]) -> Float[Array, " q"]:
+        z = _fed_back(z, self.cell.matrix)
+        return ratio_of_forms(z, self.scale, self.forms, self.cell.layer.forms[:, 0, 0])
 
     def measure(
-        self, measurement: AbstractMeasurement, w: Float[Array, " m"]
+        self, measurement: AbstractMeasurement, z: Float[Array, " m"]
     ) -> Float[Array, " k"]:
-        return self.cell.layer.measure(measurement, self._input(w))
+        return self.cell.layer.measure(measurement, self._input(z))
 
-    def probabilities(self, w: Float[Array, " m"]) -> Float[Array, " dim"]:
-        return self.cell.layer.probabilities(self._input(w))
+    def probabilities(self, z: Float[Array, " m"]) -> Float[Array, " dim"]:
+        return self.cell.layer.probabilities(self._input(z))
 
-    def _input(self, w: Array) -> Array:
-        w = _fed_back(w, self.cell.matrix)
-        return self.offset + dot(self.cell.matrix, self.scale * w)
+    def _input(self, z: Array) -> Array:
+        z = _fed_back(z, self.cell.matrix)
+        return self.offset + dot(self.cell.matrix, self.scale * z)
 
 
 class _CompiledNoisyRational(AbstractCompiledCell):

@@ -23,6 +23,7 @@ _MOST_DRAWN = 20_000
 _COLUMNS, _OPTIONAL = ("gates", "wires", "params"), ("scales", "offsets", "n_qubits")
 
 Half = tuple["Circuit", tuple[int, ...]]
+"""A part of a circuit, and the indices of its parameters in the whole."""
 
 
 class Circuit:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 from .._checks import check_at_least
+from .._deprecated import warn_renamed
 from ._gates import gate_name, Operation
 
 # --- Drawn ------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ class Resources:
         #   CX                 6
         #   Ry                 6
         #   Rz                 6
-        # parametrised gates  12
+        # parametrized gates  12
         # two-qubit gates      6
         # depth               10
         # two-qubit depth      6
@@ -179,8 +180,13 @@ class Resources:
     """Gates on exactly two wires."""
     two_qubit_depth: int
     """The depth if only gates on exactly two wires take time."""
-    n_parametrised: int
+    n_parametrized: int
     """Gates that take at least one angle; more than `n_params` where gates share one."""
+
+    @property
+    def n_parametrised(self) -> int:  # the old name, which pages do not show
+        warn_renamed("Resources.n_parametrised", "Resources.n_parametrized")
+        return self.n_parametrized
 
     def __str__(self) -> str:
         rows = [
@@ -188,7 +194,7 @@ class Resources:
             ("parameters", self.n_params),
             ("gates", self.n_gates),
             *((f"  {name}", count) for name, count in self.gate_counts.items()),
-            ("parametrised gates", self.n_parametrised),
+            ("parametrized gates", self.n_parametrized),
             ("two-qubit gates", self.n_two_qubit),
             ("depth", self.depth),
             ("two-qubit depth", self.two_qubit_depth),
@@ -205,7 +211,7 @@ Resources.__init__.__doc__ = """**Arguments:**
 - `n_gates`: the gates, and `gate_counts` how often each occurs, the most frequent first.
 - `depth`: the depth.
 - `n_two_qubit`: gates on exactly two wires; `two_qubit_depth` is the depth if only they take time.
-- `n_parametrised`: gates that take at least one angle; more than `n_params` where gates share one.
+- `n_parametrized`: gates that take at least one angle; more than `n_params` where gates share one.
 """
 
 
@@ -221,7 +227,7 @@ def count_resources(operations: Sequence[Operation], n_qubits: int, n_params: in
         depth=_depth(operations, n_qubits, [True] * len(two)),
         n_two_qubit=sum(two),
         two_qubit_depth=_depth(operations, n_qubits, two),
-        n_parametrised=sum(1 for operation in operations if operation.slots),
+        n_parametrized=sum(1 for operation in operations if operation.slots),
     )
 
 

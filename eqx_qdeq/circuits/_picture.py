@@ -13,7 +13,25 @@ from ._gates import Operation
 
 class Shape(NamedTuple):
     """A line from (x, y) to (x + width, y + height), an arrow that ends there, a dot or a ring
-    around (x, y), a box around (x, y), or lines of text around it."""
+    around (x, y), a box around (x, y), or lines of text around it.
+
+    !!! example
+
+        ```python
+        import eqx_qdeq as qdeq
+
+        wire = qdeq.circuits.Shape("line", x=10.0, y=20.0, width=100.0)
+        picture = qdeq.circuits.Picture(120.0, 40.0, (wire,), "a wire")
+        picture.svg().startswith("<svg")  # True
+        ```
+
+    **Arguments:**
+
+    - `kind`: `"line"`, `"arrow"`, `"dot"`, `"ring"`, `"box"` or `"text"`.
+    - `x`, `y`: its place in pixels, from the upper left corner.
+    - `width`, `height`: its size in pixels; 0 for what has none.
+    - `text`: the lines of a text.
+    """
 
     kind: str
     x: float

@@ -15,7 +15,7 @@ from ._solve import Solution
 
 class QDEQ(eqx.Module):
     r"""The quantum deep equilibrium layer of the paper: amplitude encoding of
-    $x + \mathrm{upsample}(w)$, the circuit, $\langle Z\rangle$ on every wire; from `(in_size,)` to
+    $x + \mathrm{upsample}(z)$, the circuit, $\langle Z\rangle$ on every wire; from `(in_size,)` to
     `(n_qubits,)`.
 
     !!! example
@@ -66,7 +66,7 @@ class QDEQ(eqx.Module):
         # Refused here, where the sizes are named, not at the first call.
         encoding = AmplitudeEncoding() if encoding is None else encoding
         encoding.check(in_size, n_qubits)
-        # The paper iterates v = x + upsample(w); the measured w alone have the same fixed points.
+        # The paper iterates v = x + upsample(z); the measured z alone have the same fixed points.
         layer = QuantumLayer(circuit, encoding, PauliZ(), key=key)
         self.deq = DEQ(QuantumCell(layer, AddInjection(in_size, gain)))
 

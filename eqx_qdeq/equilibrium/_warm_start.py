@@ -99,7 +99,7 @@ def guess_loss(cell: AbstractCell, x: PyTree[Array], z: PyTree[Array]) -> Float[
 
     **Returns:** a scalar; add it to the loss of the task.
     """
-    # The equilibrium is the target and must not move towards the guess.
+    # The equilibrium is the target and must not move toward the guess.
     guess, _ = ravel_pytree(cell.init(x))
     return jnp.mean((guess - jax.lax.stop_gradient(ravel_pytree(z)[0])) ** 2)
 

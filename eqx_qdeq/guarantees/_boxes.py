@@ -137,7 +137,7 @@ def spreads_of_forms(
 
 
 class Box(eqx.Module):
-    """The vectors w with |w - center| ≤ half, entry by entry."""
+    """The vectors z with |z - center| ≤ half, entry by entry."""
 
     centre: Float[Array, " m"]
     half: Float[Array, " m"]
@@ -153,10 +153,10 @@ class Box(eqx.Module):
         dtype = cell.layer.angles.dtype
         return cls.between(jnp.asarray(low, dtype), jnp.asarray(high, dtype))
 
-    def join(self, w: Float[Array, " m"]) -> "Box":
-        """The smallest box that contains this one and w."""
+    def join(self, z: Float[Array, " m"]) -> "Box":
+        """The smallest box that contains this one and z."""
         low, high = self.centre - self.half, self.centre + self.half
-        return Box.between(jnp.minimum(low, w), jnp.maximum(high, w))
+        return Box.between(jnp.minimum(low, z), jnp.maximum(high, z))
 
     def meet(self, low: Float[Array, " m"], high: Float[Array, " m"]) -> "Box":
         """The part of it between the two."""
@@ -165,29 +165,29 @@ class Box(eqx.Module):
         # Two boxes that rounding has parted are taken to touch.
         return Box.between(low, jnp.maximum(low, high))
 
-    def farthest(self, w: Float[Array, " m"]) -> Float[Array, ""]:
-        """The largest distance of its points from w."""
-        return safe_sqrt(jnp.sum((jnp.abs(w - self.centre) + self.half) ** 2))
+    def farthest(self, z: Float[Array, " m"]) -> Float[Array, ""]:
+        """The largest distance of its points from z."""
+        return safe_sqrt(jnp.sum((jnp.abs(z - self.centre) + self.half) ** 2))
 
 
 # --- The inputs that belong to them -----------------------------------------------------------
 
 
 def feedback_matrix(cell: QuantumCell, in_size: int) -> Float[Array, "d m"]:
-    """R of a linear injection v = b(x) + R w."""
+    """R of a linear injection v = b(x) + R z."""
     assert isinstance(cell.injection, AbstractLinearInjection)
     return cell.injection.matrix(in_size, cell.layer.out_size, cell.layer.angles.dtype)
 
 
 class InputMap(eqx.Module):
-    """The affine map w ↦ s + T w to the circuit's input, in an orthonormal basis."""
+    """The affine map z ↦ s + T z to the circuit's input, in an orthonormal basis."""
 
     start: Float[Array, " k"]
     matrix: Float[Array, "k m"]
     norm: Float[Array, ""]  # ‖T‖
 
-    def __call__(self, w: Float[Array, " m"]) -> Float[Array, " k"]:
-        return self.start + dot(self.matrix, w)
+    def __call__(self, z: Float[Array, " m"]) -> Float[Array, " k"]:
+        return self.start + dot(self.matrix, z)
 
     def reach(self, half: Float[Array, " m"]) -> Float[Array, ""]:
         """A bound on ‖T δ‖ for |δ| ≤ half: exact if the columns of T are orthogonal."""
@@ -197,13 +197,13 @@ class InputMap(eqx.Module):
         return jnp.minimum(safe_sqrt(square), self.norm * safe_sqrt(jnp.sum(half**2)))
 
     def greatest_norm(self, box: Box) -> Float[Array, ""]:
-        """An upper bound on ‖s + T w‖ over a box."""
+        """An upper bound on ‖s + T z‖ over a box."""
         return safe_sqrt(jnp.sum(self(box.centre) ** 2)) + self.reach(box.half)
 
     def least_norm(self, box: Box) -> Float[Array, ""]:
-        """A lower bound on ‖s + T w‖ over a box: exact where the descent has converged.
+        """A lower bound on ‖s + T z‖ over a box: exact where the descent has converged.
 
-        For every unit vector p, ‖s + T w‖ ≥ p·(s + T w) ≥ p·(s + T c) - |Tᵀp|·half.
+        For every unit vector p, ‖s + T z‖ ≥ p·(s + T z) ≥ p·(s + T c) - |Tᵀp|·half.
         The best p is the direction of the nearest point; being optimal, it needs no derivative.
         """
         start, matrix, half = lax.stop_gradient((self(box.centre), self.matrix, box.half))

@@ -202,7 +202,7 @@ def trace_branch(
     - `start`, `stop`: the interval of the parameter. `stop` may be below `start`.
     - `begin`: where in the interval z0 is; `start` if left out.
     - `tangent`: in which direction to begin, as a pair (change of the parameter, change of z), e.g.
-        from `Branch.special_directions`. Towards `stop` if left out.
+        from `Branch.special_directions`. Toward `stop` if left out.
     - `method`: `"natural"` keeps the parameter fixed on the way back to the branch. It ends at the
         first fold.
     - `curvature`: a Lipschitz constant of the derivative of (z, q) ↦ f(z; path(p)) along the

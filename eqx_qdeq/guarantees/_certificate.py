@@ -1,7 +1,7 @@
 """Certificates: what is proven about the equilibrium near a solver's result."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._checks import can_check
 from ..cells import AbstractCell, QuantumCell
 from ..jacobians import jacobian
 from ._boxes import Box, over
@@ -148,7 +149,7 @@ def certify(
     $r_- = 2\eta/(1 + \sqrt{1 - 2h})$ of z, and no other one within
     $r_+ = (1 + \sqrt{1 - 2h})/(\beta K)$.
 
-    For quantum cells K is known. With amplitude encoding and the input $v = v_0 + R w$ it is
+    For quantum cells K is known. With amplitude encoding and the input $v = v_0 + R z$ it is
     $2 D \|R\|^2/(\|v(z)\| - \|R\|\,\rho)^2$ on a ball of radius ρ, with the same D as in
     [`eqx_qdeq.lipschitz_bound`][]. For rotations by angles it is $\tfrac12 D\,\Omega^2$, with f's
     highest frequency Ω along unit directions (Bernstein's inequality). Existence by Brouwer's
@@ -185,7 +186,7 @@ def certify(
 
     A [`eqx_qdeq.Certificate`][] of arrays: works under `jit` and `vmap`.
 
-    **Raises:** `TypeError` if `curvature` is missing.
+    **Raises:** `TypeError` if `curvature` is missing; `ValueError` for a bound below zero.
 
     ??? cite "Reference"
 
@@ -207,10 +208,16 @@ def certify(
         )
     errors, bend, factor, nearby, continuous, farthest = known
     if curvature is not None:
-        bend = lambda _: jnp.asarray(curvature, flat.dtype)
+        constant = own_bound("certify(curvature=...)", curvature, flat.dtype)
+        bend = lambda _: constant
     if lipschitz is not None:
-        factor, nearby = jnp.minimum(factor, lipschitz), jnp.minimum(nearby, lipschitz)
-    value_error = errors.value if rounding is None else jnp.asarray(rounding, flat.dtype)
+        own = own_bound("certify(lipschitz=...)", lipschitz, flat.dtype)
+        factor, nearby = jnp.minimum(factor, own), jnp.minimum(nearby, own)
+    value_error = (
+        errors.value
+        if rounding is None
+        else own_bound("certify(rounding=...)", rounding, flat.dtype)
+    )
 
     found = newton_kantorovich(
         value - flat, slopes, bend, value_error=value_error, jacobian_error=errors.jacobian
@@ -221,11 +228,23 @@ def certify(
         rounding=value_error,
         **found._asdict(),
         lipschitz=factor,
-        # Banach: ‖z - z*‖ ≤ ‖z - f(z)‖ + ‖f(z) - f(z*)‖ ≤ ‖z - f(z)‖ + L ‖z - z*‖.
+        # Banach: ‖z - z*‖ ≤ ‖z - f(z)‖ + ‖f(z) - f(z*)‖ ≤ ‖z - f(z)‖ + κ ‖z - z*‖.
         contraction_error=over(residual + value_error, 1 - nearby),
         continuous=continuous,
         farthest=farthest,
     )
+
+
+def own_bound(name: str, value: Any, dtype: np.dtype) -> Float[Array, ""]:
+    """A bound that somebody knows. None is below zero, or NaN: where that cannot be refused, as it
+    is traced, it bounds nothing.
+
+    **Raises:** `ValueError` for one that can.
+    """
+    if can_check(name, value) and not value >= 0:
+        raise ValueError(f"`{name}` is a bound on a size, 0 or more; got {value}.")
+    bound = jnp.asarray(value, dtype)
+    return jnp.where(bound >= 0, bound, jnp.inf)
 
 
 class _Known(NamedTuple):
@@ -239,22 +258,22 @@ class _Known(NamedTuple):
     farthest: Array  # how far an equilibrium may be from z
 
 
-def _of_a_circuit(cell: QuantumCell, x: Array, w: Array, rounds: int) -> _Known:
-    errors, box = rounding_errors(cell, x, w), Box.of_values(cell)
+def _of_a_circuit(cell: QuantumCell, x: Array, z: Array, rounds: int) -> _Known:
+    errors, box = rounding_errors(cell, x, z), Box.of_values(cell)
     # The error of J as computed, on top of the relative error of the observables.
     inflate = lambda bound: bound * (1 + errors.relative) + errors.jacobian
     if turns_wires(cell):
         # f is analytic, and maps the box of possible values into itself.
         bend = angle_curvature(cell, x.shape[0]) * (1 + errors.relative)
         factor = inflate(lipschitz_bound(cell, x))
-        return _Known(errors, lambda _: bend, factor, factor, jnp.array(True), box.farthest(w))
+        return _Known(errors, lambda _: bend, factor, factor, jnp.array(True), box.farthest(z))
     # So it is here, if no input of the box vanishes.
     reach = Reach.of(cell, x)
-    continuous, farthest = reach.inputs.least_norm(box) > 0, box.farthest(w)
+    continuous, farthest = reach.inputs.least_norm(box) > 0, box.farthest(z)
     box, factor = reach.shrink(box, rounds)
     # Equilibria lie in the last box; so has the line from z to one of them.
-    nearby = jnp.maximum(factor, reach.bound(box.join(w)))
-    bend = lambda radius: reach.curvature(w, radius) * (1 + errors.relative)
+    nearby = jnp.maximum(factor, reach.bound(box.join(z)))
+    bend = lambda radius: reach.curvature(z, radius) * (1 + errors.relative)
     return _Known(errors, bend, inflate(factor), inflate(nearby), continuous, farthest)
 
 

@@ -28,25 +28,25 @@ from ._lipschitz_angles import angle_slope, angle_slope_at, turns_wires
 
 @eqx.filter_jit
 def lipschitz_bound(cell: AbstractCell, x: PyTree[Array], *, rounds: int = 5) -> Float[Array, ""]:
-    r"""A proven upper bound on $\|\partial f/\partial w\|_2$ for one sample and the cell's angles,
-    at every w that a solve can come by.
+    r"""A proven upper bound on $\|\partial f/\partial z\|_2$ for one sample and the cell's angles,
+    at every z that a solve can come by.
 
     f maps everything into the box of possible measured values. If the bound is below 1, then f is
     a contraction there: there is exactly one equilibrium, and plain iteration converges to it with
     an error that shrinks at least by this factor in each step.
 
-    *Amplitude encoding.* With $v = v_0 + R w$ and D the diameter of the set of possible vectors of
+    *Amplitude encoding.* With $v = v_0 + R z$ and D the diameter of the set of possible vectors of
     measured values ($2\sqrt m$ for $\langle Z\rangle$ on m wires),
 
     $$\|J\| \leq \frac{D\,\|R\|}{\|v\|}, \qquad
-    \|J(w)\| \leq \|J(w_c)\| + \frac{2 D\,\|R\|\,\|R (w - w_c)\|}{\min\|v\|^2} .$$
+    \|J(z)\| \leq \|J(z_c)\| + \frac{2 D\,\|R\|\,\|R (z - z_c)\|}{\min\|v\|^2} .$$
 
     All v lie in an (m+1)-dimensional space, and D is computed for the circuit's observables
     compressed to it. The same inequalities bound the values that f takes, hence a smaller box, and
     so on for some `rounds`. The result is the smaller of the two bounds on the last box.
 
     *Angle encoding, re-uploading, angle feedback.* $\|J\| \leq D \max_\delta \Delta H_\delta$ with
-    the standard deviation of the generator of the turn by δ: for all w alike.
+    the standard deviation of the generator of the turn by δ: for all z alike.
 
     *Graphs.* With angle encoding or re-uploading in a [`eqx_qdeq.GraphCell`][] or
     [`eqx_qdeq.ImplicitGraphCell`][], and the norm of all nodes' states together; the largest slope
@@ -72,7 +72,7 @@ def lipschitz_bound(cell: AbstractCell, x: PyTree[Array], *, rounds: int = 5) ->
 
     - `cell`: a quantum cell, one made by [`eqx_qdeq.contractive`][], or a cell on graphs.
     - `x`: one sample; for a cell on graphs, one graph.
-    - `rounds`: the bound holds for all w that so many applications of f can lead to, from
+    - `rounds`: the bound holds for all z that so many applications of f can lead to, from
         anywhere in the box of possible values; equilibria are among them. With 0 it holds in the
         whole box. Angle-encoded cells have the same bound everywhere.
 
@@ -111,11 +111,11 @@ def lipschitz_bound_for_norm(
     *,
     forms_up_to: int = 128,
 ) -> Float[Array, ""]:
-    r"""A proven upper bound on $\|\partial f/\partial w\|_2$ for *every* sample whose encoded
+    r"""A proven upper bound on $\|\partial f/\partial z\|_2$ for *every* sample whose encoded
     offset has at least the given norm, $\|b(x)\| \geq$ `norm`: $\|x\|$ for
     [`eqx_qdeq.AddInjection`][].
 
-    With amplitude encoding it is $D\,\|R\| / (\mathrm{norm} - \max_w \|R w\|)$, the maximum over
+    With amplitude encoding it is $D\,\|R\| / (\mathrm{norm} - \max_z \|R z\|)$, the maximum over
     all possible measured values. Other encodings need no norm.
 
     !!! example
@@ -153,7 +153,7 @@ def lipschitz_bound_for_norm(
         bound = angle_slope(quantum, in_size)
     else:
         steepest, largest = _feedback(quantum, in_size, forms_up_to)
-        # ‖b(x) + R w‖ ≥ ‖b(x)‖ - max‖R w‖.
+        # ‖b(x) + R z‖ ≥ ‖b(x)‖ - max‖R z‖.
         bound = over(steepest, jnp.asarray(norm, largest.dtype) - largest)
     return jnp.where(bound >= 0, bound, jnp.inf)  # not a number: nothing is known
 
@@ -161,7 +161,7 @@ def lipschitz_bound_for_norm(
 def _feedback(
     cell: QuantumCell, in_size: int, forms_up_to: int
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """D ‖R‖, and a bound on ‖R w‖ over all values that can be measured."""
+    """D ‖R‖, and a bound on ‖R z‖ over all values that can be measured."""
     layer, matrix = cell.layer, feedback_matrix(cell, in_size)
     box, spread = Box.of_values(cell), jnp.asarray(spread_of(cell), matrix.dtype)
     if len(matrix) <= forms_up_to:
@@ -187,7 +187,7 @@ def as_quantum_cell(cell: AbstractCell, in_size: int, caller: str) -> QuantumCel
     if cell.layer.noise is not None:
         raise ValueError(
             f"`{caller}(cell=...)` knows the bounds of noiseless circuits; this cell's layer "
-            "has noise. Wrap the cell as FunctionCell(lambda w, x: cell.bind(x)(w), "
+            "has noise. Wrap the cell as FunctionCell(lambda z, x: cell.bind(x)(z), "
             "cell.init): `certify` then takes a `curvature` of yours."
         )
     return cell
@@ -243,7 +243,7 @@ class ContractiveCell(AbstractCell):
         cell, injection = self.cell, self.cell.injection
         _check_noise(cell)
         if not turns_wires(cell):
-            # ‖J‖ ≤ D ‖R‖ / min‖v‖ and min‖v‖ ≥ ‖b(x)‖ - max‖R w‖, solved for ‖b(x)‖.
+            # ‖J‖ ≤ D ‖R‖ / min‖v‖ and min‖v‖ ≥ ‖b(x)‖ - max‖R z‖, solved for ‖b(x)‖.
             steepest, largest = _feedback(cell, in_size, forms_up_to=0)
             least = steepest / self.factor + largest
             shrink = jnp.ones_like(least)
@@ -274,18 +274,18 @@ ContractiveCell.__init__.__doc__ = """**Arguments:** as for [`eqx_qdeq.contracti
 
 
 def contractive(cell: QuantumCell, factor: float | Float[Array, ""] = 0.9) -> ContractiveCell:
-    r"""Bounds a cell's feedback such that $\|\partial f/\partial w\|_2 \leq$ `factor` for every
-    sample, every w that can be measured, and all angles.
+    r"""Bounds a cell's feedback such that $\|\partial f/\partial z\|_2 \leq$ `factor` for every
+    sample, every z that can be measured, and all angles.
 
     There is then exactly one equilibrium, and plain iteration converges to it by at least this
     factor in each step. A cell that obeys the bound already is left as it is. It is trained as
     before: gradients flow through the bound.
 
-    - Amplitude encoding, $v = b(x) + R w$: the slopes are at most $D\,\|R\|/\|v\|$ (see
+    - Amplitude encoding, $v = b(x) + R z$: the slopes are at most $D\,\|R\|/\|v\|$ (see
       [`eqx_qdeq.lipschitz_bound`][]), and only the direction of v is encoded. So an offset b(x)
       that is too short is scaled up to the norm
 
-    $$\frac{D\,\|R\|}{\mathrm{factor}} + \max_w \|R w\| ,$$
+    $$\frac{D\,\|R\|}{\mathrm{factor}} + \max_z \|R z\| ,$$
 
       the maximum over all possible measured values. An offset of zero has no direction; it becomes
       that multiple of the first basis vector, which is what the encoding makes of it too.
@@ -301,7 +301,7 @@ def contractive(cell: QuantumCell, factor: float | Float[Array, ""] = 0.9) -> Co
         qlayer = qdeq.QDEQ(4, 16, key=jax.random.key(0))
         cell = qdeq.contractive(qlayer.deq.cell, factor=0.9)
         deq = qdeq.DEQ(cell, qdeq.Picard(1e-5, 1e-5))
-        w = deq(0.01 * jax.random.normal(jax.random.key(1), (16,)))
+        z = deq(0.01 * jax.random.normal(jax.random.key(1), (16,)))
         ```
 
     **Arguments:**

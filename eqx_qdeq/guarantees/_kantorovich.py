@@ -99,7 +99,7 @@ class Rounding(NamedTuple):
     relative: Float[Array, ""]
 
 
-def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], w: Float[Array, " m"]) -> Rounding:
+def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], z: Float[Array, " m"]) -> Rounding:
     r"""In the standard model of floating-point arithmetic every operation has the relative error
     ε. The relative error of a quadratic form in a state is taken as
 
@@ -110,27 +110,27 @@ def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], w: Float[Array,
     their errors add up; the errors of a sum of N terms, random in sign, grow as $\sqrt N$. That
     makes it generous: the tests find errors that are smaller by an order of magnitude and more.
 
-    - Amplitude encoding divides two forms in $v = v_0 + R w$, whose parts may cancel. With
-      $\kappa = (\|v_0\| + \|R w\|)^2/\|v\|^2$ the values have the error
+    - Amplitude encoding divides two forms in $v = v_0 + R z$, whose parts may cancel. With
+      $\kappa = (\|v_0\| + \|R z\|)^2/\|v\|^2$ the values have the error
       $\gamma\,\kappa\,\|o\|$ and the slopes $2\,\gamma\,\kappa\,\|o\|\,\|R\|/\|v\|$, where o are
       the observables' norms.
     - Rotations by features and feedback: the angles α have the error
       $(m + 2)\,\varepsilon\,|\alpha|$, their parts taken for positive, and the values
       $(\gamma + (m + 2)\,\varepsilon\,\sum|\alpha|)\,\|o\|$. The slopes have Ω times that, with
-      f's highest frequency Ω along unit directions of w.
+      f's highest frequency Ω along unit directions of z.
     """
     layer, injection = cell.layer, cell.injection
     n, m = layer.n_qubits, layer.out_size
-    eps = jnp.finfo(w.dtype).eps
+    eps = jnp.finfo(z.dtype).eps
     norms = float((layer.measurement.norms(n) ** 2).sum() ** 0.5)
-    angles = jnp.sum(jnp.abs(layer.angles)).astype(w.dtype)
+    angles = jnp.sum(jnp.abs(layer.angles)).astype(z.dtype)
     gates = len(layer.circuit) + angles + 2 * (2 ** (n / 2) + x.shape[0] ** 0.5 + m)
     relative = eps * gates
     turn = turns(cell, x.shape[0]) if turns_wires(cell) else None
     if isinstance(injection, AbstractLinearInjection):
-        offset, matrix = injection.offset(x, m), injection.matrix(x.shape[0], m, w.dtype)
+        offset, matrix = injection.offset(x, m), injection.matrix(x.shape[0], m, z.dtype)
         if turn is None:
-            fed_back = dot(matrix, w)
+            fed_back = dot(matrix, z)
             # κ and 1/‖v‖ do not change if all is scaled, but squares of huge entries overflow.
             scale = divisor(jnp.max(jnp.abs(offset)) + jnp.max(jnp.abs(fed_back)))
             parts = jnp.linalg.norm(offset / scale) + jnp.linalg.norm(fed_back / scale)
@@ -138,12 +138,12 @@ def rounding_errors(cell: QuantumCell, x: Float[Array, " d_in"], w: Float[Array,
             value = relative * norms * (parts / whole) ** 2
             slope = jnp.linalg.norm(matrix / scale, 2) / whole
             return Rounding(value, 2 * value * slope, relative)
-        parts = jnp.abs(offset) + dot(jnp.abs(matrix), jnp.abs(w))
+        parts = jnp.abs(offset) + dot(jnp.abs(matrix), jnp.abs(z))
         turned = turn.uploads * abs(turn.scale) * jnp.sum(parts)
         relative = relative + eps * turn.uploads * offset.shape[0]
     else:
         assert turn is not None
-        turned = jnp.sum(dot(jnp.abs(turn.matrix), jnp.abs(w)))
+        turned = jnp.sum(dot(jnp.abs(turn.matrix), jnp.abs(z)))
         turned = turned + abs(turn.scale) * jnp.sum(jnp.abs(x))
     value = norms * (relative + (m + 2) * eps * turned)
     return Rounding(value, value * jnp.maximum(angle_frequency(cell, x.shape[0]), 1), relative)

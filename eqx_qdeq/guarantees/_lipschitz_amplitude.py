@@ -1,6 +1,6 @@
 r"""Bounds on the Jacobian of amplitude-encoded cells with linear injection.
 
-The map is $f_q(w) = u^\top A_q u$ with $u = v/\|v\|$, $v = v_0 + R w$ and real symmetric $A_q$.
+The map is $f_q(z) = u^\top A_q u$ with $u = v/\|v\|$, $v = v_0 + R z$ and real symmetric $A_q$.
 Write $f_a = \sum_q a_q f_q$ and $A_a = \sum_q a_q A_q$ for unit a, $s_a$ for the spread
 $\lambda_{\max} - \lambda_{\min}$ of $A_a$, and D for the largest $s_a$. With h a unit vector:
 
@@ -80,9 +80,9 @@ class Reach(eqx.Module):
         at_zero = layer.measurement.values_of_parts(first)
         return cls(inputs, forms, low, high, jnp.minimum(spread, spread_of(cell)), at_zero)
 
-    def values(self, w: Float[Array, " m"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
+    def values(self, z: Float[Array, " m"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """f and its Jacobian, both 0 where the input vanishes."""
-        v = self.inputs(w)
+        v = self.inputs(z)
         square = divisor(jnp.sum(v**2))
         images = dot(self.forms, v)
         f = dot(images, v) / square
@@ -94,7 +94,7 @@ class Reach(eqx.Module):
         least, reach = self.inputs.least_norm(box), self.inputs.reach(box.half)
         f, jacobian = self.values(box.centre)
         # By the slopes everywhere, or by the slope at the center and the curvature everywhere:
-        # with ‖v - v_c‖ ≤ reach, |f_q(w) - f_q(c)| is at most s_q reach / min‖v‖, and at most
+        # with ‖v - v_c‖ ≤ reach, |f_q(z) - f_q(c)| is at most s_q reach / min‖v‖, and at most
         # |J(c)| half + ½ (2 s_q / min‖v‖²) reach².
         spreads, ratio = self.high - self.low, reach / divisor(least)
         taylor = dot(jnp.abs(jacobian), box.half) + spreads * ratio**2
@@ -125,9 +125,9 @@ class Reach(eqx.Module):
 
         return lax.fori_loop(0, rounds, step, (box, self.bound(box)))
 
-    def curvature(self, w: Float[Array, " m"], radius: Float[Array, "..."]) -> Float[Array, "..."]:
-        """A Lipschitz constant of J on the ball of that radius about w."""
-        least = jnp.linalg.norm(self.inputs(w)) - self.inputs.norm * radius
+    def curvature(self, z: Float[Array, " m"], radius: Float[Array, "..."]) -> Float[Array, "..."]:
+        """A Lipschitz constant of J on the ball of that radius about z."""
+        least = jnp.linalg.norm(self.inputs(z)) - self.inputs.norm * radius
         bound = 2 * self.spread * self.inputs.norm**2 / divisor(least) ** 2
         return jnp.where(least > 0, bound, jnp.inf)
 
@@ -140,7 +140,7 @@ def _orthonormal_basis(matrix: Float[Array, "d m"]) -> Float[Array, "d k"]:
     basis, _ = jnp.linalg.qr(frozen)
     mixing = lax.stop_gradient(dot(jnp.linalg.pinv(frozen), basis))
     basis = basis + dot(matrix - frozen, mixing)
-    # One Newton-Schulz step towards an orthonormal basis of the same span: no change in the
+    # One Newton-Schulz step toward an orthonormal basis of the same span: no change in the
     # value, and all that is needed in the derivative.
     eye = jnp.eye(basis.shape[1], dtype=matrix.dtype)
     return dot(basis, 1.5 * eye - 0.5 * dot(basis.T, basis))

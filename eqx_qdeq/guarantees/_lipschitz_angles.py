@@ -45,7 +45,7 @@ def turns_wires(cell: QuantumCell) -> bool:
 
 
 class Turns(NamedTuple):
-    """How measured values turn wires: by the angles α = α₀ + T w, in each of some uploads."""
+    """How measured values turn wires: by the angles α = α₀ + T z, in each of some uploads."""
 
     matrix: Float[Array, "r m"]  # T, in radians
     uploads: int
@@ -64,7 +64,7 @@ def turns(cell: QuantumCell, in_size: int) -> Turns:
 
 
 def _turns_of_features(layer: QuantumLayer, matrix: Float[Array, "d m"]) -> Turns:
-    """How w turns wires where the layer's features are b + matrix w."""
+    """How z turns wires where the layer's features are b + matrix z."""
     encoding, uploads, on_product = layer.encoding, 1, True
     if isinstance(encoding, DataReuploading):
         uploads, on_product = encoding.n_uploads, encoding.cuts(len(layer.circuit))[0] == 0
@@ -80,7 +80,7 @@ def _turns_of_features(layer: QuantumLayer, matrix: Float[Array, "d m"]) -> Turn
 
 
 def angle_slope(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
-    """An upper bound on ‖J‖ that holds for every sample and every w."""
+    """An upper bound on ‖J‖ that holds for every sample and every z."""
     return _slope(turns(cell, in_size), cell.layer)
 
 
@@ -102,7 +102,7 @@ def _slope(turn: Turns, layer: QuantumLayer) -> Float[Array, ""]:
 
 
 def angle_frequency(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
-    """The highest frequency of f along any unit direction of w."""
+    """The highest frequency of f along any unit direction of z."""
     turn = turns(cell, in_size)
     return turn.uploads * _sum_norm(turn.matrix)
 
@@ -113,7 +113,7 @@ def angle_curvature(cell: QuantumCell, in_size: int) -> Float[Array, ""]:
 
 
 def angle_slope_at(cell: QuantumCell, x: Float[Array, " d"]) -> Float[Array, ""]:
-    """An upper bound on ‖J‖ for a sample and every w."""
+    """An upper bound on ‖J‖ for a sample and every z."""
     if not isinstance(cell.injection, AngleFeedback):
         return angle_slope(cell, x.shape[0])
     bound = cell.bind(x)

@@ -150,7 +150,7 @@ class EstimatorCell(AbstractCell):
 
     def bind(self, x: Float[Array, " d"]) -> Callable[[Float[Array, " m"]], Float[Array, " m"]]:
         x = self.accept(x)
-        return lambda w: self.layer(self.injection(w, x))
+        return lambda z: self.layer(self.injection(z, x))
 
 
 EstimatorCell.__init__.__doc__ = """**Arguments:**

@@ -17,5 +17,5 @@ from ._everywhere import (
 )
 from ._layer import QuantumLayer as QuantumLayer
 from ._noisy_encoder import make_encoder, NoisyEncoder
-from ._plan import LayerPlan as LayerPlan, make_propagator
+from ._plan import Engine as Engine, LayerPlan as LayerPlan, make_propagator
 from ._trajectories import draw, draw_on_wires, Drawn, run_trajectory

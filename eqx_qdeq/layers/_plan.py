@@ -41,6 +41,8 @@ from ..simulate import (
 )
 
 Engine = Literal["auto", "statevector", "operator", "heisenberg", "density", "trajectories"]
+"""How a layer's circuit is simulated; [Concepts](../concepts.md#engines) has the exact ones,
+[Noise](../noise.md#engines) those of noisy layers."""
 _PURE_ENGINES = ("statevector", "operator", "heisenberg")
 _NOISY_ENGINES = ("heisenberg", "density", "trajectories")
 

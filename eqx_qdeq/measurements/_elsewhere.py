@@ -17,7 +17,7 @@ def _real(coefficient: Any, string: Any) -> float:
             f"the coefficient of {string} is {coefficient!r}, which is no number: bind its "
             "parameters first."
         ) from None
-    # What a mapping of fermions leaves of cancelled imaginary parts is rounding.
+    # What a mapping of fermions leaves of canceled imaginary parts is rounding.
     if abs(value.imag) > 1e-12 * max(1.0, abs(value.real)) or not math.isfinite(value.real):
         raise ValueError(
             f"the coefficient of {string} is {value}: an observable is Hermitian, and its "

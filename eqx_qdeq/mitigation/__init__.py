@@ -12,6 +12,7 @@ from ._zero_noise import (
     AbstractExtrapolation as AbstractExtrapolation,
     Exponential as Exponential,
     Polynomial as Polynomial,
+    Scales as Scales,
     ZeroNoise as ZeroNoise,
     ZeroNoiseCell as ZeroNoiseCell,
 )

@@ -16,6 +16,7 @@ from ..cells import AbstractCell
 from ._scale import reached_scales, scale_noise
 
 Scales = tuple[float | int, ...]
+"""Strengths of noise to measure at, as multiples of what there is: 1 is the noise itself."""
 
 
 def _as_scales(values: Any) -> Scales:

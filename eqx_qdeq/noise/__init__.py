@@ -28,6 +28,7 @@ from ._model import (
     PreparationNoise as PreparationNoise,
 )
 from ._noisy_circuit import (
+    compile_noisy as compile_noisy,
     density_values as density_values,
     noisy_circuit as noisy_circuit,
     noisy_forms as noisy_forms,
@@ -40,7 +41,7 @@ from ._noisy_circuit import (
     values_of_paulis,
 )
 from ._paulis import on_each_wire, pauli_matrices, paulis_of_parts, transfer_of_operators
-from ._readout import as_strings, InvertedReadout, ReadoutError as ReadoutError
+from ._readout import as_strings, InvertedReadout, Rates as Rates, ReadoutError as ReadoutError
 from ._steps import make_steps
 from ._trajectories import (
     over_trajectories,

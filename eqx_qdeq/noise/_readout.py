@@ -21,6 +21,7 @@ from ._channel import as_array, Rate, rate_in_01
 from ._paulis import on_each_wire, pauli_matrices
 
 Rates = Rate | Float[Array, " n"] | tuple[float, ...]
+"""One rate for all wires, or one for each."""
 String = tuple[tuple[int, str], ...]
 
 # The confusion of one wire, in two languages. On the column of probabilities (of |0⟩, of |1⟩) it is

@@ -11,11 +11,17 @@ from ._gradients import (
 )
 from ._layer import SampledLayer as SampledLayer
 from ._sampled_deq import SampledDEQ as SampledDEQ
-from ._sampling import Estimate as Estimate, sample_counts as sample_counts, ShotCount as ShotCount
+from ._sampling import (
+    Estimate as Estimate,
+    sample_counts as sample_counts,
+    ShotCount as ShotCount,
+    Shots as Shots,
+)
 from ._solves import (
     AbstractSampledBackward as AbstractSampledBackward,
     AveragedPicard as AveragedPicard,
     JacobianBackward as JacobianBackward,
     NeumannBackward as NeumannBackward,
     NoisySolution as NoisySolution,
+    Product as Product,
 )

@@ -215,15 +215,15 @@ def layer_experiment(layer: QuantumLayer, x: Float[Array, " d"]) -> Experiment:
     return _experiment(layer, x, None, ())
 
 
-def cell_experiment(cell: QuantumCell, x: Float[Array, " d"], w: Float[Array, " m"]) -> Experiment:
-    """One application of a cell to w, as an experiment. The last block of angles depends on w, if
+def cell_experiment(cell: QuantumCell, x: Float[Array, " d"], z: Float[Array, " m"]) -> Experiment:
+    """One application of a cell to z, as an experiment. The last block of angles depends on z, if
     any does."""
     injection = cell.injection
     if isinstance(injection, AbstractLinearInjection):
-        return layer_experiment(cell.layer, injection(w, x))
+        return layer_experiment(cell.layer, injection(z, x))
     assert isinstance(injection, AngleFeedback)
     feedback = AngleFeedback(injection.axis, 1.0, injection.position, injection.wires)
-    return _experiment(cell.layer, x, feedback, (injection.gain * w,))
+    return _experiment(cell.layer, x, feedback, (injection.gain * z,))
 
 
 def _experiment(

@@ -163,8 +163,8 @@ class SampledDEQ(eqx.Module):
         if isinstance(self.solver, AveragedPicard):
             groups = self._groups()
 
-            def sample(w: Float[Array, " m"], k: PRNGKeyArray) -> Estimate:
-                return estimate(groups, bound, w, self.sampling, k)
+            def sample(z: Float[Array, " m"], k: PRNGKeyArray) -> Estimate:
+                return estimate(groups, bound, z, self.sampling, k)
 
             return self.solver.solve(sample, start, key=key, max_steps=self.max_steps)
         exact = solve_map(bound, start, self.solver, ImplicitAdjoint(), max_steps=self.max_steps)
@@ -174,7 +174,7 @@ class SampledDEQ(eqx.Module):
 
     def _derivative(self, x: Array, point: Array, usable: Array, key: PRNGKeyArray) -> Array:
         """Zeros with the derivative of the equilibrium at `point`."""
-        # dw* = (I - J)⁻¹ ∂f(w*, x; θ): one application of the cell at the fixed point w* carries
+        # dz* = (I - J)⁻¹ ∂f(z*, x; θ): one application of the cell at the fixed point z* carries
         # the derivative by θ and x, and `_adjoint` puts (I - J)⁻ᵀ in front of it on the way back.
         step_key, product_key = jax.random.split(key)
         zero = self.gradient.zero(cell_experiment(self.cell, x, point), self.sampling, step_key)
@@ -268,7 +268,7 @@ def _adjoint_bwd(residuals, cotangent, perturbed, zero, fixed, backward):
         return jnp.zeros_like(zero)
 
     def product(u: Float[Array, " m"], k: PRNGKeyArray) -> Float[Array, " m"]:
-        at = lambda w: gradient.zero(cell_experiment(cell, x, w), sampling, k)
+        at = lambda z: gradient.zero(cell_experiment(cell, x, z), sampling, k)
         return jax.vjp(at, point)[1](u)[0]
 
     return once(backward.solve(product, cotangent, usable, key), zero, "SampledDEQ")

@@ -16,6 +16,7 @@ from ..layers import AbstractPrepared, QuantumLayer
 from ._bases import Group
 
 Shots = int | Int[Array, ""]
+"""A number of shots. An array may be traced: one compiled function serves any number."""
 
 
 class Estimate(eqx.Module):

@@ -218,6 +218,8 @@ AveragedPicard.__init__.__doc__ = """**Arguments:**
 # --- The backward solve. ---
 
 Product = Callable[[Float[Array, " m"], PRNGKeyArray], Float[Array, " m"]]
+"""A sampled product: from u and a random key to an estimate of $J^\\top u$, a fresh one for each
+key."""
 
 
 class AbstractSampledBackward(eqx.Module):

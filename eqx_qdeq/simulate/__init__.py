@@ -33,7 +33,7 @@ from ._run import (
     apply_plan_to_real as apply_plan_to_real,
     gate_propagator as gate_propagator,
     GatePropagator as GatePropagator,
-    Gradient,
+    Gradient as Gradient,
     GRADIENTS,
     matrix_propagator as matrix_propagator,
     MatrixPropagator as MatrixPropagator,

@@ -14,6 +14,8 @@ from ._apply import evolve, evolve_uncomputed, full_tensor, PARTS, StateTensor
 from ._plan import Plan
 
 Gradient = Literal["stored", "checkpointed", "uncomputed"]
+"""What reverse mode keeps of a circuit's states: all, those before each repetition of a periodic
+circuit, or none; see [large states](../concepts.md#large-states)."""
 GRADIENTS = ("stored", "checkpointed", "uncomputed")
 
 

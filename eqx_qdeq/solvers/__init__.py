@@ -3,6 +3,7 @@
 from ._anderson import Anderson as Anderson
 from ._base import (
     AbstractResidualSolver as AbstractResidualSolver,
+    FlatMap as FlatMap,
     Point as Point,
     Proposal as Proposal,
     SolverLimits as SolverLimits,

@@ -20,7 +20,7 @@ from equinox import AbstractVar
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._checks import can_check, check_at_least
+from .._checks import can_check, check_at_least, check_instance
 from ._earned import is_earned
 
 # Progress is a best residual that fell by more than this fraction. Rounding alone also finds
@@ -29,6 +29,7 @@ _PROGRESS = 1e-3
 
 
 FlatMap = Callable[[Float[Array, " n"]], Float[Array, " n"]]
+"""The map f on the state as one vector."""
 
 
 class SolverLimits(eqx.Module):
@@ -138,7 +139,7 @@ class Point(eqx.Module):
     - `is_first`, `converged`: whether this is the initial guess, and whether it is good enough.
     - `stale`: steps since the best error fell by more than one part in a thousand.
     - `tolerance`: what `error` is compared with.
-    - `f`, `jvp`: the map, and t ↦ J(y) t for solvers with `linearises = True`.
+    - `f`, `jvp`: the map, and t ↦ J(y) t for solvers with `linearizes = True`.
     """
 
     y: Float[Array, " n"]
@@ -250,7 +251,12 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
     # solve.
     steps_back: ClassVar[bool] = True
     # Whether it needs products with the Jacobian.
-    linearises: ClassVar[bool] = False
+    linearizes: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        super().__init_subclass__(**named)
+        if "linearises" in vars(cls):
+            raise TypeError(f"`{cls.__name__}.linearises` is spelled `linearizes`.")
 
     @abc.abstractmethod
     def remember(self, y: Float[Array, " n"], f: FlatMap) -> PyTree:
@@ -294,7 +300,7 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
             return ravel_pytree(r)[0], aux
 
         jvp = None
-        if self.linearises:
+        if self.linearizes:
             r, along, aux = jax.linearize(flat_fn, flat, has_aux=True)
             jvp = lambda t: t + along(t)
         else:
@@ -469,7 +475,10 @@ def finite_or(new: Float[Array, " n"], fallback: Float[Array, " n"]) -> Float[Ar
 
 
 def check_tolerances(solver: AbstractResidualSolver) -> None:
+    """Those and the limits, which every solver has."""
     name = type(solver).__name__
+    limits = f"{name}(limits=...)"
+    check_instance(limits, solver.limits, SolverLimits, "e.g. SolverLimits(stagnation=200)")
     for field, value in (("rtol", solver.rtol), ("atol", solver.atol)):
         if can_check(f"{name}({field}=...)", value) and not value >= 0:
             raise ValueError(

@@ -70,7 +70,7 @@ def solve_with_the_flow(
     r"""Solves (shift I + |I - J|) s = r, where |·| makes growing modes of the flow grow.
 
     Let $A = I - J = V M V^{-1}$. The flow $\dot s = r - A s$ from s = 0 moves the mode with the
-    coefficient c and the eigenvalue μ by $c\,(1 - e^{-\mu t})/\mu$: towards c/μ where Re μ > 0, but
+    coefficient c and the eigenvalue μ by $c\,(1 - e^{-\mu t})/\mu$: toward c/μ where Re μ > 0, but
     *away* from there where Re μ < 0, along c and without end. Implicit Euler with the step δ moves
     it by $c/(1/\delta + \mu)$. That is right for decay with every δ; for growth only while
     δ < 1/|Re μ|, and beyond that the sign is wrong: a large step goes to the saddle which the flow

@@ -94,7 +94,7 @@ class Newton(AbstractResidualSolver):
     growth: float = 10.0
     limits: SolverLimits = SolverLimits()
 
-    linearises: ClassVar[bool] = True
+    linearizes: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         check_tolerances(self)

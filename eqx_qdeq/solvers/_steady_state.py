@@ -226,7 +226,7 @@ def _rounding(term: diffrax.ODETerm, y: Float[Array, " n"]) -> Float[Array, ""]:
     Σᵢⱼ (Jᵢⱼ Yⱼ)², so one product with random signs stands for it. Last, f(Y) - Y rounds both
     f(Y) and Y, as their difference may be as large.
 
-    In a flow towards a steady state k moves by less, (I - γ dt (J - I))⁻¹ of all that. Two roots
+    In a flow toward a steady state k moves by less, (I - γ dt (J - I))⁻¹ of all that. Two roots
     err twice as much, and twice that is for the chance in σ.
     """
     signs = jax.random.rademacher(jax.random.key(0), y.shape, y.dtype)

@@ -14,18 +14,19 @@ from ._batches import epoch_batches
 from ._callbacks import (
     AbstractCallback as AbstractCallback,
     EarlyStopping as EarlyStopping,
+    Record as Record,
     TensorBoard as TensorBoard,
     WandB as WandB,
 )
 from ._convergence import ConvergenceWarning as ConvergenceWarning
-from ._evaluate import evaluate as evaluate
+from ._evaluate import evaluate as evaluate, OwnMetrics as OwnMetrics
 from ._files import (
     load as load,
     load_metadata as load_metadata,
     save as save,
 )
-from ._fit import fit as fit
-from ._losses import NAMED
+from ._fit import Data as Data, fit as fit
+from ._losses import ClassWeight as ClassWeight, Loss as Loss, NAMED
 from ._metrics import count_parameters as count_parameters, Metrics as Metrics
 from ._options import Callback as Callback, Options as Options
 from ._progress import TrainingError as TrainingError
@@ -59,6 +60,7 @@ from .data import (
     Split as Split,
     Standardize as Standardize,
     stratified_split as stratified_split,
+    Stream as Stream,
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
 )

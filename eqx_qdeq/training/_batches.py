@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
@@ -11,20 +10,33 @@ from .._mesh import Devices
 
 
 def epoch_batches(
-    n: int, batch_size: int, seed: int, epoch: int, drop_last: bool, *, others: bool = False
+    n: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    drop_last: bool,
+    *,
+    others: bool = False,
+    parts: int = 1,
 ) -> Int[np.ndarray, "n_batches batch"]:
     """Which samples are in which batch of an epoch. The last one is filled up by sample 0, written
-    as -1; or, with `others`, by the epoch's first, of which sample i is written as -1 - i."""
+    as -1; or, with `others`, by the epoch's first, of which sample i is written as -1 - i. Of
+    `parts`, each is shuffled by itself and has its own place in each batch."""
     # Philox is keyed: the permutation follows from seed and epoch alone, so a resumed run needs no
     # state of a generator. It is the same on every machine; JAX's own may change with its version.
-    order = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+    generator = np.random.Generator(np.random.Philox(key=[seed, epoch]))
     n_batches = n // batch_size if drop_last else -(-n // batch_size)
-    batches = np.full(n_batches * batch_size, -1, np.int32)
-    kept = min(n, len(batches))
-    batches[:kept] = order[:kept]
-    if others:
-        batches[kept:] = -1 - order[: len(batches) - kept]
-    return batches.reshape(n_batches, batch_size)
+    size, places = n // parts, batch_size // parts
+    found = []
+    for part in range(parts):
+        order = part * size + generator.permutation(size)
+        batches = np.full(n_batches * places, -1, np.int32)
+        kept = min(size, len(batches))
+        batches[:kept] = order[:kept]
+        if others or parts > 1:
+            batches[kept:] = -1 - order[: len(batches) - kept]
+        found.append(batches.reshape(n_batches, places))
+    return np.concatenate(found, axis=1)
 
 
 class Batch(NamedTuple):
@@ -46,37 +58,29 @@ class Part(NamedTuple):
     weights: Float[Array, ""]  # ... and their weights
 
 
-def take_part(
-    x: PyTree[Array],
-    y: Num[Array, "n ..."],
-    weight: Float[Array, " n"] | None,
-    index: Int[Array, " batch"],
-    key: PRNGKeyArray,
-    devices: Devices,
-) -> tuple[Batch, Part]:
-    """As `take`, of the samples of this device."""
+def part_of(
+    index: Int[Array, " batch"], weight: Float[Array, " batch"] | None, devices: Devices
+) -> tuple[Int[Array, " part"], Part]:
+    """Which of a batch's samples are those of this device."""
     size = len(index)
     places = devices.own(jnp.arange(devices.padded(size)))
     # Filled up, too, where the batch cannot be divided.
     there, places = places < size, jnp.minimum(places, size - 1)
     mine = jnp.where(there, index[places], -1)
     mask = (index >= 0).astype(jnp.result_type(float))
-    weights = mask if weight is None else mask * weight[jnp.maximum(index, -1 - index)]
-    part = Part(size, places, jnp.sum(mask), jnp.sum(weights))
-    return take(x, y, weight, mine, key), part
+    weights = mask if weight is None else mask * weight
+    return mine, Part(size, places, jnp.sum(mask), jnp.sum(weights))
 
 
-def take(
+def batch_of(
     x: PyTree[Array],
-    y: Num[Array, "n ..."],
-    weight: Float[Array, " n"] | None,
+    y: Num[Array, "batch ..."],
+    weight: Float[Array, " batch"] | None,
     index: Int[Array, " batch"],
     key: PRNGKeyArray,
 ) -> Batch:
-    """The samples of a batch, which `epoch_batches` has written."""
+    """Samples as a batch, which `epoch_batches` has written."""
     # All batches have one shape, so that they share one compiled body. Where the last one is filled
     # up, it is at weight 0, and means divide by the sum of the weights.
     mask = (index >= 0).astype(jnp.result_type(float))
-    rows = jnp.maximum(index, -1 - index)
-    some_x, some_y = jax.tree.map(lambda a: a[rows], (x, y))
-    return Batch(some_x, some_y, mask, mask if weight is None else mask * weight[rows], key)
+    return Batch(x, y, mask, mask if weight is None else mask * weight, key)

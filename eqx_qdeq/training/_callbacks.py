@@ -9,6 +9,7 @@ from typing import Any
 from .._checks import check_at_least, check_choice, check_within, describe
 
 Record = dict[str, Any]
+"""The numbers of an epoch by name: `epoch`, `train_loss`, `validation_accuracy` and so on."""
 
 _LARGER_IS_BETTER = ("accuracy", "r2", "fraction_converged")
 

@@ -1,6 +1,6 @@
 """Checkpoints of a run, from which it goes on exactly, and the file of its metrics.
 
-One file per run, replaced atomically. Equinox's serialisation rather than Orbax: a checkpoint here
+One file per run, replaced atomically. Equinox's serialization rather than Orbax: a checkpoint here
 is a few kilobytes, written every epoch, and one file takes 1 ms where an Orbax folder of 15 files
 takes 35; and the checksum that tells a damaged file from a good one would be ours in either case.
 """
@@ -31,7 +31,7 @@ from ._writing import (
     to_json,
     write_atomic,
 )
-from .data import Split
+from .data import Split, Stream
 
 _NAME = "checkpoint.eqx"
 
@@ -68,8 +68,10 @@ def to_host(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: np.array(x, copy=True), tree)
 
 
-def digest(split: Split) -> str:
+def digest(split: Split | Stream) -> str:
     """A fingerprint of samples, labels or targets, and weights."""
+    if isinstance(split, Stream):
+        return split.digest
     leaves, structure = jax.tree.flatten(split.x)
     # Of one array, as nearly all data are, the structure says nothing.
     sha = hashlib.sha256(("" if len(leaves) == 1 else str(structure)).encode())

@@ -1,6 +1,7 @@
 """evaluate: a model on every sample of a split, in chunks of few sizes."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,19 +12,21 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least, check_instance, describe
-from .._mesh import check_enough, Devices, devices, on
+from .._mesh import along, Devices, devices, on
 from ._by_content import numbers_as_arrays
 from ._convergence import warn_unconverged, warn_unseen
 from ._forward import Called, forward, in_inference, losing, over_batch
 from ._look import Look, look
 from ._losses import Loss, NAMED, resolve, sample_weights
 from ._metrics import guess, Metrics, Report, Sums
-from .data import DataError, Split
+from ._reading import ahead, place, read
+from .data import DataError, Split, Stream
 
 # Up to so many samples, a chunk has this size.
 _SMALL = 256
 
 OwnMetrics = Mapping[str, Callable[[np.ndarray, np.ndarray], Any]]
+"""Metrics by name: functions `(y_true, y_pred)` to a number, as scikit-learn has them."""
 
 
 class Chunk(NamedTuple):
@@ -36,30 +39,70 @@ class Chunk(NamedTuple):
     rows: Int[Array, " n"]
 
 
-def chunks(
-    split: Split,
-    batch_size: int = 1024,
-    by_class: np.ndarray | None = None,
-    devices: Devices | None = None,
-) -> list[Chunk]:
-    """The samples in chunks of one size, the last one filled up with samples of no weight."""
-    check_at_least("batch_size", batch_size, 1)
-    # Few sizes, as each is compiled: a small validation and test set share theirs. One size of 1024
-    # for all would be ten times the work for the digits' 108 validation samples.
-    batch_size = min(batch_size, _SMALL) if len(split) <= _SMALL else batch_size
-    batch_size = batch_size if devices is None else devices.padded(batch_size)
-    x, y = jax.tree.map(np.asarray, (split.x, split.y))
-    weights = sample_weights(split.sample_weight, by_class, y)
-    result = []
-    for start in range(0, len(y), batch_size):
-        rows = np.arange(start, start + batch_size)
-        mask = (rows < len(y)).astype(jax.dtypes.canonicalize_dtype(float))
-        rows = np.minimum(rows, len(y) - 1)
-        weight = mask if weights is None else mask * weights[rows].astype(mask.dtype)
-        some_x = jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), x)
-        chunk = Chunk(some_x, *map(jnp.asarray, (y[rows], mask, weight, rows)))
-        result.append(on(devices, chunk))
-    return result
+class Chunks:
+    """The samples of a split in chunks of one size, the last one filled up with samples of no
+    weight; on the device, or read anew each time."""
+
+    def __init__(
+        self,
+        split: Split | Stream,
+        batch_size: int = 1024,
+        by_class: np.ndarray | None = None,
+        devices: Devices | None = None,
+    ):
+        check_at_least("batch_size", batch_size, 1)
+        # Few sizes, as each is compiled: a small validation and test set share theirs. One size of
+        # 1024 for all would be ten times the work for the digits' 108 validation samples.
+        size = min(batch_size, _SMALL) if len(split) <= _SMALL else batch_size
+        self._devices, parts = devices, 1
+        if isinstance(split, Stream):
+            size, parts = min(size, max(split.buffer // split.row_bytes, 1)), split.parts
+        # Of each part equally many, and on each device.
+        unit = math.lcm(parts, 1 if devices is None else len(devices))
+        size = -(-size // unit) * unit
+        self.y = np.asarray(split.y)
+        self._weights = sample_weights(split.sample_weight, by_class, self.y)
+        each, of_part = size // parts, len(split) // parts
+        rows = np.arange(-(-of_part // each) * each).reshape(-1, 1, each)
+        self._is_there = np.repeat(rows < of_part, parts, axis=1).reshape(-1, size)
+        within = np.minimum(rows, of_part - 1)
+        self._rows = (within + of_part * np.arange(parts)[:, None]).reshape(-1, size)
+        self._split = split
+        self._on_device = None if isinstance(split, Stream) else list(self._from_arrays(split))
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self._on_device) if self._on_device is not None else self._from_stream()
+
+    def _from_arrays(self, split: Split) -> Iterator[Chunk]:
+        host = jax.tree.map(np.asarray, split.x)
+        for i, rows in enumerate(self._rows):
+            x, y = jax.tree.map(lambda a, rows=rows: jnp.asarray(a[rows]), (host, self.y))
+            yield self._chunk(i, *along(self._devices, (x, y)))
+
+    def _from_stream(self) -> Iterator[Chunk]:
+        found = ahead(lambda rows: read(self._split, rows, self._devices), self._rows)
+        for i, some in enumerate(found):
+            yield self._chunk(i, *place(some, self._rows[i].shape, self._devices))
+
+    def _chunk(self, i: int, x: PyTree[Array], y: Array) -> Chunk:
+        rows = self._rows[i]
+        mask = self._is_there[i].astype(jax.dtypes.canonicalize_dtype(float))
+        weight = mask
+        if self._weights is not None:
+            weight = mask * self._weights[rows].astype(mask.dtype)
+        rest = tuple(map(jnp.asarray, (mask, weight, rows)))
+        return Chunk(x, y, *along(self._devices, rest))
+
+    def whole(self, parts: list[PyTree[Array]]) -> PyTree[np.ndarray]:
+        """What was found of the chunks, in the order of the samples."""
+        there = self._is_there.reshape(-1)
+        order = np.argsort(self._rows.reshape(-1)[there], kind="stable")
+        host = lambda *leaves: _wide(np.concatenate(list(map(np.asarray, leaves)))[there][order])
+        return jax.tree.map(host, *parts)
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 @eqx.filter_jit
@@ -75,15 +118,14 @@ def _evaluate_chunk(
     if devices is None:
         return _evaluate_part(model, state, chunk, how, wants_outputs)
 
-    def own(model: Any, state: PyTree, chunk: Chunk) -> tuple[Sums, Array | None, PyTree]:
-        mine = devices.own(chunk)
+    def own(model: Any, state: PyTree, mine: Chunk) -> tuple[Sums, Array | None, PyTree]:
         sums, confusion, given = _evaluate_part(model, state, mine, how, wants_outputs)
         sums, confusion = sums.over(devices, confusion)
         whole = lambda a: jax.lax.all_gather(a, devices.samples, tiled=True)
         return sums, confusion, jax.tree.map(whole, given)
 
-    whole = PartitionSpec()
-    return devices.map(own, (model, state, chunk), (whole,) * 3, whole)
+    whole, parts = PartitionSpec(), PartitionSpec(devices.samples)
+    return devices.map(own, (model, state, chunk), (whole, whole, parts), whole)
 
 
 def _evaluate_part(
@@ -127,7 +169,7 @@ def named_losses(
 
 def evaluate_chunks(
     model: Any,
-    data: list[Chunk],
+    data: Chunks,
     how: Look,
     state: PyTree = None,
     metrics: OwnMetrics | None = None,
@@ -144,11 +186,10 @@ def evaluate_chunks(
         confusion = confusion if counts is None else confusion + np.asarray(counts, np.int64)
         given.append(outputs)
     is_classes = how.report.task == "classification"
-    truth = _rows(data, [chunk.y for chunk in data])
-    means = totals.means(how.report, spread(how.report, truth))
+    means = totals.means(how.report, spread(how.report, data.y))
     return Metrics(
         confusion=np.asarray(confusion) if is_classes else None,
-        own=_own(metrics, truth, _rows(data, given)) if metrics else {},
+        own=_own(metrics, _wide(data.y), data.whole(given)) if metrics else {},
         unseen=how.report.unseen,
         **means,
     )
@@ -159,16 +200,6 @@ def spread(report: Report, y: Any) -> Float[np.ndarray, " k"] | None:
     if report.task != "regression":
         return None
     return np.var(np.asarray(y, np.float64).reshape(len(y), -1), axis=0)
-
-
-def _rows(data: list[Chunk], parts: list[PyTree]) -> Any:
-    """What is of samples, without the filling."""
-    keep = [np.asarray(chunk.mask) > 0 for chunk in data]
-    host = lambda *leaves: np.concatenate(
-        [np.asarray(a)[k] for a, k in zip(leaves, keep, strict=True)]
-    )
-    whole = jax.tree.map(host, *parts)
-    return jax.tree.map(lambda a: a.astype(np.float64) if a.dtype.kind == "f" else a, whole)
 
 
 def _own(metrics: OwnMetrics, truth: np.ndarray, guesses: PyTree) -> dict[str, float]:
@@ -214,7 +245,7 @@ def check_outputs_known(metrics: OwnMetrics | None, how: Look) -> None:
 
 def evaluate(
     model: Any,
-    split: Split,
+    split: Split | Stream,
     batch_size: int = 1024,
     *,
     loss: Loss | None = None,
@@ -241,7 +272,7 @@ def evaluate(
     **Arguments:**
 
     - `model`: any Equinox module of one sample, as for [`eqx_qdeq.training.fit`][].
-    - `split`: the samples.
+    - `split`: the samples, or a stream of them.
     - `batch_size`: how many are looked at at a time; changes memory and time, not the results.
     - `loss`: as for `fit`. A function of your own gets the model in inference mode, and the same
         keys each time.
@@ -257,7 +288,8 @@ def evaluate(
     **Raises:** [`eqx_qdeq.training.DataError`][] for labels that the model does not have.
     Warns ([`eqx_qdeq.training.ConvergenceWarning`][]) of samples whose equilibrium was not found.
     """
-    check_instance("split", split, Split, "a Split, e.g. `dataset.test` or `Split(x, y)`")
+    kinds = Split | Stream
+    check_instance("split", split, kinds, "a Split, e.g. `dataset.test` or `Split(x, y)`")
     check_metrics(metrics)
     how = look(model, split.x, split.y, resolve(loss, split.y), state, name="the split")
     check_outputs_known(metrics, how)
@@ -268,9 +300,7 @@ def evaluate(
             "that it was trained for."
         )
     over = None if mesh is None else devices(mesh)
-    if over is not None:
-        check_enough(over, min(len(split), batch_size), "`batch_size`, with the samples at hand,")
-    parts = chunks(split, batch_size, devices=over)
+    parts = Chunks(split, batch_size, devices=over)
     found = evaluate_chunks(model, parts, how, state, metrics, over)
     warn_unseen(how.report)
     warn_unconverged(model, how.report, "samples", found.fraction_converged, found.residual_max)

@@ -1,4 +1,4 @@
-"""Models as files: one line of JSON, then Equinox's serialised leaves, which `_leaves.py` reads.
+"""Models as files: one line of JSON, then Equinox's serialized leaves, which `_leaves.py` reads.
 
 The line has a SHA-256 of the rest and of itself, and the path, dtype and shape of every leaf, so
 that a file that is damaged or holds something else is told apart from a good one before anything

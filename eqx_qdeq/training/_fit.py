@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools as ft
 import inspect
 import os
 from collections.abc import Callable
@@ -11,26 +12,29 @@ from typing import Any, overload, ParamSpec, Protocol
 import equinox as eqx
 import jax.numpy as jnp
 import jax.tree_util as jtu
+import numpy as np
 import optax
 
 from .._checks import describe
 from .._mesh import check_enough, Devices, devices, on
 from ._checkpoint import Checkpoints, digest, MetricsFile, Run, to_host
 from ._convergence import warn_unseen
-from ._evaluate import check_outputs_known, chunks, spread
+from ._evaluate import check_outputs_known, Chunks, spread
 from ._identity import model_identity, optimizer_identity, settings
 from ._look import Look, look
-from ._loop import Session, train
+from ._loop import order, Session, train
 from ._losses import class_weights, resolve, sample_weights
 from ._metrics import count_parameters
 from ._options import gather, Options
+from ._reading import Reader
 from ._result import FitResult, result_of
-from ._step import make_state, make_update, run_steps
+from ._step import Fixed, make_state, make_update, run_steps
 from ._writing import CheckpointError
-from .data import as_dataset, Dataset
+from .data import as_dataset, Dataset, Stream
 
 _P = ParamSpec("_P")
 Data = Dataset | tuple
+"""A data set, or arrays `(x, y)`, of which a fifth is set aside for validation."""
 
 
 class _Fit(Protocol[_P]):
@@ -127,20 +131,30 @@ def fit(model: Any, dataset: Data, *, options: Options | None = None, **named: A
     with contextlib.ExitStack() as locks:
         over = None if chosen.mesh is None else devices(chosen.mesh)
         session = start(model, data, chosen, locks, over)
-        run, epoch = session.run, session.step // session.n_batches
-        fixed = session.fixed(epoch)
+        run, held, fixed = session.run, range(0), None
 
         def advance(now: int, stop: int) -> None:
-            nonlocal epoch, fixed
+            nonlocal held, fixed
             # Kept for an epoch: a permutation of all samples may take as long as a step.
-            if now != epoch:
-                epoch, fixed = now, session.fixed(now)
-            here = dataclasses.replace(fixed, settings=session.settings_at(session.step))
-            steps = here, jnp.asarray(stop, jnp.int32)
-            run.state = run_steps(*on(session.devices, (steps, run.state)))
+            if fixed is None or session.step not in held:
+                held = session.stretch(session.step)
+                fixed = _on(over, session.fixed(session.step, fixed))
+            settings = session.settings_at(session.step)
+            settings, end = on(over, (settings, jnp.asarray(stop, jnp.int32)))
+            here = dataclasses.replace(fixed, settings=settings)
+            run.state = run_steps((here, end), on(over, run.state))
 
         train([session], advance)
         return result_of(session)
+
+
+def _on(devices: Devices | None, fixed: Fixed) -> Fixed:
+    """What does not change, on all devices; but of a stream each has its own samples already."""
+    if devices is None or not fixed.by_step:
+        return on(devices, fixed)
+    samples = lambda f: (f.x, f.y)
+    rest = on(devices, eqx.tree_at(samples, fixed, (None, None)))
+    return eqx.tree_at(samples, rest, samples(fixed), is_leaf=lambda leaf: leaf is None)
 
 
 def start(
@@ -164,6 +178,11 @@ def start(
     train, validation = dataset.train, dataset.validation
     if devices is not None:
         check_enough(devices, options.batch_size, "`batch_size`, with the data at hand,")
+    if isinstance(train, Stream) and options.batch_size % train.parts:
+        raise ValueError(
+            f"`batch_size` is {options.batch_size}, of which the {train.parts} parts of "
+            f"{train.name} cannot have equally many samples each; use a multiple."
+        )
     by_class = class_weights(options.class_weight, train.y, dataset.n_classes)
     weight = sample_weights(train.sample_weight, by_class, train.y)
     params, static = _partition(model, options.trainable)
@@ -207,14 +226,23 @@ def start(
         checkpoints.write(run)
     else:
         run = resumed
+    weight = None if weight is None else jnp.asarray(weight, jnp.result_type(float))
+    reader = None
+    if isinstance(train, Stream):
+        # Epochs follow one another, and of each there are several stretches.
+        epochs = ft.lru_cache(2)(ft.partial(order, train, options))
+        host = None if weight is None else np.asarray(weight)
+        reader = Reader(train, host, epochs, options.epochs, devices)
+        locks.callback(reader.close)
     session = Session(
         options,
         static,
         known,
         train,
-        None if weight is None else jnp.asarray(weight, jnp.result_type(float)),
+        weight,
+        reader,
         spread(known.in_training, train.y),
-        chunks(validation, by_class=by_class, devices=devices),
+        Chunks(validation, by_class=by_class, devices=devices),
         run,
         checkpoints,
         metrics,

@@ -1,4 +1,4 @@
-"""The leaves of a tree as bytes, and back: what Equinox's serialisation writes, read with care.
+"""The leaves of a tree as bytes, and back: what Equinox's serialization writes, read with care.
 
 A file is believed in nothing. What it says of each leaf, what the leaf is, and what is wanted there
 are compared before anything is made of them.

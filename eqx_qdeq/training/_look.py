@@ -32,8 +32,8 @@ class Look(NamedTuple):
 
 def look(
     model: Any,
-    x: PyTree[Array],
-    y: Num[Array, "n ..."],
+    x: PyTree[Array | jax.ShapeDtypeStruct],
+    y: Num[Array | np.ndarray, "n ..."],
     loss: Loss,
     state: PyTree,
     *,

@@ -19,12 +19,13 @@ from ._by_content import ByContent, numbers_as_arrays
 from ._callbacks import watching
 from ._checkpoint import Checkpoints, is_first, MetricsFile, Run, to_host
 from ._convergence import warn_unconverged
-from ._evaluate import Chunk, evaluate_chunks
+from ._evaluate import Chunks, evaluate_chunks
 from ._look import Look
 from ._options import Options
 from ._progress import in_short, progress_bar, TrainingError
+from ._reading import Reader
 from ._step import finite_rows, Fixed, Settings
-from .data import Split
+from .data import Split, Stream
 
 _FASTEST, _SLOWEST = 0.1, 0.5  # seconds between updates of the progress bar
 # Of the solves of an epoch. A single one fails now and then, and training goes on.
@@ -38,10 +39,11 @@ class Session:
     options: Options  # with a batch no larger than the data
     static: PyTree  # the part of the model that is not trained
     look: Look
-    train: Split
+    train: Split | Stream
     weight: Array | None  # of the training samples in the loss
+    reader: Reader | None  # of a stream
     spread: np.ndarray | None  # the variances of the training targets
-    validation: list[Chunk]
+    validation: Chunks
     run: Run
     checkpoints: Checkpoints
     metrics: MetricsFile
@@ -70,34 +72,34 @@ class Session:
         """The model as it is now."""
         return eqx.combine(off(self.devices, self.run.state.params), self.static)
 
-    def fixed(self, epoch: int) -> Fixed:
-        """What the steps of an epoch need, but for their settings."""
-        return Fixed(
-            numbers_as_arrays(self.static),
-            self.train.x,
-            self.train.y,
-            self.weight,
-            self.batches(epoch),
-            jnp.asarray(epoch * self.n_batches, jnp.int32),
-            jax.random.key(self.options.seed),
-            self.settings_at(0),
-        )
+    def stretch(self, step: int) -> range:
+        """The steps of which the samples are at hand together with those of this one: an epoch's,
+        or as many as are read of a stream at a time."""
+        if self.reader is not None:
+            return self.reader.stretch(step)
+        first = step // self.n_batches * self.n_batches
+        return range(first, first + self.n_batches)
 
-    def batches(self, epoch: int) -> Array:
+    def fixed(self, step: int, before: Fixed | None = None) -> Fixed:
+        """What the steps of a stretch need, but for their settings; `before` is what others
+        needed."""
+        first = self.stretch(step).start
+        changes: dict[str, Any] = {"first": jnp.asarray(first, jnp.int32)}
+        if self.reader is not None:
+            x, y, weight, batches = self.reader.at(first)
+            changes |= {"x": x, "y": y, "weight": weight, "batches": batches}
+        else:
+            changes["batches"] = jnp.asarray(self.order(first // self.n_batches))
+        if before is not None:
+            return dataclasses.replace(before, **changes)
+        whole = {"x": self.train.x, "y": self.train.y, "weight": self.weight} | changes
+        key, settings = jax.random.key(self.options.seed), self.settings_at(0)
+        static, by_step = numbers_as_arrays(self.static), self.reader is not None
+        return Fixed(static, **whole, key=key, settings=settings, by_step=by_step)
+
+    def order(self, epoch: int) -> np.ndarray:
         """The rows of an epoch's batches."""
-        options = self.options
-        # A model with state may look at the whole batch, so that copies of one sample in it would
-        # weigh in its statistics.
-        return jnp.asarray(
-            epoch_batches(
-                len(self.train),
-                options.batch_size,
-                options.seed,
-                epoch,
-                options.drop_last,
-                others=options.state is not None,
-            )
-        )
+        return order(self.train, self.options, epoch)
 
     def settings_at(self, step: int) -> Settings:
         """Those of the steps from this one on, until the next stop."""
@@ -127,7 +129,7 @@ class Session:
     def next_stop(self, pace: int) -> int:
         """The step at which to look up: at most `pace` steps on."""
         step, every = self.step, self.options.checkpoint_every
-        stops = [step + pace, (step // self.n_batches + 1) * self.n_batches]
+        stops = [step + pace, self.stretch(step).stop]
         # The warm-up is another compiled function, so its end is a stop.
         if step < self.options.warmup_steps:
             stops.append(self.options.warmup_steps)
@@ -226,8 +228,9 @@ class Session:
         known = "" if rate is None else f", learning rate {rate:.3g}"
         epoch = self.step // self.n_batches
         where = f"in step {self.step + 1}{whose} (epoch {epoch + 1}{known})"
-        fixed = dataclasses.replace(self.fixed(epoch), settings=self.settings_at(self.step))
-        rows, finite, all_are = map(np.asarray, finite_rows(fixed, self.run.state))
+        fixed = dataclasses.replace(self.fixed(self.step), settings=self.settings_at(self.step))
+        finite, all_are = map(np.asarray, finite_rows(fixed, self.run.state))
+        rows = self.order(epoch)[self.step % self.n_batches]
         if all_are:
             raise TrainingError(
                 f"the parameters or the optimizer's state became NaN or infinite {where}, though "
@@ -238,6 +241,21 @@ class Session:
             f"the loss or its gradient became NaN or infinite {where}, {_blame(rows, finite)}. "
             "Lower the learning rate or set `clip`; the last checkpoint is from before."
         )
+
+
+def order(train: Split | Stream, options: Options, epoch: int) -> np.ndarray:
+    """The rows of an epoch's batches; `options.batch_size` is no larger than the data."""
+    return epoch_batches(
+        len(train),
+        options.batch_size,
+        options.seed,
+        epoch,
+        options.drop_last,
+        # A model with state may look at the whole batch, so that copies of one sample in it would
+        # weigh in its statistics.
+        others=options.state is not None,
+        parts=train.parts if isinstance(train, Stream) else 1,
+    )
 
 
 def _blame(rows: np.ndarray, finite: np.ndarray) -> str:

@@ -11,6 +11,8 @@ from jaxtyping import Array, Float, Num
 from .._checks import check_choice, describe
 
 Loss = str | Callable[..., Any]
+"""What is minimized: `"cross_entropy"`, `"mean_square"`, `"huber"`, or a function
+`loss(model, x, y, key)` of one sample. The mean over the batch is taken."""
 
 
 def _cross_entropy(logits: Array, y: Array) -> Float[Array, ""]:
@@ -33,7 +35,7 @@ NAMED: dict[str, Callable[[Array, Array], Float[Array, ""]]] = {
 """Losses of one sample's outputs. A sample of several tokens or outputs counts with their mean."""
 
 
-def resolve(loss: Loss | None, y: Num[Array, "n ..."]) -> Loss:
+def resolve(loss: Loss | None, y: Num[Array | np.ndarray, "n ..."]) -> Loss:
     """The loss that was asked for; by the type of `y` if none was."""
     if loss is None:
         return "cross_entropy" if is_labels(y) else "mean_square"
@@ -54,6 +56,8 @@ def fitted(outputs: tuple[int, ...], y: tuple[int, ...]) -> tuple[int, ...]:
 
 
 ClassWeight = str | Mapping[int, float] | Sequence[float] | np.ndarray | Array
+"""How much each class counts: `"balanced"`, as much as all others; a number for each class; or
+numbers by class, 1 for those that are left out."""
 
 
 def class_weights(given: ClassWeight | None, y: Any, n_classes: int) -> np.ndarray | None:

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
 from .._mesh import Devices
-from ._batches import Batch, Part, take, take_part
+from ._batches import Batch, batch_of, Part, part_of
 from ._by_content import by_content, ByContent, call
 from ._evaluate import named_losses
 from ._forward import forward, losing, over_batch, with_penalty
@@ -62,16 +62,21 @@ class Fixed(eqx.Module):
 
     static: PyTree  # the rest of the model
     x: PyTree[Array]
-    y: Num[Array, "n ..."]
-    weight: Float[Array, " n"] | None  # of each sample in the loss
+    y: Num[Array, "..."]
+    weight: Float[Array, "..."] | None  # of each sample in the loss
     batches: Int[Array, "n_batches batch"]  # rows of x; -1 - row where the last batch is filled up
-    first: Int[Array, ""]  # the step of the epoch's first batch
+    first: Int[Array, ""]  # the step of the first batch
     key: PRNGKeyArray
     settings: Settings
+    # Whether x, y and weight are those of the batches, shape `(n_batches, batch, ...)`, and x and y
+    # on each device its own part of each.
+    by_step: bool = eqx.field(static=True, default=False)
 
     def batch(self, step: Int[Array, ""]) -> Batch:
         """The samples of a step."""
-        batch, devices = take(*self._of(step)), self.settings.devices
+        index, key = self._of(step)
+        batch = self._take(step, index, self._weight(step, index), key)
+        devices = self.settings.devices
         if devices is None or len(batch.y) % len(devices):
             return batch
         # Of a model with state, which may look at the whole batch.
@@ -81,14 +86,35 @@ class Fixed(eqx.Module):
 
     def part(self, step: Int[Array, ""], devices: Devices) -> tuple[Batch, Part]:
         """Those of this device."""
-        return take_part(*self._of(step), devices)
+        index, key = self._of(step)
+        weight = self._weight(step, index)
+        mine, part = part_of(index, weight, devices)
+        weight = None if weight is None else weight[part.places]
+        return self._take(step, mine, weight, key), part
 
-    def _of(
-        self, step: Int[Array, ""]
-    ) -> tuple[PyTree[Array], Array, Array | None, Array, PRNGKeyArray]:
+    def _of(self, step: Int[Array, ""]) -> tuple[Array, PRNGKeyArray]:
         # By the step, not split from the last key: a resumed run draws the same masks and probes.
         key = jax.random.fold_in(self.key, step)
-        return self.x, self.y, self.weight, self.batches[step - self.first], key
+        return self.batches[step - self.first], key
+
+    def _weight(self, step: Int[Array, ""], index: Array) -> Array | None:
+        if self.weight is None:
+            return None
+        return self.weight[step - self.first] if self.by_step else self.weight[_rows(index)]
+
+    def _take(
+        self, step: Int[Array, ""], index: Array, weight: Array | None, key: PRNGKeyArray
+    ) -> Batch:
+        if self.by_step:
+            of = lambda a: a[step - self.first][: len(index)]
+        else:
+            of = lambda a: a[_rows(index)]
+        x, y = jax.tree.map(of, (self.x, self.y))
+        return batch_of(x, y, weight, index, key)
+
+
+def _rows(index: Int[Array, " batch"]) -> Int[Array, " batch"]:
+    return jnp.maximum(index, -1 - index)
 
 
 def make_state(
@@ -180,8 +206,14 @@ def _on_devices(run: Callable[..., State], fixed: Fixed, stop: Array, state: Sta
     devices = _devices(fixed, state)
     if devices is None:
         return run(fixed, stop, state)
-    runs = PartitionSpec(*([devices.runs] if devices.runs else []))
-    return devices.map(run, (fixed, stop, state), (runs, PartitionSpec(), runs), runs)
+    runs: Any = PartitionSpec(*([devices.runs] if devices.runs else []))
+    where = runs
+    if fixed.by_step:
+        # Each device has its part of the samples, and all of the rest.
+        where = jax.tree.map(lambda _: runs, eqx.filter(fixed, eqx.is_array))
+        own = lambda tree: jax.tree.map(lambda _: PartitionSpec(None, devices.samples), tree)
+        where = eqx.tree_at(lambda f: (f.x, f.y), where, own((fixed.x, fixed.y)))
+    return devices.map(run, (fixed, stop, state), (where, PartitionSpec(), runs), runs)
 
 
 @eqx.filter_jit(donate="all-except-first")
@@ -266,13 +298,11 @@ def _as_finite(new: PyTree, old: PyTree) -> Bool[Array, ""]:
 
 
 @eqx.filter_jit
-def finite_rows(
-    fixed: Fixed, state: State
-) -> tuple[Int[Array, " batch"], Bool[Array, " batch"], Bool[Array, ""]]:
-    """The rows of the batch that comes next, whether the loss and the gradient of each of them
-    alone are finite, and whether those of the batch are: what to look at after a step that was
-    undone."""
-    rows, whole = fixed.batches[state.step - fixed.first], fixed.batch(state.step)
+def finite_rows(fixed: Fixed, state: State) -> tuple[Bool[Array, " batch"], Bool[Array, ""]]:
+    """Whether the loss and the gradient of each sample of the batch that comes next are finite, or
+    it is there to fill the batch; and whether those of the batch are: what to look at after a step
+    that was undone."""
+    whole = fixed.batch(state.step)
 
     def is_finite(batch: Batch) -> Bool[Array, ""]:
         of = lambda params: _objective(
@@ -288,7 +318,9 @@ def finite_rows(
     # Nothing hides it: 0 · NaN is NaN, so samples cannot be told apart by weights. One after the
     # other: a gradient for each sample at once is the whole model that many times.
     each = jax.lax.map(alone, (whole.x, whole.y))
-    return rows, each | (rows < 0), is_finite(whole)
+    found = each | (whole.mask == 0), is_finite(whole)
+    devices = fixed.settings.devices
+    return found if devices is None else jax.lax.with_sharding_constraint(found, devices.sharding())
 
 
 def _each(key: PRNGKeyArray, y: Num[Array, "batch ..."], part: Part | None) -> Array:

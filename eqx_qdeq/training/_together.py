@@ -19,7 +19,7 @@ from ._loop import Session, train
 from ._options import DEFAULTS, gather, Options
 from ._result import FitResult, result_of
 from ._step import run_steps_together
-from .data import Dataset
+from .data import Dataset, Stream
 
 
 def fit_together(
@@ -119,6 +119,11 @@ def fit_together(
         for i, model in enumerate(models):
             changes = {name: values[i] for name, values in own.items() if values is not None}
             data = datasets if isinstance(datasets, Dataset) else lists["datasets"][i]
+            if isinstance(data.train, Stream):
+                raise ValueError(
+                    f"{data.name} is trained on a Stream, of which each model reads other samples "
+                    "at a time; train the models with fit, one after the other."
+                )
             alone = dataclasses.replace(shared, **changes)
             sessions.append(start(model, data, alone, locks, over))
         _check_alike(sessions)
@@ -128,7 +133,7 @@ def fit_together(
 
         def advance(epoch: int, stop: int) -> None:
             changes = (
-                jnp.stack([session.batches(epoch) for session in sessions]),
+                jnp.stack([jnp.asarray(session.order(epoch)) for session in sessions]),
                 jnp.full_like(fixed.first, epoch * first.n_batches),
                 _stack([session.settings_at(session.step) for session in sessions]),
             )

@@ -133,13 +133,13 @@ def depth(groups: Groups) -> Figure:
 
 
 def amplification(groups: Groups) -> Figure:
-    """‖Δz‖/‖δ‖ by L."""
+    """‖Δz‖/‖δ‖ by κ."""
     figure = Figure(figsize=(5.4, 4.6), layout="constrained")
     ax = figure.subplots()
     found = sorted(bins(groups).items())
     x = [middle for middle, _ in found]
     fine = np.linspace(0.05, 0.88, 100)
-    ax.plot(fine, 1 / (1 - fine), "-", color="#000000", linewidth=1, label="the bound 1/(1 - L)")
+    ax.plot(fine, 1 / (1 - fine), "-", color="#000000", linewidth=1, label="the bound 1/(1 - κ)")
     for name, label, colour, style in (
         ("worst", "an error in the worst direction", "#D55E00", "s--"),
         ("amplification_95", "two-qubit error of 1 %: 95 % of samples are below", "#56B4E9", "v:"),
@@ -148,7 +148,7 @@ def amplification(groups: Groups) -> Figure:
     ):
         y = [pooled(rows, name) for _, rows in found]
         ax.plot(x, y, style, color=colour, markersize=4, label=label)
-    ax.set_xlabel("L, the largest ‖J‖ between the clean and the noisy equilibrium")
+    ax.set_xlabel("κ, the largest ‖J‖ between the clean and the noisy equilibrium")
     ax.set_ylabel("error of the equilibrium\nover error of one evaluation")
     ax.set_yscale("log")
     ax.set_yticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"])

@@ -48,7 +48,7 @@ SHOTS = (128, 512, 2048, 8192, 2**20)
 """Shots per image, in all. The last number is as good as infinitely many."""
 
 BINS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 2.0)
-"""Where samples are parted by L, the largest ‖J‖ between two equilibria."""
+"""Where samples are parted by κ, the largest ‖J‖ between two equilibria."""
 
 MNIST10_MODELS = ("direct1", "qdeq", "coherent5")
 MNIST10_EPOCHS = 10

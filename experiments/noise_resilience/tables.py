@@ -248,13 +248,13 @@ def law(groups: Groups, rates: Sequence[float] = (0.001, 0.01, 0.03)) -> str:
                         middle(get("off_clean"), ".1f", 100), middle(get("off_noisy"), ".1f", 100),
                         middle(get("bound_holds"), ".1f", 100),
                     ])  # fmt: skip
-    header = ["cell", "noise", "rate, %", "‖δ‖", "‖Δz‖", "‖Δz‖/‖δ‖", "of 95 % below", "1/(1-L)"]
+    header = ["cell", "noise", "rate, %", "‖δ‖", "‖Δz‖", "‖Δz‖/‖δ‖", "of 95 % below", "1/(1-κ)"]
     header += ["law, clean J: off by, %", "noisy J: off by, %", "bound holds, %"]
     return markdown(header, rows, words=2)
 
 
 def binned(groups: Groups) -> str:
-    """The amplification by L, all cells and seeds together."""
+    """The amplification by κ, all cells and seeds together."""
     rows = []
     for low, found in sorted(bins(groups).items()):
         rows.append([
@@ -263,12 +263,12 @@ def binned(groups: Groups) -> str:
                                                         "random", "worst")),
             f"{1 / (1 - low):.2f}" if low < 1 else "no bound",
         ])  # fmt: skip
-    header = ["L, median", "samples", "this noise", "of 95 % below", "random error"]
-    return markdown([*header, "worst error", "1/(1-L)"], rows, words=0)
+    header = ["κ, median", "samples", "this noise", "of 95 % below", "random error"]
+    return markdown([*header, "worst error", "1/(1-κ)"], rows, words=0)
 
 
 def bins(groups: Groups) -> dict[float, Rows]:
-    """The bins of all models and seeds, by the bin's middle L."""
+    """The bins of all models and seeds, by the bin's middle κ."""
     found = defaultdict(list)
     for _, _, seeds in ordered(groups, "law"):
         for seed in seeds:

@@ -6,6 +6,7 @@ python -m experiments.survival fuzz --minutes 60  one of them
 
 import importlib
 import pkgutil
+import sys
 
 import tyro
 
@@ -19,7 +20,9 @@ def commands() -> list[str]:
 
 
 if __name__ == "__main__":
-    modules = {name: importlib.import_module(f"{__package__}.{name}") for name in commands()}
+    # The one that is called alone: `mutants` tests a package that nothing has imported yet.
+    called = [name for name in commands() if name in sys.argv[1:2]] or commands()
+    modules = {name: importlib.import_module(f"{__package__}.{name}") for name in called}
     tyro.extras.subcommand_cli_from_dict(
         {name.replace("_", "-"): module.main for name, module in modules.items()}
     )

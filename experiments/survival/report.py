@@ -22,6 +22,7 @@ EXPLAINED: dict[str, str] = {
     "adjoints 018": "the length of a cycle; results are the same, the memory is one vector less",
     "checkpoints 002": "how much of a long name is shown",
     "checkpoints 008": "on a CPU, JAX does not overwrite what NumPy looks at",
+    "circuits 1.001": "how high a line of a drawing is",
     "circuits 019": _EQUAL + "a list repeated -1 times is empty, too",
     "shift-rules 000": _EQUAL + "both are as many",
     "shift-rules 007": _EQUAL + "both are as many",
@@ -29,6 +30,8 @@ EXPLAINED: dict[str, str] = {
     "shift-rules 1.004": _EQUAL + "nothing is half a period (and the correction has gone)",
     "simulate 000": _EQUAL + "the matrices are square",
     "simulate 008": _EQUAL + "the same operations, as one section",
+    "solvers 1.000": _EQUAL + "no iterate has both converged and diverged",
+    "solvers 1.003": "a step that was shortened to exactly 2 %",
     "solvers 017": "a step of exactly the size of rounding",
     "solvers 022": _EQUAL + "Diffrax evaluates the map once more",
 }

@@ -24,13 +24,13 @@ def test_an_equilibrium_as_text():
     head, circuit = deq.draw().split("The circuit:\n")
     assert circuit == _CIRCUIT.draw()
     drawing = """
-        DEQ: w = f(w, x), solved by Newton, differentiated by ImplicitAdjoint
+        DEQ: z = f(z, x), solved by Newton, differentiated by ImplicitAdjoint
 
              ┌──────────────┐   ┌───────────────────┐   ┌──────────────────┐   ┌─────────┐
              │  injection   │   │     encoding      │   │     circuit      │   │ readout │
-        x ──▶│ AddInjection │──▶│ AmplitudeEncoding │──▶│ 2 wires, 5 gates │──▶│ PauliZ  │──┬──▶ w
+        x ──▶│ AddInjection │──▶│ AmplitudeEncoding │──▶│ 2 wires, 5 gates │──▶│ PauliZ  │──┬──▶ z
              └───────▲──────┘   └───────────────────┘   └──────────────────┘   └─────────┘  │
-                     └───────────────────────────── w fed back ─────────────────────────────┘
+                     └───────────────────────────── z fed back ─────────────────────────────┘
         """
     assert head.strip() == textwrap.dedent(drawing).strip()
 
@@ -53,8 +53,8 @@ def test_pictures_hold_all_their_shapes_and_words():
     layer, key = _layer(), jax.random.key(1)
     noisy = _layer(noise=qdeq.noise.NoiseModel.depolarizing(0.01))
     for cell, *words in (
-        (qdeq.QuantumCell(layer, qdeq.AddInjection(4)), "AddInjection", "w fed back"),
-        (qdeq.QuantumCell(layer, qdeq.AngleFeedback()), "w fed back as angles"),
+        (qdeq.QuantumCell(layer, qdeq.AddInjection(4)), "AddInjection", "z fed back"),
+        (qdeq.QuantumCell(layer, qdeq.AngleFeedback()), "z fed back as angles"),
         (qdeq.GraphCell(layer, 3, 4, 1, key=key), "GraphCell", "z fed back"),
         (qdeq.QuantumCell(noisy, qdeq.AddInjection(4)), "2 wires, 5 gates, noise"),
         (qdeq.FunctionCell(jnp.add, jnp.zeros_like), "f(z, x)", "add", "z fed back"),

@@ -36,12 +36,12 @@ def test_two_qubit_depth_is_the_depth_of_the_two_qubit_gates(c):
     two = [g for g in range(len(c)) if len(c.wires[g]) == 2]
     only = Circuit(["CX"] * len(two), [c.wires[g] for g in two], [[]] * len(two), c.n_qubits)
     assert c.resources().two_qubit_depth == only.resources().depth
-    assert c.resources().n_parametrised == sum(map(bool, c.params))
+    assert c.resources().n_parametrized == sum(map(bool, c.params))
 
 
 def test_shared_parameters_count_once():
     found = Circuit(["Rx", "Ry"], [[0], [1]], [[0], [0]]).resources()
-    assert (found.n_params, found.n_parametrised, found.depth) == (1, 2, 1)
+    assert (found.n_params, found.n_parametrized, found.depth) == (1, 2, 1)
 
 
 def test_of_nothing():
@@ -64,7 +64,7 @@ gates               78
   CRx                4
   H                  4
   SX                 4
-parametrised gates  56
+parametrized gates  56
 two-qubit gates     18
 depth               21
 two-qubit depth     12

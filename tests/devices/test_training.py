@@ -11,8 +11,8 @@ import optax
 import pytest
 
 import eqx_qdeq as qdeq
-from eqx_qdeq.training import evaluate, fit, fit_together, Split, TrainingError
-from tests.devices._program import collectives
+from benchmarks._collectives import collectives
+from eqx_qdeq.training import evaluate, fit, fit_together, Split, Stream, TrainingError
 from tests.training._stand_in import make_data, make_model
 
 DATA = make_data()
@@ -55,6 +55,27 @@ def test_as_on_one(options, mesh, tol):
     _assert_same_run(one, eight, 1000 * tol)
 
 
+@pytest.mark.parametrize(
+    "options", [{"jacobian_penalty": 0.1, "class_weight": "balanced"}, {"batch_size": 16}]
+)
+def test_a_stream(options, mesh, tol):
+    """Of which each device has its part of a batch alone, also where batches cannot be divided."""
+    model, data = make_model(jax.random.key(0)), _weighted(DATA)
+    streams = dataclasses.replace(data, train=_stream(data.train), validation=_stream(data.test))
+    one = fit(model, dataclasses.replace(data, validation=data.test), **OPTIONS | options)
+    eight = fit(model, streams, **OPTIONS | options, mesh=mesh)
+    _assert_same_run(one, eight, 1000 * tol)
+    found = evaluate(one.model, streams.validation, 8, mesh=mesh)
+    expected = evaluate(one.model, data.test)
+    assert found.to_dict() == pytest.approx(expected.to_dict(), rel=tol, abs=tol)
+
+
+def _stream(split):
+    weight = split.sample_weight
+    weight = None if weight is None else np.asarray(weight)
+    return Stream(np.asarray(split.x), np.asarray(split.y), weight, buffer=500)
+
+
 def test_a_checkpoint_goes_on_with_other_devices(mesh, tmp_path, tol):
     model = make_model(jax.random.key(0))
     options = OPTIONS | {"checkpoint_dir": tmp_path}
@@ -82,8 +103,11 @@ def test_batch_normalization_is_over_all_devices(mesh, tol):
     options = OPTIONS | {"batch_size": 16, "state": state}
     with jax.numpy_dtype_promotion("standard"):  # Equinox's layer counts in integers
         one, eight = (fit(model, DATA, **options, **more) for more in ({}, {"mesh": mesh}))
-    _assert_same_run(one, eight, 1000 * tol)
-    _assert_same(one.last_state, eight.last_state, 1000 * tol)
+        streams = dataclasses.replace(DATA, train=_stream(DATA.train))
+        streamed = fit(model, streams, **options, mesh=mesh)
+    for other in (eight, streamed):
+        _assert_same_run(one, other, 1000 * tol)
+        _assert_same(one.last_state, other.last_state, 1000 * tol)
 
 
 @pytest.mark.parametrize(("shape", "names"), [((2, 4), ("runs", "batch")), ((8,), ("batch",))])
@@ -104,7 +128,7 @@ def test_evaluation(mesh, tol):
     assert one.to_dict() == pytest.approx(eight.to_dict(), rel=tol, abs=tol)
 
 
-def _program(mesh, batch_size, monkeypatch):
+def _program(mesh, batch_size, monkeypatch, data=DATA):
     """Of the training step that `fit` takes."""
     where, taken = sys.modules["eqx_qdeq.training._fit"], []
     plain = where.run_steps
@@ -116,16 +140,19 @@ def _program(mesh, batch_size, monkeypatch):
     monkeypatch.setattr(where, "run_steps", seen)
     deq = qdeq.QDEQ(2, DATA.in_size, key=jax.random.key(0)).deq
     model = eqx.nn.Sequential([deq, eqx.nn.Linear(2, DATA.n_classes, key=jax.random.key(1))])
-    fit(model, DATA, **OPTIONS | {"batch_size": batch_size, "epochs": 1}, mesh=mesh)
+    fit(model, data, **OPTIONS | {"batch_size": batch_size, "epochs": 1}, mesh=mesh)
     monkeypatch.undo()
     return taken[0]
 
 
 def test_one_exchange_in_a_step(mesh, monkeypatch):
-    for batch_size in (8, 24):
-        text = _program(mesh, batch_size, monkeypatch).as_text()
+    streams = dataclasses.replace(DATA, train=_stream(DATA.train))
+    for batch_size, data in ((8, DATA), (24, DATA), (24, streams)):
+        text = _program(mesh, batch_size, monkeypatch, data).as_text()
         # In the loop over steps, and in no other.
-        assert text.count(" while(") > 1 and collectives(text) == [("all-reduce", 1)]
+        assert text.count(" while(") > 1 and [(c.kind, c.loops) for c in collectives(text)] == [
+            ("all-reduce", 1)
+        ]
 
 
 def test_what_is_not_finite_is_named(mesh):

@@ -5,16 +5,13 @@ import contextlib
 import importlib
 import io
 import pkgutil
-import re
 import tokenize
 import types
 from collections.abc import Iterator
 from typing import Any
 
 import eqx_qdeq
-from docs.hooks.outputs import blocks
-
-_NUMBER = re.compile(r"(?<![\w.])-?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?(?![\w])")
+from docs.hooks.outputs import alike, blocks
 
 
 def modules() -> list[types.ModuleType]:
@@ -51,8 +48,8 @@ def run(text: str, name: str) -> None:
             wanted = shown.get(statement.lineno)
             found = execute(statement, name, module.__dict__, capture=wanted is not None)
             if wanted is not None:
-                said = ast.unparse(statement)
-                assert same(wanted, found), f"{name}: `{said}` is\n{found}\nand not\n{wanted}"
+                said = f"{name}: `{ast.unparse(statement)}` is\n{found}\nand not\n{wanted}"
+                assert alike(wanted, found, atol=1e-6, rtol=0.01), said
 
 
 def execute(statement: ast.stmt, name: str, space: dict[str, Any], *, capture: bool) -> str:
@@ -87,30 +84,3 @@ def expected(code: str, tree: ast.Module) -> dict[int, str]:
         if said:
             found[statement.lineno] = "\n".join(said)
     return found
-
-
-def same(wanted: str, found: str) -> bool:
-    """Whether two texts agree but for spaces and commas, and their numbers to the last digit that
-    `wanted` shows. `…` stands for any text."""
-    pattern, last, values = "", 0, []
-    wanted, found = _plain(wanted), _plain(found)
-    for match in _NUMBER.finditer(wanted):
-        pattern += re.escape(wanted[last : match.start()]) + f"({_NUMBER.pattern})"
-        values.append(match[0])
-        last = match.end()
-    pattern = (pattern + re.escape(wanted[last:])).replace(re.escape("…"), ".*?")
-    got = re.fullmatch(pattern, found, re.DOTALL)
-    return got is not None and all(map(_agree, values, got.groups()))
-
-
-def _plain(text: str) -> str:
-    text = " ".join(text.replace(",", " ").split())
-    return re.sub(r"(?<=[\[(]) | (?=[\])])", "", text)
-
-
-def _agree(wanted: str, found: str) -> bool:
-    digits, _, power = wanted.partition("e")
-    if "." not in wanted and not power:
-        return float(wanted) == float(found)
-    decimals = len(digits.partition(".")[2]) or (0 if power else 3)  # `1.` is a float that is one
-    return abs(float(wanted) - float(found)) <= 1.01 * 10.0 ** (int(power or 0) - decimals)

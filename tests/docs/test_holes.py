@@ -7,9 +7,12 @@ function named for what it checks, says so as well.
 import ast
 import dataclasses
 import inspect
+import re
 import textwrap
 import types
+import typing
 from collections.abc import Iterator
+from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
@@ -22,7 +25,14 @@ pytestmark = pytest.mark.usefixtures("once")
 
 
 # What other rooms and libraries call; pages do not show it.
-_PLUMBING = ("pullback", "allow_dependent_columns", "allow_dependent_rows", "depolarising")
+_PLUMBING = (
+    *("pullback", "allow_dependent_columns", "allow_dependent_rows"),
+    *("depolarising", "n_parametrised"),
+)
+# Types in the signatures of abstract methods, of which users need no more than the names.
+_PLUMBING_TYPES = {"BoundMap", "Dense", "Experiment", "Run", "Sampling"}
+
+_PACKAGE, _API = Path(eqx_qdeq.__file__).parent, Path(__file__).parents[2] / "docs" / "api"
 
 
 def holes(name: str) -> list[str]:
@@ -30,7 +40,7 @@ def holes(name: str) -> list[str]:
     found: Any = resolve_name(name)
     if isinstance(found, type):
         return [*_holes_of_class(found), *_holes_of_methods(found)]
-    if callable(found) and not isinstance(found, types.GenericAlias):
+    if callable(found) and typing.get_origin(found) is None:
         return _holes_of_function(found)
     return []  # data and aliases: their page has a table, or says what they are
 
@@ -115,6 +125,51 @@ def _is_refusal(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
         return False
     return node.func.id.lstrip("_").startswith("check_")
+
+
+def _types_in_signatures(name: str) -> set[str]:
+    """Names in the annotations of a public function, or of a class with its public members."""
+    found: Any = inspect.unwrap(resolve_name(name))
+    try:
+        node = ast.parse(textwrap.dedent(inspect.getsource(found))).body[0]
+    except (OSError, TypeError):
+        return set()  # data
+    names = set()
+    body = node.body if isinstance(node, ast.ClassDef) else [node]
+    has_fields = all(getattr(part, "name", None) != "__init__" for part in body)
+    for node in body:
+        if isinstance(node, ast.FunctionDef) and (node.name == "__init__" or _is_shown(node)):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            annotations = [*(argument.annotation for argument in arguments), node.returns]
+        elif has_fields and isinstance(node, ast.AnnAssign):
+            annotations = [node.annotation]
+        else:
+            continue
+        for part in (part for a in annotations if a is not None for part in ast.walk(a)):
+            if isinstance(part, ast.Name):
+                names.add(part.id)
+    return names
+
+
+def _is_shown(node: ast.FunctionDef) -> bool:
+    return is_public(node.name) and ast.get_docstring(node) is not None
+
+
+def test_types_in_signatures_have_entries() -> None:
+    ours = {
+        word
+        for path in _PACKAGE.rglob("*.py")
+        for word in re.findall(r"^(?:class )?([A-Z]\w+)(?=[(:]| = )", path.read_text("utf-8"), re.M)
+    }
+    entries = re.findall(r"^::: .*\.(\w+)$", "\n".join(map(_text, _API.glob("*.md"))), re.M)
+    used = set().union(*map(_types_in_signatures, public_names()))
+    assert {"DEQ", "Loss", "Rate"} <= ours & used
+    missing = (ours & used) - set(entries) - _PLUMBING_TYPES
+    assert not missing, f"types in signatures without an entry in docs/api: {sorted(missing)}"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def test_no_public_name_has_a_hole() -> None:

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("latex2mathml")
 pytestmark = pytest.mark.usefixtures("once")
 
-from docs.hooks import figures, head, mathml  # noqa: E402
+from docs.hooks import figures, head, mathml, spaces  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -54,6 +54,11 @@ def test_a_figure_has_a_caption_and_is_enlarged() -> None:
     assert "title=" not in shown.partition("<img")[2]
     inline = "<p>text <img alt='b' src='b.svg'> text</p>"
     assert figures.on_page_content(inline, page()) == inline
+
+
+def test_no_line_breaks_between_a_number_and_its_error_or_percent_sign() -> None:
+    shown = spaces.on_page_content("<td>9.5 ± 0.2 %</td><code>5 % 2</code> and 3 dogs")
+    assert shown == "<td>9.5\xa0±\xa00.2\xa0%</td><code>5 % 2</code> and 3 dogs"
 
 
 def test_a_page_has_a_description() -> None:

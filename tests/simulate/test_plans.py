@@ -12,6 +12,7 @@ from eqx_qdeq.simulate import (
     apply_plan_to_real,
     best_block_size,
     Block,
+    Cost,
     gate_propagator,
     make_plan,
     matrix_propagator,
@@ -206,3 +207,15 @@ def test_the_cost_of_a_product():
     cost = product_cost(2, 3, 5, this_machine())
     assert cost.flops == 2 * 2 * 3 * 5
     assert cost.bytes == 4 * (2 * 3 + 3 * 5 + 2 * 5)
+
+
+def test_the_cost_of_a_blocks_matrix():
+    """By hand: three pairs of wires in one block of three are spread over matrices of 8 × 8 by
+    constants of 16 such matrices, 2 · 2 operations for each of their numbers; and two complex
+    products are four real ones each, of 2 · 8³ operations."""
+    circuit = Circuit(["CRx"] * 3, [[0, 1], [1, 2], [0, 1]], [[0], [1], [2]])
+    plan = make_plan(circuit, 3)
+    assert len(plan.blocks) == plan.n_sections == 1
+    build, _ = plan_cost(plan, 1)
+    assert build.flops == 3 * 16 * 8**2 * 4 + 2 * 4 * 2 * 8**3
+    assert sum([Cost(flops=2.0, bytes=3.0), Cost(seconds=5.0)], Cost()) == Cost(2.0, 3.0, 5.0)

@@ -5,7 +5,6 @@ from ._arrays import DataError as DataError, Standardize as Standardize
 from ._dataset import (
     as_dataset,
     Dataset as Dataset,
-    Split as Split,
 )
 from ._files import read_array
 from ._load import load_dataset as load_dataset
@@ -25,6 +24,8 @@ from ._preprocess import (
     unit_norm_preprocess as unit_norm_preprocess,
     UnitNorm as UnitNorm,
 )
+from ._samples import Split as Split
 from ._splits import stratified_split as stratified_split
+from ._stream import Stream as Stream
 
 __getattr__ = deprecated_names(__name__, {"Normalise": "Normalize"})

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Num, PyTree
 
 from ..._checks import describe, need, short
-from ..._inputs import numbers
+from ..._inputs import check_range, numbers
 
 # Real targets of so few values, all of them whole, are as likely to be labels.
 _FEW_VALUES = 10
@@ -166,28 +166,36 @@ def check_columns(x: Any, wanted: tuple[str, ...], name: str) -> None:
         )
 
 
-def check_finite(x: PyTree[np.ndarray], name: str, what: str = "features") -> None:
-    """Raises a `DataError` that names the first sample with a NaN or an infinity."""
+def check_finite(
+    x: PyTree[np.ndarray],
+    name: str,
+    what: str = "features",
+    rows: Sequence[int] | np.ndarray | None = None,
+) -> None:
+    """Raises a `DataError` that names the first sample with a NaN or an infinity; `rows` says which
+    they are, where they are not all of them."""
     for leaf in jtu.tree_leaves(x):
-        finite = np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
+        finite = np.isfinite(leaf)
         if not finite.all():
+            finite = finite.all(axis=tuple(range(1, leaf.ndim)))
             bad = np.flatnonzero(~finite)
+            first = bad[0] if rows is None else np.min(np.asarray(rows)[bad])
             raise DataError(
                 f"{name}: {len(bad)} of {len(leaf)} samples have {what} that are NaN or infinite, "
-                f"the first is sample {bad[0]}; remove or repair them."
+                f"the first is sample {first}; remove or repair them."
             )
 
 
-def on_device(array: np.ndarray, name: str) -> Array:
+def on_host(array: np.ndarray, name: str, *, copy: bool = False) -> np.ndarray:
     """An array in JAX's default precision. Integers stay integers (a model may look them up, as an
     embedding of tokens does), and so do Booleans, which may be masks."""
-    if not np.issubdtype(array.dtype, np.integer):
-        return (
-            jnp.asarray(array)
-            if array.dtype == bool
-            else numbers(array, jnp.result_type(float), name=name)
-        )
-    dtype = jax.dtypes.canonicalize_dtype(int)
+    if array.dtype == bool:
+        return array.astype(bool, copy=copy)
+    is_integer = np.issubdtype(array.dtype, np.integer)
+    dtype = jax.dtypes.canonicalize_dtype(int if is_integer else float)
+    if not is_integer:
+        check_range(array, dtype, name)
+        return array.astype(dtype, copy=copy)
     limits = np.iinfo(dtype)
     if array.size and not limits.min <= int(array.min()) <= int(array.max()) <= limits.max:
         raise DataError(
@@ -195,7 +203,12 @@ def on_device(array: np.ndarray, name: str) -> Array:
             "floats, or compute in double precision: jax_enable_x64."
         )
     # One width for all: arithmetic on pixels of eight bits would wrap around.
-    return jnp.asarray(array.astype(dtype))
+    return array.astype(dtype, copy=copy)
+
+
+def on_device(array: np.ndarray, name: str) -> Array:
+    """As `on_host`, on the device; a copy."""
+    return jnp.asarray(on_host(array, name, copy=True))
 
 
 class Standardize(eqx.Module):

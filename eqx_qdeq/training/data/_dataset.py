@@ -1,4 +1,4 @@
-"""Samples with their labels or targets, and how they are split."""
+"""Samples for training, validation and test, and how they are split."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..._checks import check_at_least, check_choice, describe
 from ._arrays import (
@@ -20,112 +20,11 @@ from ._arrays import (
     columns_of,
     DataError,
     on_device,
-    refuse_masks,
     Standardize,
 )
+from ._samples import check_shapes, Split, weights_of
 from ._splits import set_aside
-
-
-class Split(eqx.Module):
-    """Samples and their labels or targets, on the device, in JAX's default precision.
-
-    !!! example
-
-        ```python
-        import numpy as np
-        from eqx_qdeq import training
-
-        split = training.Split(np.ones((4, 2)), np.array([0, 1, 0, 1]))
-        len(split), split.x.shape  # (4, (4, 2))
-        ```
-
-    **Attributes:**
-
-    - `x`: the samples, shape `(n, d)` (or `(n, ...)` for models that take images), or a pytree of
-        arrays with a leading axis of `n`, as for graphs. Integers stay integers.
-    - `y`: labels, integers from 0, shape `(n,)`, or `(n, ...)` for one per token; or real targets,
-        shape `(n,)` or `(n, ...)`.
-    - `sample_weight`: how much each sample counts, shape `(n,)`; `None` if all count alike.
-    """
-
-    x: PyTree[Array]
-    y: Int[Array, "n ..."] | Float[Array, "n ..."]
-    sample_weight: Float[Array, " n"] | None
-
-    def __init__(
-        self,
-        x: PyTree,
-        y: Array | np.ndarray,
-        sample_weight: Array | np.ndarray | None = None,
-        *,
-        name: str = "the split",
-    ):
-        # Checked on the host, before any of it is copied or rounded.
-        refuse_masks(y, f"{name}: y")
-        x_host, y_host = as_samples(x, name), np.asarray(y)
-        check_shapes(x_host, y_host, name)
-        if len(y_host) == 0:
-            raise DataError(f"{name}: no samples.")
-        features = jtu.tree_map(lambda leaf: on_device(leaf, f"{name}: x"), x_host)
-        # One NaN makes the mean loss NaN, and training would blame the learning rate.
-        check_finite(x_host, name)
-        if y_host.dtype.kind == "f":
-            check_finite(y_host, name, "targets")
-        elif y_host.min() < 0:
-            raise DataError(f"{name}: label {y_host.min()} is out of range; labels count from 0.")
-        # Once, for all epochs: a batch is then an index on the device, and no copy from the host.
-        self.x = features
-        real = y_host.dtype.kind == "f"
-        self.y = on_device(y_host, f"{name}: y") if real else jnp.asarray(y_host, jnp.int32)
-        self.sample_weight = _weights(sample_weight, len(y_host), name)
-
-    def __len__(self) -> int:
-        return self.y.shape[0]
-
-
-Split.__init__.__doc__ = """**Arguments:**
-
-- `x`: the samples.
-- `y`: the labels or targets.
-- `sample_weight`: how much each sample counts; not negative, not all zero.
-- `name`: what to call it in errors.
-
-**Raises:** [`eqx_qdeq.training.DataError`][] for no samples, unequal lengths, numbers that are not
-finite, or labels that are not integers from 0.
-"""
-
-
-def check_shapes(x: PyTree[np.ndarray], y: np.ndarray, name: str) -> None:
-    """Raises a `DataError` for arrays that are not samples and their labels or targets."""
-    n = len(jtu.tree_leaves(x)[0])
-    is_labels = np.issubdtype(y.dtype, np.integer)
-    if y.ndim == 0 or 0 in y.shape[1:] or not (is_labels or y.dtype.kind == "f"):
-        raise DataError(
-            f"{name}: y must be labels, integers, or real targets, floats, of shape (n,) or "
-            f"(n, ...); got {y.dtype} of shape {y.shape}."
-        )
-    if n != len(y):
-        what = "labels" if is_labels else "targets"
-        raise DataError(f"{name}: {n} samples but {len(y)} {what}; the lengths must agree.")
-
-
-def _weights(weight: Any, n: int, name: str) -> Array | None:
-    if weight is None:
-        return None
-    refuse_masks(weight, f"{name}: sample_weight")
-    host = np.asarray(weight)
-    if host.shape != (n,) or host.dtype.kind not in "biuf":
-        raise DataError(
-            f"{name}: `sample_weight` must be one number for each of {n} samples; got "
-            f"{describe(host)}."
-        )
-    check_finite(host, name, "weights")
-    if host.min() < 0 or not host.any():
-        raise DataError(
-            f"{name}: `sample_weight` must be at least 0, and not all of it; got {host.min()} to "
-            f"{host.max()}."
-        )
-    return on_device(host.astype(np.float64), f"{name}: sample_weight")
+from ._stream import Stream
 
 
 def _names(class_names: Sequence[str] | None) -> tuple[str, ...]:
@@ -148,7 +47,8 @@ class Dataset(eqx.Module):
 
     **Attributes:**
 
-    - `train`, `validation`, `test`: a [`eqx_qdeq.training.Split`][] each.
+    - `train`, `validation`, `test`: a [`eqx_qdeq.training.Split`][] each, or a
+        [`eqx_qdeq.training.Stream`][] where the samples do not fit into memory.
     - `class_names`: the name of each label; none for a regression.
     - `feature_names`: the columns of a data frame; none of anything else.
     - `name`: where the data come from.
@@ -160,9 +60,9 @@ class Dataset(eqx.Module):
     shape, or labels that have no name.
     """
 
-    train: Split
-    validation: Split
-    test: Split
+    train: Split | Stream
+    validation: Split | Stream
+    test: Split | Stream
     class_names: tuple[str, ...] = eqx.field(
         static=True, kw_only=True, converter=_names, default=None
     )
@@ -291,7 +191,7 @@ class Dataset(eqx.Module):
         check_shapes(x_host, labels, name)
         check_finite(x_host, name)
         n = len(labels)
-        weight = None if _weights(sample_weight, n, name) is None else np.asarray(sample_weight)
+        weight = None if weights_of(sample_weight, n, name) is None else np.asarray(sample_weight)
         take = lambda rows: (
             jtu.tree_map(lambda leaf: leaf[rows], x_host),
             labels[rows],
@@ -393,7 +293,7 @@ def as_dataset(data: Any, seed: int = 0) -> Dataset:
     weight = rest[0] if rest else None
     samples = as_samples(x, "data")
     check_shapes(samples, labels, "data")
-    _weights(weight, len(labels), "data")
+    weights_of(weight, len(labels), "data")
     stay, aside = set_aside(labels, np.arange(len(labels)), 0.2, seed, names, "data")
 
     def part(rows: np.ndarray, name: str) -> Split:
@@ -406,7 +306,7 @@ def as_dataset(data: Any, seed: int = 0) -> Dataset:
     return Dataset(part(stay, "train"), validation, validation, class_names=names)
 
 
-def _check_like(train: Split, split: Split, part: str, name: str) -> None:
+def _check_like(train: Split | Stream, split: Split | Stream, part: str, name: str) -> None:
     """Raises a `DataError` for a split whose samples or targets are of another form."""
 
     form = lambda tree: jax.tree.map(lambda leaf: (leaf.shape[1:], str(leaf.dtype)), tree)

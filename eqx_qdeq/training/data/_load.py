@@ -10,9 +10,10 @@ import numpy as np
 
 from ..._checks import need, short
 from ._arrays import as_samples, check_finite, DataError
-from ._dataset import check_shapes, Dataset, Split
+from ._dataset import Dataset
 from ._files import read_idx, read_npz
 from ._preprocess import Flatten, Preprocess, unit_norm_preprocess
+from ._samples import check_shapes, Split
 from ._splits import random_split, stratified_split
 from ._tables import read_table, TABLES
 
