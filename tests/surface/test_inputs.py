@@ -287,7 +287,7 @@ GRAPH = qdeq.GraphCell(
 IMPLICIT = qdeq.ImplicitGraphCell(in_size=3, size=2, key=KEY)
 
 
-def traced(z0=np.zeros(1), **options):
+def traced(z0=(0.0,), **options):
     return qdeq.trace_branch(FUNCTION, lambda p: p[None], z0, **options)
 
 
