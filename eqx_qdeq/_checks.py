@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 
 def need(module: str, extra: str, what: str, raised: type[Exception] = ImportError) -> Any:
     """A module of an extra.
@@ -41,8 +43,8 @@ def can_check(name: str, value: Any) -> bool:
     """
     if is_number(value) and not isinstance(value, bool):
         return True
-    if hasattr(value, "dtype"):
-        return False
+    if hasattr(value, "dtype") and value.dtype != bool and getattr(value, "shape", ()) == ():
+        return isinstance(value, np.generic | np.ndarray)
     raise TypeError(f"`{name}` must be a number; got {describe(value)}.")
 
 

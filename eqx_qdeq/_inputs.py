@@ -25,6 +25,12 @@ def check_key(name: str, key: Any) -> None:
         raise TypeError(f"`{name}` must be a key, e.g. `jax.random.key(0)`; got {describe(key)}.")
 
 
+def check_one_key(name: str, key: Any) -> None:
+    check_key(name, key)
+    if key.ndim > (key.dtype == np.uint32):
+        raise ValueError(f"`{name}` must be one key; got keys of shape {key.shape}.")
+
+
 def precision(*owners: PyTree) -> np.dtype | None:
     """The precision of the real numbers in these trees, the widest one, at least single; `None` if
     there are none."""
@@ -57,11 +63,12 @@ def numbers(value: Any, dtype: Any = None, *, name: str = "x") -> Array:
     array = value if isinstance(value, Array) else _on_host(value, name)
     kind = array.dtype
     if jnp.issubdtype(kind, jnp.complexfloating):
-        raise TypeError(
-            f"`{name}` must be real; got {describe(array)}. Complex amplitudes v are encoded by "
-            "ComplexAmplitudeEncoding from one real vector of 2·2ⁿ numbers, the 2ⁿ real parts "
-            "first: `jnp.concatenate([v.real, v.imag])`."
+        encoded = (
+            " Complex amplitudes v are encoded by ComplexAmplitudeEncoding from one real vector of "
+            "2·2ⁿ numbers, the 2ⁿ real parts first: `jnp.concatenate([v.real, v.imag])`."
         )
+        said = f"`{name}` must be real; got {describe(array)}."
+        raise TypeError(said + encoded * (name == "x"))
     if not (jnp.issubdtype(kind, jnp.number) or kind == np.bool_):
         raise TypeError(f"`{name}` must be real numbers; got {describe(value)}.")
     if dtype is None:

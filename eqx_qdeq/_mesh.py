@@ -13,6 +13,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from ._checks import check_instance, describe
+from ._inputs import check_one_key
 
 _T = TypeVar("_T")
 
@@ -229,6 +230,8 @@ def map_batch(
     axes without `"batch"`, samples of different numbers, or fewer samples than devices.
     """
     over = devices(mesh)
+    if key is not None:
+        check_one_key("key", key)
     sizes = {np.shape(leaf)[:1] for leaf in jtu.tree_leaves(x)}
     if len(sizes) != 1 or sizes == {()}:
         shapes = jtu.tree_map(np.shape, x)
@@ -254,9 +257,12 @@ def _map_batch(
 
     def of(flats: list[Array], static: PyTree, x: PyTree, keys: Array | None) -> PyTree:
         model = eqx.combine(unpack(flats), static)
+        # Numbers, too, have an axis of samples, as those of `jax.vmap` have.
+        array = lambda v: jnp.asarray(v) if eqx.is_array_like(v) else v
+        told = lambda out: jtu.tree_map(array, out)
         if keys is None:
-            return eqx.filter_vmap(model)(x)
-        return eqx.filter_vmap(lambda x, key: model(x, key=key))(x, keys)
+            return eqx.filter_vmap(lambda x: told(model(x)))(x)
+        return eqx.filter_vmap(lambda x, key: told(model(x, key=key)))(x, keys)
 
     whole, parts = PartitionSpec(), PartitionSpec(over.samples)
     out = over.map(of, (flats, static, *part), (whole, whole, parts, parts), parts)

@@ -8,6 +8,7 @@ written.
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import re
 import textwrap
@@ -72,12 +73,15 @@ def _default(value: ast.expr | None) -> str | None:
 def _assignment(name: str) -> tuple[ast.stmt | None, str]:
     """Where a module's name gets its value, and the text below, which documents it."""
     module, _, name = name.rpartition(".")
-    tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+    source = importlib.import_module(module)
+    tree = ast.parse(inspect.getsource(source))
     for node, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 if node.level and name in (alias.name, alias.asname):  # from elsewhere here
-                    return _assignment(f"{module}.{node.module}.{alias.name}")
+                    there = "." * node.level + (node.module or "")
+                    home = importlib.util.resolve_name(there, source.__package__)
+                    return _assignment(f"{home}.{alias.name}")
         targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             text = after.value if isinstance(after, ast.Expr) else None

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import lineax as lx
 from jaxtyping import Array, Bool, Float
 
+from .._checks import check_instance
 from .._precise import dot
 from .._trees import all_finite
 from ..solvers import DENSE_SIZE, EarlyExitGMRES, factorise
@@ -62,6 +63,10 @@ class ImplicitAdjoint(AbstractLinearizedAdjoint):
 
     linear_solver: lx.AbstractLinearSolver | None = None
     least_norm: bool | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self) -> None:
+        name = "ImplicitAdjoint(least_norm=...)"
+        check_instance(name, self.least_norm, bool | None, "True, False or None")
 
     def tangent(
         self,

@@ -27,8 +27,8 @@ from ..layers import (
 )
 from ..measurements import AbstractMeasurement
 from ..noise import (
+    compile_noisy,
     NoiseModel,
-    noisy_circuit,
     NoisyCircuit,
     on_each_wire,
     over_trajectories,
@@ -285,7 +285,7 @@ def compile_noisy_feedback(
         return _compile_trajectories(layer, noise, halves, after, axis)
     n, dtype = layer.n_qubits, layer.angles.dtype
     first, second = (
-        noisy_circuit(circuit, angles, noise, layer.block_size) for circuit, angles in halves.parts
+        compile_noisy(circuit, angles, noise, layer.block_size) for circuit, angles in halves.parts
     )
     return _CompiledDensityFeedback(
         encoder=make_encoder(encoding, noise, n, dtype),

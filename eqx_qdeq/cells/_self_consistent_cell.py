@@ -295,6 +295,19 @@ class SelfConsistentMap(eqx.Module):
         total energy is less by half of the field's share.)"""
         return self.measure(self.observable(z[0]), z)[0]
 
+    def variance(self, z: SelfConsistentState) -> Float[Array, ""]:
+        r"""$\langle H^2\rangle - \langle H\rangle^2$, which is zero if and only if the state is an
+        eigenstate of the Hamiltonian in its own fields. At an equilibrium it tells a local minimum
+        of the circuit's energy, which is none, from an exact state. An eigenvalue is no further
+        from the energy than its root.
+
+        **Raises:** `ValueError` under noise, which leaves no pure state.
+        """
+        state = self.state(z)
+        h = self.observable(z[0]).apply(state[:, None])[0, :, 0]
+        share = jnp.vdot(state, h)
+        return jnp.sum(jnp.abs(h - share * state) ** 2)
+
     def measure(
         self, measurement: AbstractMeasurement, z: SelfConsistentState
     ) -> Float[Array, " k"]:

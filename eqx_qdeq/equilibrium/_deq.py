@@ -17,6 +17,7 @@ from ..adjoints import AdjointProbe, ImplicitAdjoint, ImplicitVJPAdjoint
 from ..cells import AbstractCell, accepting, flow
 from ..circuits import Picture
 from ..layers import device_in, keyed
+from ..solvers import SolverLimits
 from ._diagnosis import Diagnosis, examine, gradient_norms
 from ._solve import (
     adjoint_for,
@@ -81,6 +82,12 @@ class DEQ(eqx.Module):
             check_instance(name, getattr(self, name), bool, "True or False")
         if self.max_steps is not None:
             check_at_least("max_steps", self.max_steps, 1)
+            limits = getattr(self.solver, "limits", None)
+            if isinstance(limits, SolverLimits) and limits.min_steps > self.max_steps:
+                raise ValueError(
+                    f"`max_steps` must be at least the solver's `min_steps`, {limits.min_steps}, "
+                    f"before which no solve succeeds; got {self.max_steps}."
+                )
 
     @accepting
     def __call__(

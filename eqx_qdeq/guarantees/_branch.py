@@ -1,5 +1,6 @@
 """Branches of equilibria: what happens to an equilibrium as a parameter changes."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -17,10 +18,10 @@ from .._inputs import real_state
 from .._precise import dot
 from .._trees import constant, nan_on_purpose
 from ..adjoints import ImplicitAdjoint
-from ..cells import AbstractCell
+from ..cells import AbstractCell, SelfConsistentCell
 from ..equilibrium import solve_map
 from ..solvers import Newton
-from ._arclength import Curve, Point, step
+from ._arclength import Curve, Point, Slice, step
 from ._special_points import kind_between, KINDS, locate, NOTHING, Special, Tests
 
 RUNNING, REACHED, RETURNED, CLOSED, LOST, DOMAIN, FULL, NO_START = range(8)
@@ -80,6 +81,9 @@ class Branch(eqx.Module):
         the
         parameter, change of the equilibrium), to go on from there: `tangent=`.
     - `n_special`: how many there are (those beyond `max_special` are counted and not kept).
+    - `flat`: in how many directions the equilibria are not isolated, at a fixed parameter, as those
+        of circuits with more angles than needed are not. The branch goes on normal to these, and
+        stability and special points are about what is left.
     - `n_evals`: evaluations of f with its Jacobian.
     - `ended`: how the branch ended, a number; `end` is it in words.
     """
@@ -96,6 +100,7 @@ class Branch(eqx.Module):
     special_values: PyTree[Array]
     special_directions: tuple[Float[Array, "... special"], PyTree[Array]]
     n_special: Int[Array, "..."]
+    flat: Int[Array, "..."]
     n_evals: Int[Array, "..."]
     ended: Int[Array, "..."]
 
@@ -117,7 +122,11 @@ class Branch(eqx.Module):
         n = int(self.count)
         proven = int(np.sum(self.certified[:n]))
         steps = f"{proven} of {max(n - 1, 0)} steps certified" if proven else "steps not certified"
-        lines = [f"a branch of {n} points, {int(self.n_evals)} evaluations, {steps}; {self.end}"]
+        k = int(self.flat)
+        flat = f", {k} flat direction{'s' * (k > 1)}" if k else ""
+        lines = [
+            f"a branch of {n} points, {int(self.n_evals)} evaluations, {steps}{flat}; {self.end}"
+        ]
         if n == 0:
             return lines[0]
         lines.append("parameter   iteration  flow      value")
@@ -255,6 +264,7 @@ class _Options(NamedTuple):
 class _Walk(eqx.Module):
     """The state of the loop."""
 
+    slice: Slice
     u: Point
     t: Point
     h: Float[Array, ""]
@@ -291,13 +301,19 @@ def _trace(
         return ravel_pytree(cell.bind(path(p))(unravel(z)))[0] - z
 
     parameter = lambda q: begin + (stop - begin) * q
-    live = lambda u: residual(cell, path, u[:-1], parameter(u[-1]))
+    followed = cell
+    if isinstance(cell, SelfConsistentCell):
+        # The same equilibria without a metric. That has no derivatives, which on the equilibria
+        # themselves changes nothing; but Newton's method for where they cross needs those nearby.
+        followed = dataclasses.replace(cell, metric_shift=None)
+    live = lambda u: residual(followed, path, u[:-1], parameter(u[-1]))
     # Nothing on the way is differentiated. A cell may hold what is in closures, too.
     equations = constant(eqx.filter_closure_convert(live, jnp.append(flat, flat[0])))
     eps = jnp.finfo(flat.dtype).eps
-    curve = Curve(equations, (1 + jnp.linalg.norm(lax.stop_gradient(flat))) * eps**0.5)
     q0 = (at - begin) / (stop - begin)
-    walk = _walk(curve, lax.stop_gradient(flat), q0, tangent, curvature, lengths, options)
+    u0 = lax.stop_gradient(jnp.append(flat, q0))
+    curve = Curve.plain(equations, u0, (1 + jnp.linalg.norm(u0[:-1])) * eps**0.5)
+    curve, walk = _walk(curve, u0, tangent, curvature, lengths, options)
 
     # --- What is at the points. Derivatives come from one more solve at each, which begins at its
     # end: implicit differentiation at a fixed parameter.
@@ -307,9 +323,13 @@ def _trace(
     points = jnp.where(there[:, None], walk.points, walk.points[:1])
     p = parameter(points[:, -1])
 
-    def attach(z: Array, p: Array) -> Array:
+    def attach(u: Array, t: Array, p: Array) -> Array:
+        z = u[:-1]
+        # Of what is flat nothing moves.
+        here = curve.sliced(u, t)[0]
+        gap = here.of(lambda u: residual(cell, path, u[:-1], p))
         found = solve_map(
-            lambda z: z + residual(cell, path, z, p),
+            lambda z: z + gap(jnp.append(z, u[-1])),
             z,
             Newton(rtol=0.0, atol=float(eps) ** 0.5),
             ImplicitAdjoint(),
@@ -317,9 +337,9 @@ def _trace(
         )
         return found.value
 
-    values = jax.vmap(attach)(points[:, :-1], p)
-    n = flat.size
-    spectra = jax.vmap(lambda u: jnp.linalg.eigvals(curve.slopes(u)[:, :n]) + 1)(points)
+    tangents = jnp.where(there[:, None], walk.tangents, walk.tangents[:1])
+    values = jax.vmap(attach)(points, tangents, p)
+    spectra = jax.vmap(lambda u: curve.spectrum(curve.slopes(u)) + 1)(points)
     # dz/dp from the tangent: ż / (ṗ).
     slope = walk.tangents[:, :-1] / (walk.tangents[:, -1:] * (stop - begin))
     special = _locate(curve, live, walk)
@@ -334,6 +354,7 @@ def _trace(
         stable=there & (jnp.max(jnp.abs(spectra), axis=1) < 1),
         flow_stable=there & (jnp.max(spectra.real, axis=1) < 1),
         certified=walk.certified,
+        flat=curve.flat,
         special_kinds=special.kind,
         special_parameters=hide(some, parameter(special.u[:, -1])),
         special_values=many(hide(some, special.u[:, :-1])),
@@ -349,34 +370,38 @@ def _trace(
 
 def _walk(
     curve: Curve,
-    flat: Array,
-    q0: Array,
+    known: Point,
     tangent: Any,
     curvature: Any,
     lengths: tuple[Any, Any, Any],
     options: _Options,
-) -> _Walk:
-    dtype, n = flat.dtype, flat.size
+) -> tuple[Curve, _Walk]:
+    dtype, n = known.dtype, known.size - 1
     first_step, largest, smallest = (jnp.asarray(h, dtype) for h in lengths)
     along_q = jnp.zeros(n + 1, dtype).at[-1].set(1)
-    u0, found, evals = curve.back(jnp.append(flat, q0), along_q)
+    u0, found, evals = curve.back(known, along_q, least_norm=True)
     if tangent is None:
-        t0 = curve.tangent(u0, along_q)
+        curve, t0 = curve.counted(u0).sliced(u0, along_q)
     else:
         change_p, change_z = tangent
         # Given in the parameter's units; here it is scaled. The direction alone counts.
         t0 = jnp.append(ravel_pytree(change_z)[0], change_p).astype(dtype)
         t0 = lax.stop_gradient(t0 / jnp.linalg.norm(t0))
         # Where branches cross the equilibrium is known, and Newton's method is not asked.
-        known = jnp.append(flat, q0)
-        solved = jnp.linalg.norm(curve.equations(known)) <= 100 * curve.tolerance
-        u0, found = jnp.where(found, u0, known), found | solved
+        solved = jnp.linalg.norm(curve.raw(known)) <= 100 * curve.tolerance
+        u0, found = jnp.where(solved, known, u0), found | solved
+        # There one more direction seems to be flat, so it is counted a step further.
+        beyond, _, more = curve.back(u0 + first_step * t0, t0, least_norm=True)
+        curve, evals = curve.counted(beyond), evals + more
+        slice = curve.sliced(beyond, t0)[0].slice
+        curve = curve.held(slice._replace(at=u0))
     # Newton's method may lead far: then it is not the branch that was meant.
-    near = jnp.linalg.norm(u0[:-1] - flat) <= _NEAR * (1 + jnp.linalg.norm(flat))
+    near = jnp.linalg.norm(u0 - known) <= _NEAR * (1 + jnp.linalg.norm(known[:-1]))
     begun = found & near & jnp.all(jnp.isfinite(t0))
     room, kept = options.max_points, options.max_special
     blank = jnp.full((room, n + 1), jnp.nan, dtype)
     start = _Walk(
+        slice=curve.slice,
         u=u0,
         t=t0,
         h=first_step,
@@ -394,33 +419,33 @@ def _walk(
     )
 
     def advance(walk: _Walk) -> _Walk:
-        u, t = walk.u, walk.t
+        here, u, t = curve.held(walk.slice), walk.u, walk.t
         h, proven = walk.h, jnp.array(False)
         if curvature is not None:
-            safe = curve.certified_length(u, t, jnp.asarray(curvature, dtype))
+            safe = here.certified_length(u, t, jnp.asarray(curvature, dtype))
             # Where nothing can be proven with a step worth taking, it is taken without a proof.
-            proven = safe >= smallest
+            proven = (safe >= smallest) & (curve.flat == 0)
             h = jnp.where(proven, jnp.minimum(safe, largest), h)
         row = along_q if options.natural else t
         # Natural steps have a length in the parameter.
         direction = t / jnp.where(options.natural, jnp.abs(t[-1]), 1)
-        at = step(curve, u, direction, h, row, proven)
+        at = step(here, u, direction, h, row, proven)
         # To the end of the path exactly, and no further.
         outside = (at.u[-1] > 1) | (at.u[-1] < 0)
         goal = jnp.where(at.u[-1] > 1, 1.0, 0.0).astype(dtype)
         share = (goal - u[-1]) / jnp.where(at.u[-1] == u[-1], 1, at.u[-1] - u[-1])
         last, landed, more = lax.cond(
             at.accepted & outside,
-            lambda: curve.back((u + share * (at.u - u)).at[-1].set(goal), along_q),
+            lambda: here.back((u + share * (at.u - u)).at[-1].set(goal), along_q),
             lambda: (u, jnp.array(False), jnp.array(0)),
         )
-        final_t = curve.tangent(jnp.where(landed, last, u), t)
         ends = at.accepted & outside & landed
         new = jnp.where(ends, last, at.u)
-        new_t = jnp.where(ends, final_t, at.t)
         accepted = at.accepted & (~outside | landed)
+        choose = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+        new_curve, new_t = curve.sliced(choose(new, u), choose(at.t, t))
 
-        tests = Tests.at(curve, new, new_t)
+        tests = Tests.at(new_curve, new, new_t)
         kind = jnp.where(accepted, kind_between(walk.tests, tests), NOTHING)
         happened = kind != NOTHING
         place = jnp.where(happened & (walk.n_special < kept), walk.n_special, kept)
@@ -432,7 +457,7 @@ def _walk(
         aside = jnp.linalg.norm(u0 - u - back * t)
         closed = accepted & (walk.count > 2) & (back > 0) & (back <= h) & (aside <= 0.1 * h)
         closed = closed & (dot(t, t0) > 0)
-        finite = jnp.all(jnp.isfinite(curve.equations(u + h * t)))
+        finite = jnp.all(jnp.isfinite(here.equations(u + h * t)))
         ended = jnp.where(longer < smallest, jnp.where(finite, LOST, DOMAIN), RUNNING)
         count = walk.count + accepted.astype(int)
         ended = jnp.where(count >= room, FULL, ended)
@@ -440,10 +465,11 @@ def _walk(
         ended = jnp.where(closed, CLOSED, ended)
         slot = jnp.where(accepted, walk.count, room)
         return _Walk(
-            u=jnp.where(accepted, new, u),
-            t=jnp.where(accepted, new_t, t),
+            slice=choose(new_curve.slice, walk.slice),
+            u=choose(new, u),
+            t=choose(new_t, t),
             h=longer,
-            tests=jax.tree.map(lambda a, b: jnp.where(accepted, a, b), tests, walk.tests),
+            tests=choose(tests, walk.tests),
             points=walk.points.at[slot].set(new, mode="drop"),
             tangents=walk.tangents.at[slot].set(new_t, mode="drop"),
             certified=walk.certified.at[slot].set(proven, mode="drop"),
@@ -456,7 +482,7 @@ def _walk(
             ended=ended,
         )
 
-    return lax.while_loop(lambda walk: walk.ended == RUNNING, advance, start)
+    return curve, lax.while_loop(lambda walk: walk.ended == RUNNING, advance, start)
 
 
 def _locate(curve: Curve, live: Callable[[Point], Array], walk: _Walk) -> Special:

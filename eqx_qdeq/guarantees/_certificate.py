@@ -1,7 +1,7 @@
 """Certificates: what is proven about the equilibrium near a solver's result."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._checks import can_check
 from ..cells import AbstractCell, QuantumCell
 from ..jacobians import jacobian
 from ._boxes import Box, over
@@ -185,7 +186,7 @@ def certify(
 
     A [`eqx_qdeq.Certificate`][] of arrays: works under `jit` and `vmap`.
 
-    **Raises:** `TypeError` if `curvature` is missing.
+    **Raises:** `TypeError` if `curvature` is missing; `ValueError` for a bound below zero.
 
     ??? cite "Reference"
 
@@ -207,10 +208,16 @@ def certify(
         )
     errors, bend, factor, nearby, continuous, farthest = known
     if curvature is not None:
-        bend = lambda _: jnp.asarray(curvature, flat.dtype)
+        constant = own_bound("certify(curvature=...)", curvature, flat.dtype)
+        bend = lambda _: constant
     if lipschitz is not None:
-        factor, nearby = jnp.minimum(factor, lipschitz), jnp.minimum(nearby, lipschitz)
-    value_error = errors.value if rounding is None else jnp.asarray(rounding, flat.dtype)
+        own = own_bound("certify(lipschitz=...)", lipschitz, flat.dtype)
+        factor, nearby = jnp.minimum(factor, own), jnp.minimum(nearby, own)
+    value_error = (
+        errors.value
+        if rounding is None
+        else own_bound("certify(rounding=...)", rounding, flat.dtype)
+    )
 
     found = newton_kantorovich(
         value - flat, slopes, bend, value_error=value_error, jacobian_error=errors.jacobian
@@ -226,6 +233,18 @@ def certify(
         continuous=continuous,
         farthest=farthest,
     )
+
+
+def own_bound(name: str, value: Any, dtype: np.dtype) -> Float[Array, ""]:
+    """A bound that somebody knows. None is below zero, or NaN: where that cannot be refused, as it
+    is traced, it bounds nothing.
+
+    **Raises:** `ValueError` for one that can.
+    """
+    if can_check(name, value) and not value >= 0:
+        raise ValueError(f"`{name}` is a bound on a size, 0 or more; got {value}.")
+    bound = jnp.asarray(value, dtype)
+    return jnp.where(bound >= 0, bound, jnp.inf)
 
 
 class _Known(NamedTuple):

@@ -57,8 +57,9 @@ class Tests(NamedTuple):
     def at(curve: Curve, u: Point, t: Point) -> "Tests":
         slopes = curve.slopes(u)
         sign, size = jnp.linalg.slogdet(jnp.concatenate([slopes, t[None]]))
+        sign = sign * curve.orientation
         # G = f - z: the eigenvalues of J are those of ∂G/∂z, plus 1.
-        spectrum = jnp.linalg.eigvals(slopes[:, :-1])
+        spectrum = curve.spectrum(slopes)
         complex_ones = jnp.abs(spectrum.imag) > 1e-6 * (1 + jnp.abs(spectrum.real))
         real = jnp.max(jnp.where(complex_ones, spectrum.real, -jnp.inf))
         return Tests(t[-1], sign * jnp.exp(size), real)
@@ -96,6 +97,8 @@ def locate(
     `live` are the curve's equations with their derivatives by what they are made of, which folds
     and crossings have then too.
     """
+    curve, t = curve.sliced(u, t)
+    live = curve.of(live)
 
     def test(u: Point, t: Point) -> Array:
         found = Tests.at(curve, u, t)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, AngleEncoding, DataReuploading
 from ..measurements import AbstractMeasurement
-from ..noise import NoiseModel, noisy_circuit
+from ..noise import compile_noisy, NoiseModel
 from ..simulate import best_block_size, gate_propagator, Gradient, make_plan
 from ._compiled import AbstractPrepared, ReuploadingLayer
 from ._density import (
@@ -82,7 +82,7 @@ def compile_noisily(
         assert key is not None
         drawn = draw(key, n_trajectories, sections, noise, block_size=block_size, batch=batch)
         return TrajectoryLayer(drawn, encoding, measurement, noise, n, n_trajectories)
-    circuits = [noisy_circuit(circuit, angles, noise, block_size) for circuit, angles in sections]
+    circuits = [compile_noisy(circuit, angles, noise, block_size) for circuit, angles in sections]
     if isinstance(encoding, DataReuploading):
         return ReuploadingDensityLayer(
             circuits, encoding, rotation_noise(noise, dtype), measurement, noise.readout, n

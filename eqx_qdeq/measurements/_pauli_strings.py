@@ -136,7 +136,7 @@ def _parse_pauli_string(position: int, string: str) -> String:
         if letter not in "XYZ" or not digits.isdecimal():
             raise ValueError(
                 f"Pauli string {position} ({string!r}): cannot read {factor!r}; write a letter "
-                "X, Y or Z followed by a wire, e.g. 'X0 Z3'."
+                "X, Y or Z followed by a wire, e.g. 'X0 Z3', or I alone for the identity."
             )
         factors.append((int(digits), letter))
     if not string.split():

@@ -11,6 +11,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Complex, Float
 
+from .._checks import check_at_least, describe
 from .._inputs import numbers
 from .._precise import dot
 from ._elsewhere import (
@@ -25,6 +26,9 @@ from ._elsewhere import (
 from ._measurement import AbstractMeasurement, count_wires
 from ._pauli_strings import PauliStrings, show
 from ._rows import apply_sums_in_rows
+
+# Eight gigabytes in single precision.
+_LARGEST_MATRIX = 15
 
 
 class PauliSum(AbstractMeasurement):
@@ -73,13 +77,21 @@ class PauliSum(AbstractMeasurement):
         elif coefficients is None:
             raise TypeError(
                 "`coefficients` is missing: one number for each string, e.g. "
-                "`PauliSum(['Z0 Z1', 'X0'], [-1.0, -0.5])`."
+                "`PauliSum(['Z0 Z1', 'X0'], [-1.0, -0.5])` or `PauliSum({'Z0 Z1': -1.0, 'X0': "
+                f"-0.5}})`; got {describe(strings)} alone."
             )
         self.strings = strings if isinstance(strings, PauliStrings) else PauliStrings(strings)
         leaf = isinstance(coefficients, Array) or (
             isinstance(coefficients, list | tuple)
             and any(isinstance(c, Array) for c in coefficients)
         )
+        if leaf and not isinstance(coefficients, Array):
+            shapes = {np.shape(c) for c in coefficients}  # pyright: ignore[reportGeneralTypeIssues]
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"`coefficients` must be of one shape; got {sorted(shapes)}. In an energy that "
+                    "is given a batch where it takes one sample, write `jax.vmap(deq)(x)`."
+                )
         array = numbers(coefficients, name="coefficients") if leaf else _fixed(coefficients)
         if array.ndim not in (1, 2) or array.shape[-1] != len(self.strings) or array.size == 0:
             raise ValueError(
@@ -144,6 +156,13 @@ class PauliSum(AbstractMeasurement):
 
     def matrix(self, n_qubits: int) -> Complex[Array, "m dim dim"]:
         """The observables as matrices, shape `(m, 2**n, 2**n)`, e.g. to diagonalize them."""
+        check_at_least("n_qubits", n_qubits, 1)
+        size = 2 ** (2 * n_qubits + 3) * len(self)
+        if n_qubits > _LARGEST_MATRIX:
+            raise ValueError(
+                f"`n_qubits` must be at most {_LARGEST_MATRIX}, for matrices that are stored; got "
+                f"{n_qubits}: {size:.1e} bytes. `apply` needs the states alone."
+            )
         real = jnp.result_type(float) if self.trained is None else self.trained.dtype
         eye = jnp.eye(2**n_qubits, dtype=real)
         return self.apply(lax.complex(eye, jnp.zeros_like(eye)))

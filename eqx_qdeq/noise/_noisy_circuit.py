@@ -7,6 +7,7 @@ numbers of a state or of an observable.
 
 import functools as ft
 from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,6 +16,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float
 
+from .._checks import check_at_least, check_instance
+from .._inputs import numbers
 from .._precise import dot, matmul, tensordot
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement, PauliStrings, PauliSum
@@ -138,15 +141,34 @@ def noisy_circuit(
 
     **Returns:** an [`eqx_qdeq.noise.NoisyCircuit`][].
 
-    **Raises:** `ValueError` for too few angles.
+    **Raises:** `ValueError` for another number of angles; `TypeError` for what are no angles, and
+    for other kinds of arguments.
     """
-    # (The sections of a larger circuit share its angles, of which the first ones use but a few.)
-    if jnp.ndim(angles) != 1 or len(angles) < circuit.n_params:
+    check_instance("circuit", circuit, Circuit, "an eqx_qdeq.Circuit")
+    noise = NoiseModel() if noise is None else noise
+    check_instance("noise", noise, NoiseModel, "a NoiseModel, e.g. NoiseModel.depolarizing(0.01)")
+    if block_size is not None:
+        check_at_least("block_size", block_size, 1)
+    return compile_noisy(circuit, _angles_of(circuit, angles), noise, block_size)
+
+
+def _angles_of(circuit: Circuit, angles: Any) -> Float[Array, " n_params"]:
+    angles = numbers(angles, name="angles")
+    if angles.shape != (circuit.n_params,):
         raise ValueError(
             f"`angles` must have the shape ({circuit.n_params},), one for each of the circuit's "
-            f"parameters; got the shape {jnp.shape(angles)}."
+            f"parameters; got the shape {angles.shape}."
         )
-    noise = NoiseModel() if noise is None else noise
+    return angles
+
+
+def compile_noisy(
+    circuit: Circuit,
+    angles: Float[Array, " n_params"],
+    noise: NoiseModel,
+    block_size: int | None = None,
+) -> NoisyCircuit:
+    """As `noisy_circuit`. A section of a larger circuit may be given all angles of that."""
     steps = make_steps(circuit, noise)
     if not steps:
         return NoisyCircuit((), [])
@@ -286,7 +308,7 @@ def noisy_forms(
 
     Hermitian matrices, shape `(m, 2**n, 2**n)`. For real amplitudes their real parts suffice.
     """
-    n = circuit.n_qubits
+    n, angles = circuit.n_qubits, _angles_of(circuit, angles)
     parts = real_forms(
         _circuits(circuit, angles, noise), measurement, n, noise.readout, angles.dtype, n, False
     )
@@ -339,6 +361,7 @@ def density_values(
 
     The measured values, shape `(m,)`.
     """
+    angles = _angles_of(circuit, angles)
     vector = paulis_of_parts(jnp.stack([state.real, state.imag]))
     for part in _circuits(circuit, angles, noise):
         vector = part.push(vector.astype(angles.dtype))
@@ -349,4 +372,4 @@ def _circuits(
     circuit: Circuit, angles: Array, noise: NoiseModel
 ) -> tuple[NoisyCircuit, NoisyCircuit]:
     before = preparing_circuit(noise.preparation, circuit.n_qubits, angles.dtype)
-    return before, noisy_circuit(circuit, angles, noise)
+    return before, compile_noisy(circuit, angles, noise)

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from ..circuits import Circuit
 from ._blocks import Block, block_unitaries, fuse
-from ._qujax import gate_entries
+from ._qujax import check_angles, gate_entries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Plan:
         One array of shape `(n_sections, 2, 2**k, 2**k)` for each block on k wires, real parts
         first.
         """
+        check_angles(angles)
         per_section = angles.reshape(self.n_sections, self.section.n_params)
         entries = jax.vmap(ft.partial(gate_entries, self.section))(per_section)
         return block_unitaries(self.section, self.blocks, entries)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from .._checks import describe
 from ..circuits import Circuit, GATES, Unitary
 
 # What qujax 1.1.0 does otherwise than we do stops in this module:
@@ -120,6 +121,15 @@ def entry_layout(circuit: Circuit) -> tuple[dict[int, int], int]:
     return starts, position
 
 
+def check_angles(angles: Any) -> None:
+    """Raises a `TypeError` for what would be rounded to integers, or evolve no state."""
+    if not jnp.issubdtype(getattr(angles, "dtype", bool), jnp.floating):
+        raise TypeError(
+            "`angles` must be a JAX array of real floating-point numbers, in radians; got "
+            f"{describe(angles)}. Write `jnp.asarray(angles, float)`."
+        )
+
+
 def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex[Array, " entries"]:
     """The matrices of all parametrized gates, row by row, in one vector.
 
@@ -135,6 +145,7 @@ def gate_entries(circuit: Circuit, angles: Float[Array, " n_params"]) -> Complex
 
     A complex vector; `entry_layout` tells where each gate begins.
     """
+    check_angles(angles)
     dtype = complex_dtype(angles.dtype)
     parts = [jnp.zeros(0, dtype)]
     for gate, members in _groups(circuit):
@@ -188,6 +199,7 @@ def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
         function: Any = qujax.get_params_to_statetensor_func(ours, wires, params, circuit.n_qubits)
 
     def run(angles: Array, state: Array) -> Array:
+        check_angles(angles)
         with _promotion_of_qujax():
             return function(angles / np.pi, state) if circuit.n_params else function(state)
 

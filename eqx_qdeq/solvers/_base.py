@@ -20,7 +20,7 @@ from equinox import AbstractVar
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree, Scalar
 
-from .._checks import can_check, check_at_least
+from .._checks import can_check, check_at_least, check_instance
 from ._earned import is_earned
 
 # Progress is a best residual that fell by more than this fraction. Rounding alone also finds
@@ -475,7 +475,10 @@ def finite_or(new: Float[Array, " n"], fallback: Float[Array, " n"]) -> Float[Ar
 
 
 def check_tolerances(solver: AbstractResidualSolver) -> None:
+    """Those and the limits, which every solver has."""
     name = type(solver).__name__
+    limits = f"{name}(limits=...)"
+    check_instance(limits, solver.limits, SolverLimits, "e.g. SolverLimits(stagnation=200)")
     for field, value in (("rtol", solver.rtol), ("atol", solver.atol)):
         if can_check(f"{name}({field}=...)", value) and not value >= 0:
             raise ValueError(

@@ -11,8 +11,8 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Scalar
 
-from .._checks import can_check, check_at_least, is_number
-from .._inputs import check_key
+from .._checks import can_check, check_at_least, check_instance, integers, is_number
+from .._inputs import check_one_key
 from ._anderson import Anderson
 from ._base import SolverLimits
 from ._drive import Drive
@@ -144,7 +144,8 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
         **Raises:** `TypeError` or `ValueError` if these do not fit.
         """
         self.solvers = solvers
-        budgets = (budget,) * len(solvers) if isinstance(budget, int) else tuple(budget)
+        one = isinstance(budget, int) and not isinstance(budget, bool)
+        budgets = (budget,) * len(solvers) if one else integers("Ladder(budget=...)", budget)
         self.budgets = budgets
         self.restart = restart
         self.spread = spread
@@ -172,7 +173,8 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
                 f"`Ladder(spread=...)` must not be negative; got {self.spread}. 0.0 is no spread."
             )
         if self.key is not None:
-            check_key("Ladder(key=...)", self.key)
+            check_one_key("Ladder(key=...)", self.key)
+        check_instance("Ladder(restart=...)", self.restart, bool, "True or False")
 
     # The tolerance is that of the last resort.
     @property

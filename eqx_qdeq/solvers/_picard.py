@@ -10,7 +10,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Float, Int, PyTree, Scalar
 
-from .._checks import check_damp, check_share
+from .._checks import check_at_least, check_damp, check_share
 from .._deprecated import renamed_arguments
 from ._base import AbstractResidualSolver, check_tolerances, FlatMap, Point, Proposal, SolverLimits
 
@@ -70,6 +70,7 @@ class Picard(AbstractResidualSolver):
         check_tolerances(self)
         check_damp("Picard(damp=...)", self.damp)
         check_share("Picard(noise=...)", self.noise, "which is none")
+        check_at_least("Picard(seed=...)", self.seed, 0)
 
     def remember(self, y: Float[Array, " n"], f: FlatMap) -> Int[Array, ""] | None:
         return jnp.array(0) if self.noise > 0 else None

@@ -10,7 +10,7 @@ import optimistix as optx
 from jax import lax
 from jaxtyping import Array, Float, PyTree, Scalar
 
-from .._checks import can_check
+from .._checks import can_check, check_instance
 from ._base import (
     AbstractResidualSolver,
     check_tolerances,
@@ -48,7 +48,9 @@ class PseudoTransient(AbstractResidualSolver):
 
     The linear systems are solved as in [`eqx_qdeq.Newton`][].
 
-    Large steps may still land on an equilibrium that the flow leaves, a saddle. With
+    Large steps may still land on an equilibrium that the flow leaves, a saddle; and near one that
+    repels, the residual grows at first, so that the time step shrinks and the solve may give up.
+    With
     `avoids_saddles=True` (up to 64 numbers in the state) they do not: the modes of $I - J$ along
     which the flow grows are stepped along in its direction, however large δ is. Such steps stay
     short where $I - J$ is singular, too: at an equilibrium that is one of a curve of equilibria,
@@ -87,6 +89,8 @@ class PseudoTransient(AbstractResidualSolver):
 
     def __check_init__(self) -> None:
         check_tolerances(self)
+        name = "PseudoTransient(avoids_saddles=...)"
+        check_instance(name, self.avoids_saddles, bool, "True or False")
         if self.avoids_saddles and self.linear_solver is not None:
             raise ValueError(
                 "`PseudoTransient(avoids_saddles=True)` needs the modes of the Jacobian and not "

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least, check_instance, describe
-from .._mesh import along, check_enough, Devices, devices, on
+from .._mesh import along, Devices, devices, on
 from ._by_content import numbers_as_arrays
 from ._convergence import warn_unconverged, warn_unseen
 from ._forward import Called, forward, in_inference, losing, over_batch
@@ -302,8 +302,6 @@ def evaluate(
             "that it was trained for."
         )
     over = None if mesh is None else devices(mesh)
-    if over is not None:
-        check_enough(over, min(len(split), batch_size), "`batch_size`, with the samples at hand,")
     parts = Chunks(split, batch_size, devices=over)
     found = evaluate_chunks(model, parts, how, state, metrics, over)
     warn_unseen(how.report)

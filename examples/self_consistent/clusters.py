@@ -70,10 +70,10 @@ def solved(f: Callable[[float, float], float], h: float) -> float:
 
 
 def plain_steps(f: Callable[[float, float], float], h: float) -> int:
-    """Plain iteration of exact ground states, to 1e-12."""
-    m, before, steps = 1.0, 2.0, 0
-    while abs(m - before) > 1e-12 and steps < 5000:
-        m, before, steps = f(m, h), m, steps + 1
+    """Plain iteration of exact ground states, until a step is below 1e-12."""
+    m, new, steps = 1.0, f(1.0, h), 0
+    while abs(new - m) > 1e-12:
+        m, new, steps = new, f(new, h), steps + 1
     return steps
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -127,15 +128,27 @@ _Z_FOLD = _root(_drive_slope, 0.3, 0.9)
 
 
 def _driven() -> qdeq.AbstractCell:
-    """From ⟨Z⟩ of the others to that of a spin's steady state, which is a linear equilibrium."""
+    """From ⟨Z⟩ of the others to that of a spin's steady state, which is a linear equilibrium. It is
+    read from a wire that is turned so far: with shots, as often 0 and 1 as in the steady state."""
     bistability = example("bistability")
+    wire = qdeq.Circuit([], [], [], 1), qdeq.AngleEncoding("Y"), qdeq.PauliZ()
+    return qdeq.FunctionCell(
+        Steady(bistability.change, qdeq.QuantumLayer(*wire, angles=jnp.zeros(0))),
+        lambda drive: jnp.ones(()),
+    )
 
-    def steady(z: Array, drive: Array) -> Array:
-        at = lambda bloch: bistability.change(bloch, drive, z)
+
+class Steady(eqx.Module):
+    """⟨Z⟩ of the steady state of a spin that changes in this way."""
+
+    change: Callable[[Array, Array, Array], Array]
+    wire: qdeq.QuantumLayer
+
+    def __call__(self, z: Array, drive: Array) -> Array:
+        at = lambda bloch: self.change(bloch, drive, z)
         nothing = jnp.zeros(3)
-        return jnp.linalg.solve(jax.jacfwd(at)(nothing), -at(nothing))[2]
-
-    return qdeq.FunctionCell(steady, lambda drive: jnp.ones(()))
+        steady = jnp.linalg.solve(jax.jacfwd(at)(nothing), -at(nothing))
+        return self.wire(jnp.arccos(steady[2:]))[0]
 
 
 def _of_driven(g: float) -> tuple[float, float]:
@@ -164,6 +177,6 @@ SYSTEMS = {
     ),
     "driven": System(
         "fold of driven spins", "driven spins", float(_drive(_Z_FOLD)), _driven, lambda z: z,
-        _of_driven, _slope_of_driven,
+        _of_driven, _slope_of_driven, shots=True,
     ),
 }  # fmt: skip

@@ -192,6 +192,40 @@ def test_the_mott_transition_in_the_gutzwiller_approximation():
         np.testing.assert_allclose(slope, -2 * share / critical, rtol=1e-6)
 
 
+def test_the_variance_tells_what_the_circuit_cannot_represent():
+    # A pair whose spins cannot be entangled, against ⟨H²⟩ - ⟨H⟩² of matrices.
+    cell = PAIR.cell(Circuit(["Ry", "Ry"], [[0], [1]], [[0], [0]]), jnp.array([0.5]))
+    fn, m, angle = cell.bind(jnp.array(2.0)), 0.7, 0.9
+    z = qdeq.SelfConsistentState(jnp.array([m]), jnp.array([angle]))
+    one = np.array([np.cos(angle / 2), np.sin(angle / 2)])
+    state = np.kron(one, one)
+    matrix = PAIR.coupling + 2.0 * PAIR.transverse - PAIR.outside * m * PAIR.total
+    expected = state @ matrix @ matrix @ state - (state @ matrix @ state) ** 2
+    np.testing.assert_allclose(fn.variance(z), expected, rtol=1e-10)
+    # The pair of all states of its kind is exact.
+    exact = tight(PAIR.cell(ANSATZ, START))
+    z = exact(2.0)
+    np.testing.assert_allclose(exact.cell.bind(jnp.array(2.0)).variance(z), 0, atol=1e-12)
+
+
+def test_a_branch_through_the_transition_with_an_angle_too_many():
+    deq = tight(PAIR.cell(ANSATZ, START, initial_fields=jnp.ones(1)))
+    branch = qdeq.trace_branch(
+        deq.cell, lambda h: h, deq(3.5), start=3.5, stop=4.2, max_points=32, max_special=2
+    )
+    n = int(branch.count)
+    assert int(branch.flat) == 1 and np.all(branch.flow_stable[:n])
+    assert branch.kinds == ("pitchfork",)
+    assert branch.end == "came back to the path's beginning"  # with the other sign of m
+    np.testing.assert_allclose(branch.special_parameters[0], 3.8537, atol=1e-4)
+    # Where the slope of the measured mean is 1, on paper.
+    h, d = float(branch.special_parameters[0]), 1e-4
+    slope = (PAIR.measured(d, h) - PAIR.measured(-d, h)) / (2 * d)
+    np.testing.assert_allclose(slope, 1, atol=1e-6)
+    for h, m in zip(branch.parameters[:n], branch.values.fields[:n, 0], strict=True):
+        np.testing.assert_allclose(PAIR.measured(float(m), float(h)), m, atol=1e-9)
+
+
 def test_fields_initial_fields_and_features_are_the_users():
     # One site whose fields are named, whose start is given and whose angle is shifted by x.
     layer = qdeq.QuantumLayer(

@@ -205,6 +205,55 @@ def test_a_branch_ends_by_name():
     assert few.end.startswith("not at its end") and int(few.count) == 3
 
 
+def test_curves_of_equilibria_are_followed_across():
+    """The S-curve turned about an axis: each equilibrium is one of a circle, with the same folds
+    and the same stability; a start that needs a step of least norm, and derivatives."""
+    drive = 5.0
+
+    def fn(z, g):
+        r = jnp.linalg.norm(z)
+        return -z / r * _spins(drive).bind(g)(-r[None])[0]
+
+    cell = qdeq.FunctionCell(fn, lambda _: jnp.array([0.6, 0.8]))
+
+    @eqx.filter_jit
+    def trace(last):
+        path = lambda g: last * g[None] / 6
+        return qdeq.trace_branch(
+            cell, path, jnp.array([0.601, 0.8]), stop=6.0, largest_step=0.1, max_points=64
+        )
+
+    branch = trace(jnp.asarray(6.0))
+    n = int(branch.count)
+    assert int(branch.flat) == 1 and "1 flat direction;" in str(branch)
+    assert branch.kinds == ("fold", "fold")
+    assert branch.end == "reached the end of the path"
+    radii = np.linalg.norm(branch.values[:n], axis=1)
+    for g, m in zip(branch.parameters[:n], -radii, strict=True):
+        assert np.min(np.abs(_roots(float(g), drive) - m)) < 1e-9
+    # Nothing turns about the axis.
+    np.testing.assert_allclose(branch.values[:n] / radii[:, None], [[0.6, 0.8]] * n, atol=1e-3)
+    folds = [_fold(3.3, 4.0, drive), _fold(2.5, 3.2, drive)]
+    np.testing.assert_allclose(branch.special_parameters[:2], folds, atol=1e-8)
+    # In the middle between the folds the flow leaves; iteration and flow are stable elsewhere.
+    outward = np.einsum("ni,ni->n", branch.slopes[:n], branch.values[:n])
+    np.testing.assert_array_equal(branch.flow_stable[:n], outward < 1e-9)
+    np.testing.assert_array_equal(branch.stable[:n], outward < 1e-9)
+    # dr/dlast at g = last is dr/dg there.
+    radius = lambda last: jnp.linalg.norm(trace(last).values[n - 1])
+    slope = jax.jit(jax.grad(radius))(jnp.asarray(6.0))
+    np.testing.assert_allclose(slope, outward[-1] / radii[-1], rtol=1e-6)
+
+
+def test_a_curvature_proves_nothing_along_a_surface():
+    ring = qdeq.FunctionCell(
+        lambda z, p: z * (1 + (1 + p[0] - z @ z) / 2), lambda _: jnp.array([0.0, 1.0])
+    )
+    branch = qdeq.trace_branch(ring, _as_input, jnp.array([0.0, 1.0]), curvature=10.0)
+    assert int(branch.flat) == 1 and not np.any(branch.certified)
+    np.testing.assert_allclose(branch.values[int(branch.count) - 1], [0, 2**0.5], atol=1e-9)
+
+
 def test_branches_in_a_batch():
     """A sample that has no equilibrium to begin with leaves the others alone."""
     starts = jnp.array([[0.9575], [9.0]])

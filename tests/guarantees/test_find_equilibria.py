@@ -121,6 +121,30 @@ def test_a_contraction_has_one_and_a_shift_none():
     assert found.values["a"].shape == (4, 2)
 
 
+def test_equilibria_of_a_variational_state_are_told_apart_by_what_they_are(tol):
+    """Two angles where one is enough: the magnet up or down, at many angles each."""
+    circuit = qdeq.Circuit(["Ry", "Ry"], [[0], [0]], [[0], [1]])
+    layer = qdeq.QuantumLayer(
+        circuit, qdeq.AmplitudeEncoding(), qdeq.PauliZ(), angles=jnp.array([0.2, 0.1])
+    )
+    energy = lambda m, h: qdeq.PauliSum({"X0": -h, "Z0": -4 * m[0]})
+    cell = qdeq.SelfConsistentCell(layer, energy, initial_fields=jnp.ones(1))
+    search = jax.jit(ft.partial(find_equilibria, cell, n_starts=6))
+    found = search(jnp.array(2.0), _KEY)
+    n, m = int(found.count), np.sqrt(0.75)
+    assert 1 <= n <= 2 and found.hits.sum() == 6 and found.failed == 0
+    np.testing.assert_allclose(np.abs(found.values.fields[:n, 0]), m, atol=1e-3)
+    np.testing.assert_allclose(found.energies[:n], -np.hypot(2, 4 * m), atol=1e-3)
+    assert np.all(found.variances[:n] < 1e-3) and np.all(np.isnan(found.energies[n:]))
+    assert np.all(found.flat[:n] == 1) and np.all(found.flow_stable[:n])
+    assert "variance" in str(found) and "(1 flat)" in str(found)
+    # The lowest is a start for the equilibrium with its derivatives: dm/dh = -h / 16 m.
+    deq = qdeq.DEQ(cell, qdeq.PseudoTransient(0.0, tol, avoids_saddles=True))
+    mean = lambda h: jnp.abs(deq(h, z0=search(h, _KEY).lowest).fields[0])
+    value, slope = jax.jit(jax.value_and_grad(mean))(jnp.array(2.0))
+    np.testing.assert_allclose([value, slope], [m, -2 / (16 * m)], atol=10 * tol)
+
+
 @pytest.mark.parametrize("options", [{"n_starts": 0}, {"tolerance": 0.0}, {"spread": -1.0}])
 def test_mistakes_are_named(options):
     cell, x = _network()

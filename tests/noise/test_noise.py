@@ -246,6 +246,8 @@ def test_a_circuit_is_a_channel_on_any_state(tol: float):
 def test_what_is_no_state_or_no_angles_is_an_error():
     with pytest.raises(ValueError, match=r"`angles` must have the shape \(4,\)"):
         noise.noisy_circuit(CIRCUIT, jnp.zeros(3))
+    with pytest.raises(ValueError, match=r"`angles` must have the shape \(4,\)"):
+        noise.noisy_circuit(CIRCUIT, jnp.zeros(5))
     channel = noise.noisy_circuit(CIRCUIT, jnp.asarray(ANGLES))
     for shape in ((4, 4), (4, 4, 2), (64,)):
         with pytest.raises(ValueError, match="`vector` must have an axis of 4 expectation values"):

@@ -285,6 +285,7 @@ GRAPH = qdeq.GraphCell(
     layer(qdeq.AngleEncoding()), in_size=3, layer_in_size=2, n_relations=1, key=KEY
 )
 IMPLICIT = qdeq.ImplicitGraphCell(in_size=3, size=2, key=KEY)
+MESH = jax.make_mesh((1,), ("batch",))
 FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
 
 
@@ -390,6 +391,74 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
         ),
         (lambda: qdeq.SampledDEQ(cell(), 9, "picard"), TypeError, "`solver`.*got 'picard'"),
         (lambda: simulate.Block((0, 1), ()), ValueError, "`gates` is empty for a block on wires"),
+        # Numbers that are no angles, bounds, limits or flags.
+        (
+            lambda: noise.noisy_circuit(CIRCUIT, jnp.ones(2) + 1j),
+            TypeError,
+            "`angles` must be real; got an array of complex64 of shape",
+        ),
+        (lambda: noise.noisy_circuit(CIRCUIT, jnp.ones(3)), ValueError, r"`angles`.*\(2,\)"),
+        (lambda: noise.noisy_circuit(CIRCUIT, jnp.ones(2), 0.1), TypeError, "`noise`.*got 0.1"),
+        (
+            lambda: simulate.plan_columns(simulate.make_plan(CIRCUIT), jnp.ones(2, int), 4),
+            TypeError,
+            "`angles` must be a JAX array of real floating-point numbers.*got an array of int",
+        ),
+        (
+            lambda: qdeq.certify(FUNCTION, jnp.ones(1), jnp.ones(1), curvature=-1.0),
+            ValueError,
+            r"`certify\(curvature=...\)` is a bound on a size, 0 or more; got -1.0",
+        ),
+        (
+            lambda: qdeq.certify(FUNCTION, jnp.ones(1), jnp.ones(1), curvature=1, lipschitz=-0.1),
+            ValueError,
+            r"`certify\(lipschitz=...\)` is a bound",
+        ),
+        (lambda: qdeq.Newton(1e-3, 1e-3, limits=5), TypeError, r"`Newton\(limits=...\)`.*got 5"),
+        (lambda: qdeq.Picard(1e-3, 1e-3, seed=1.5), TypeError, "seed.*an integer; got 1.5"),
+        (lambda: qdeq.Picard(1e-3, jnp.ones(2)), TypeError, r"`Picard\(atol=...\)`.*a number"),
+        (
+            lambda: qdeq.Ladder(qdeq.Picard(1e-3, 1e-3), budget=2.5),
+            TypeError,
+            "budget.*list of integers",
+        ),
+        (
+            lambda: qdeq.Ladder(qdeq.Picard(1e-3, 1e-3), key=jax.random.split(KEY)),
+            ValueError,
+            r"`Ladder\(key=...\)` must be one key",
+        ),
+        (
+            lambda: qdeq.PseudoTransient(1e-3, 1e-3, avoids_saddles="no"),
+            TypeError,
+            "avoids_saddles.*True or False; got 'no'",
+        ),
+        (lambda: qdeq.ImplicitAdjoint(least_norm="yes"), TypeError, "least_norm.*got 'yes'"),
+        (
+            lambda: qdeq.DEQ(
+                FUNCTION,
+                qdeq.Picard(1e-3, 1e-3, limits=qdeq.SolverLimits(min_steps=50)),
+                max_steps=20,
+            ),
+            ValueError,
+            "`max_steps` must be at least the solver's `min_steps`, 50.*got 20",
+        ),
+        (
+            lambda: qdeq.map_batch(FUNCTION, jnp.ones((2, 3)), mesh=MESH, key=0),
+            TypeError,
+            "`key` must be a key",
+        ),
+        (lambda: qdeq.PauliSum({"Z40": 1.0}).matrix(41), ValueError, "`n_qubits` must be at most"),
+        (lambda: qdeq.PauliSum("Z0"), TypeError, "`coefficients` is missing.*got 'Z0' alone"),
+        (
+            lambda: qdeq.PauliSum({"X0": jnp.ones(4), "Z0": jnp.array(1.0)}),
+            ValueError,
+            r"`coefficients` must be of one shape; got \[\(\), \(4,\)\].*jax.vmap",
+        ),
+        (
+            lambda: qdeq.PauliSum(["Z0"], jnp.array([1j])),
+            TypeError,
+            "`coefficients` must be real; got an array of complex64 of shape .1,..$",
+        ),
         # A gain, a guess, a depth that does not fit, or that nobody would look at.
         (
             lambda: qdeq.QuantumCell(
