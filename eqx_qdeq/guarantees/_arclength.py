@@ -158,7 +158,7 @@ class Curve(eqx.Module):
 
         **Returns:** the point, whether it is on the curve, and the evaluations.
         """
-        rounding = jnp.finfo(start.dtype).eps ** 0.5
+        rounding = float(jnp.finfo(start.dtype).eps) ** 0.5
 
         def newton(carry: tuple[Point, Array, Array]) -> tuple[Point, Array, Array]:
             u, _, k = carry
