@@ -12,7 +12,7 @@ import eqx_qdeq as qdeq
 from eqx_qdeq.training import load_dataset
 
 
-def loss(model: eqx.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+def loss(model: eqx.Module, x: jax.Array, y: jax.typing.ArrayLike) -> jax.Array:
     logits = jax.vmap(model)(x)  # pyright: ignore[reportArgumentType]
     return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
 

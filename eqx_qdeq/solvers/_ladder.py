@@ -144,9 +144,10 @@ class Ladder(optx.AbstractFixedPointSolver, optx.AbstractRootFinder):
         **Raises:** `TypeError` or `ValueError` if these do not fit.
         """
         self.solvers = solvers
-        one = isinstance(budget, int) and not isinstance(budget, bool)
-        budgets = (budget,) * len(solvers) if one else integers("Ladder(budget=...)", budget)
-        self.budgets = budgets
+        if isinstance(budget, int) and not isinstance(budget, bool):
+            self.budgets = (budget,) * len(solvers)
+        else:
+            self.budgets = integers("Ladder(budget=...)", budget)
         self.restart = restart
         self.spread = spread
         self.key = key

@@ -115,6 +115,7 @@ def main(
         if part == "train":
             found = train(run, data, MNIST10_EPOCHS if run.task == "mnist10" else EPOCHS)
         else:
+            assert isinstance(data.test, training.Split)
             found = _asked(part, run, results, data.test)
         save_record(results, name, found)
 
@@ -137,6 +138,7 @@ def _smoke(folder: Path) -> None:
     run = Run("digits", "direct1", "clean", 0)
     data = load(run, None, 200)
     found = train(run, data, 1)
+    assert isinstance(data.test, training.Split)
     model, test = restore(found), every(data.test, 2)
     rates, noises, numbers = {"two_qubit": (0.0, 0.01)}, ("two-qubit 1 %",), (128, 1024)
     parts = {
