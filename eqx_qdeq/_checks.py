@@ -43,7 +43,8 @@ def can_check(name: str, value: Any) -> bool:
     """
     if is_number(value) and not isinstance(value, bool):
         return True
-    if hasattr(value, "dtype") and value.dtype != bool and getattr(value, "shape", ()) == ():
+    kind, shape = str(getattr(value, "dtype", "bool")), getattr(value, "shape", ())
+    if kind != "bool" and shape == ():
         return isinstance(value, np.generic | np.ndarray)
     raise TypeError(f"`{name}` must be a number; got {describe(value)}.")
 

@@ -176,6 +176,20 @@ def real_state(z: PyTree) -> PyTree[Array]:
     return jtu.tree_map(real, z)
 
 
+def check_state(name: str, z: PyTree[Array], like: PyTree[Any], *, batched: bool = False) -> None:
+    """Raises a `ValueError` for what is not of the structure and shapes of a cell's states."""
+    mine, wanted = (jtu.tree_map(np.shape, tree) for tree in (z, like))
+    if batched:
+        cut = lambda shape: shape[1:] if shape else "no leading axis"
+        mine = jtu.tree_map(cut, mine, is_leaf=lambda v: isinstance(v, tuple))
+    if mine != wanted:
+        axis = ", with a leading axis" if batched else ""
+        raise ValueError(
+            f"`{name}` must be like the states of the cell, of shape {wanted}{axis}; got "
+            f"{jtu.tree_map(np.shape, z)}."
+        )
+
+
 def widened(z: PyTree[Array], out: PyTree[jax.ShapeDtypeStruct]) -> PyTree[Array]:
     """A state in the precision of `out` where that is wider, as where a sample of single precision
     meets parameters of double; the state itself where nothing is, or `out` is of another kind."""

@@ -94,7 +94,7 @@ def upsampling_matrix(size: int, n_values: int) -> np.ndarray:
 
 
 def scaled(
-    pattern: np.ndarray, gain: float | Float[Array, "..."], dtype: jnp.dtype
+    pattern: np.ndarray | Array, gain: float | Float[Array, "..."], dtype: jnp.dtype
 ) -> Float[Array, "d m"]:
     """A fixed 0-1 matrix times a gain, one for all or one for each of its columns."""
     check_gain(gain, pattern.shape[1])
@@ -158,7 +158,11 @@ class AddInjection(AbstractLinearInjection):
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
         self.check(n_values)
-        return scaled(upsampling_matrix(self.in_size, n_values), self.gain, dtype)
+        # As `upsampling_matrix`. Written out, that of many features would be a large constant, with
+        # which compilers compute for minutes.
+        starts = -(-np.arange(n_values + 1) * self.in_size // n_values)
+        i = jnp.arange(self.in_size)[:, None]
+        return scaled((starts[None, :-1] <= i) & (i < starts[None, 1:]), self.gain, dtype)
 
 
 AddInjection.__init__.__doc__ = """**Arguments:**
@@ -271,8 +275,7 @@ class ConcatInjection(AbstractLinearInjection):
 
     def matrix(self, in_size: int, n_values: int, dtype: jnp.dtype) -> Float[Array, "d m"]:
         # z does not touch the features: R is a block of zeros above g·1.
-        above = np.zeros((in_size, n_values))
-        return scaled(np.concatenate([above, np.eye(n_values)]), self.gain, dtype)
+        return scaled(jnp.eye(in_size + n_values, n_values, -in_size), self.gain, dtype)
 
 
 ConcatInjection.__init__.__doc__ = """**Arguments:**

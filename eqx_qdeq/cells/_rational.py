@@ -13,10 +13,9 @@ from ..layers import (
     AbstractPreparedNoisily,
     AbstractPreparedState,
     FormsLayer,
-    quadratic_forms,
     QuantumLayer,
 )
-from ..measurements import AbstractMeasurement
+from ..measurements import AbstractMeasurement, quadratic_forms
 from ..simulate import AbstractPropagator, MatrixPropagator, to_complex
 from ._cell import AbstractCompiledCell
 from ._injection import AbstractLinearInjection, LinearInjection
@@ -214,14 +213,16 @@ def compile_rational(
     # With complex amplitudes the features may be fewer than the real and imaginary parts.
     n_amplitudes = encoding.n_amplitudes(d, layer.n_qubits)
     matrix = jnp.pad(matrix, ((0, n_amplitudes - d), (0, 0)))
-    fed_back = propagator(matrix)
-    first = jnp.zeros((n_amplitudes, 1), dtype).at[0, 0].set(1)
     slope = None
     if isinstance(propagator, MatrixPropagator):
+        fed_back = propagator(matrix)
         slope = quadratic_forms(layer.measurement, fed_back, propagator.matrix)
         zero_state = propagator.matrix[..., 0]
     else:
-        zero_state = propagator(first)[..., 0]
+        # The encoding of zero goes through the circuit with the columns of R.
+        first = jnp.zeros((n_amplitudes, 1), dtype).at[0, 0].set(1)
+        columns = propagator(jnp.concatenate([matrix, first], axis=1))
+        fed_back, zero_state = columns[..., :-1], columns[..., -1]
     curvature = quadratic_forms(layer.measurement, fed_back, fed_back)
     return _CompiledRational(
         propagator=propagator,

@@ -1,6 +1,7 @@
 """Branches of equilibria: what happens to an equilibrium as a parameter changes."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -13,8 +14,15 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._checks import check_at_least, check_choice, check_instance, check_positive
-from .._inputs import real_state
+from .._checks import (
+    can_check,
+    check_at_least,
+    check_choice,
+    check_instance,
+    check_positive,
+    describe,
+)
+from .._inputs import arrays, check_state, real_state
 from .._precise import dot
 from .._trees import constant, nan_on_purpose
 from ..adjoints import ImplicitAdjoint
@@ -22,6 +30,7 @@ from ..cells import AbstractCell, SelfConsistentCell
 from ..equilibrium import solve_map
 from ..solvers import Newton
 from ._arclength import Curve, Point, Slice, step
+from ._certificate import own_bound
 from ._special_points import kind_between, KINDS, locate, NOTHING, Special, Tests
 
 RUNNING, REACHED, RETURNED, CLOSED, LOST, DOMAIN, FULL, NO_START = range(8)
@@ -230,10 +239,43 @@ def trace_branch(
     lengths = {"step_size": step_size, "largest_step": largest_step, "smallest_step": smallest_step}
     for name, number in lengths.items():
         check_positive(f"trace_branch({name}=...)", number)
+    if not smallest_step <= step_size <= largest_step:
+        raise ValueError(
+            f"`step_size` must be from `smallest_step` to `largest_step`; got {step_size}, "
+            f"{smallest_step} and {largest_step}."
+        )
     check_at_least("trace_branch(max_points=...)", max_points, 2)
     check_at_least("trace_branch(max_special=...)", max_special, 1)
-    if not isinstance(start, Tracer | Array) and start == stop:
-        raise ValueError(f"`start` and `stop` must differ; both are {start}.")
+    interval = {"start": start, "stop": stop} | ({} if begin is None else {"begin": begin})
+    known = {k: v for k, v in interval.items() if can_check(f"trace_branch({k}=...)", v)}
+    for name, number in known.items():
+        if not math.isfinite(number):
+            raise ValueError(f"`trace_branch({name}=...)` must be finite; got {number}.")
+    if len(known) == len(interval):
+        if start == stop:
+            raise ValueError(f"`start` and `stop` must differ; both are {start}.")
+        if begin is not None and not min(start, stop) <= begin <= max(start, stop):
+            raise ValueError(
+                f"`trace_branch(begin=...)` must be from {start} to {stop}, the interval of the "
+                f"parameter; got {begin}."
+            )
+    if curvature is not None:
+        curvature = own_bound("trace_branch(curvature=...)", curvature, jnp.result_type(float))
+    z0 = arrays(z0, "z0")
+    begins = jnp.asarray(start, float)
+    check_state("z0", z0, eqx.filter_eval_shape(lambda p: cell.init(path(p)), begins))
+    if tangent is not None:
+        if not isinstance(tangent, tuple | list) or len(tangent) != 2:
+            raise TypeError(
+                "`trace_branch(tangent=...)` must be a pair (change of the parameter, change of "
+                f"z); got {describe(tangent)}."
+            )
+        check_state("tangent[1]", tangent[1], z0)
+        moves = jnp.linalg.norm(ravel_pytree(tangent)[0])
+        if not isinstance(moves, Tracer) and not 0 < float(moves) < float("inf"):
+            raise ValueError(
+                f"`trace_branch(tangent=...)` must be finite and not zero; got {tangent}."
+            )
     options = _Options(method == "natural", max_points, max_special)
     branch = _trace(
         cell,

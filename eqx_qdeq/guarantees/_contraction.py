@@ -19,7 +19,8 @@ from ..cells import (
     QuantumCell,
 )
 from ..encodings import normalise
-from ..layers import AbstractPrepared, quadratic_forms
+from ..layers import AbstractPrepared
+from ..measurements import quadratic_forms
 from ._boxes import Box, feedback_matrix, InputMap, over, spread_of, spreads_of_forms
 from ._graphs import graph_bound
 from ._lipschitz_amplitude import Reach

@@ -10,7 +10,8 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from .._checks import check_positive
+from .._checks import check_at_least, check_positive
+from .._inputs import check_state
 from .._trees import nan_on_purpose
 from ..adjoints import ImplicitAdjoint
 from ..cells import AbstractCell, QuantumCell, SelfConsistentCell, SelfConsistentState
@@ -188,7 +189,8 @@ def find_equilibria(
 
     **Raises:** `ValueError` for a number that is not positive.
     """
-    for name, number in (("n_starts", n_starts), ("tolerance", tolerance), ("spread", spread)):
+    check_at_least("find_equilibria(n_starts=...)", n_starts, 1)
+    for name, number in (("tolerance", tolerance), ("spread", spread)):
         check_positive(f"find_equilibria({name}=...)", number)
     fn = cell.bind(x)
     first, unravel = ravel_pytree(cell.init(x))
@@ -216,6 +218,7 @@ def find_equilibria(
 
     points = [first[None], others]
     if starts is not None:
+        check_state("starts", starts, unravel(first), batched=True)
         points.append(jax.vmap(lambda z: ravel_pytree(z)[0])(starts).astype(first.dtype))
     solved = jax.vmap(solve)(jnp.concatenate(points))
     points, success, residual = lax.stop_gradient(solved)

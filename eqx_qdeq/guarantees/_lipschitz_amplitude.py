@@ -29,7 +29,7 @@ from jaxtyping import Array, Float
 
 from .._precise import dot
 from ..cells import AbstractLinearInjection, QuantumCell
-from ..layers import quadratic_forms
+from ..measurements import quadratic_forms
 from ._boxes import Box, divisor, feedback_matrix, InputMap, safe_sqrt, spread_of, spreads_of_forms
 
 

@@ -5,7 +5,6 @@ from ._compiled import (
     AbstractPreparedNoisily,
     AbstractPreparedState,
     propagate,
-    quadratic_forms,
 )
 from ._density import FormsLayer
 from ._device import AbstractDevice as AbstractDevice, device_in, DeviceLayer, keyed

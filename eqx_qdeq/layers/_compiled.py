@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from .._inputs import precision
-from .._precise import dot, HIGHEST
+from .._precise import dot
 from ..encodings import AbstractStateEncoding, DataReuploading
 from ..measurements import AbstractMeasurement
 from ..simulate import AbstractPropagator, apply_wirewise, from_complex, GatePropagator, to_complex
@@ -175,30 +175,3 @@ class ReuploadingLayer(AbstractPreparedState):
         for rotations in self.encoding.encoding.rotations(x, self.n_qubits):
             state = apply_wirewise(rotations, state)
         return state
-
-
-def quadratic_forms(
-    measurement: AbstractMeasurement,
-    left: Float[Array, "2 dim a"],
-    right: Float[Array, "2 dim b"],
-) -> Float[Array, "m a b"]:
-    r"""$\mathrm{Re}\,\langle l_a|O_q|r_b\rangle$ for all columns of `left` and `right`."""
-    if left.shape[-1] > right.shape[-1]:
-        # The observables are Hermitian: apply them to the side with fewer columns.
-        return jnp.swapaxes(quadratic_forms(measurement, right, left), 1, 2)
-    _, dim, a = left.shape
-    signs = measurement.diagonals(dim.bit_length() - 1)
-    if signs is None:
-        applied = jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)
-        stacked = from_complex(applied)
-    else:
-        # O_q is diagonal: it multiplies amplitude i by the eigenvalue of the bit string i.
-        stacked = left[:, :, None, :] * jnp.asarray(signs.T, left.dtype)[None, :, :, None]
-    # One matrix product, with the states' amplitudes in front as both sides have them.
-    flat = lax.dot_general(
-        stacked.reshape(2 * dim, -1),
-        right.reshape(2 * dim, -1),
-        (((0,), (0,)), ((), ())),
-        precision=HIGHEST,
-    )
-    return flat.reshape(-1, a, right.shape[-1])

@@ -17,11 +17,11 @@ from .._local import local
 from .._trees import doc_of_changes
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
-from ..measurements import AbstractMeasurement
+from ..measurements import AbstractMeasurement, quadratic_forms
 from ..noise import NoiseModel
 from ..simulate import AbstractPropagator, Gradient, GRADIENTS, MatrixPropagator
 from ._compile import compile_noisily, compile_reuploading, cut
-from ._compiled import AbstractPrepared, HeisenbergLayer, PropagatedLayer, quadratic_forms
+from ._compiled import AbstractPrepared, HeisenbergLayer, PropagatedLayer
 from ._device import AbstractDevice, DeviceLayer
 from ._plan import check_engine, choose_noisy_engine, Engine, LayerPlan, make_propagator, plan_layer
 

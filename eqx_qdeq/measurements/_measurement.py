@@ -130,6 +130,15 @@ def probabilities(state: Complex[Array, " dim"]) -> Float[Array, " dim"]:
 
 def parity_signs(masks: np.ndarray, n_qubits: int) -> np.ndarray:
     """(-1) to the number of ones in `k & mask`, shape `(len(masks), 2**n_qubits)`."""
-    # A string of Zs is diagonal: Z contributes -1 for each of its wires on which k has a one.
-    both = masks[:, None] & np.arange(2**n_qubits)[None, :]
+    # A string of Zs is diagonal: Z contributes -1 for each of its wires on which k has a one. The
+    # sign is that of the first half of the bits times that of the others; no larger integers than
+    # the signs are then needed for all k.
+    low = n_qubits // 2
+    high = _parities(masks >> low, n_qubits - low)
+    signs = high[:, :, None] * _parities(masks & (2**low - 1), low)[:, None, :]
+    return signs.reshape(len(masks), -1)
+
+
+def _parities(masks: np.ndarray, n_bits: int) -> np.ndarray:
+    both = masks[:, None] & np.arange(2**n_bits)[None, :]
     return 1 - 2 * (np.bitwise_count(both).astype(np.int8) & 1)

@@ -1,6 +1,8 @@
 """Running a plan: on states, on real vectors, for the circuit's matrix; and as a linear map."""
 
 import abc
+import functools as ft
+from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -18,10 +20,13 @@ Gradient = Literal["stored", "checkpointed", "uncomputed"]
 circuit, or none; see [large states](../concepts.md#large-states)."""
 GRADIENTS = ("stored", "checkpointed", "uncomputed")
 
+# Amplitudes of all columns together, above which they go through a circuit one by one.
+_TOGETHER = 2**19
+
 
 def _apply_sections(
     plan: Plan,
-    angles: Float[Array, " n_params"],
+    unitaries: Sequence[Float[Array, "sections 2 _ _"]],
     t: StateTensor,
     *,
     open_wires: range = range(0),
@@ -30,7 +35,6 @@ def _apply_sections(
     gradient: Gradient = "stored",
 ) -> Float[Array, "2 dim cols"]:
     n = plan.n_qubits
-    unitaries = plan.unitaries(angles)
 
     def first(array: Array, unitaries: list[Array]) -> Array:
         tensor = StateTensor(array, list(t.labels))
@@ -91,7 +95,8 @@ def apply_plan(
     n = plan.n_qubits
     if gradient == "uncomputed":
         return evolve_uncomputed(plan.unitaries(angles), plan.blocks, n, state)
-    return _apply_sections(plan, angles, full_tensor(state, n), unroll=unroll, gradient=gradient)
+    unitaries = plan.unitaries(angles)
+    return _apply_sections(plan, unitaries, full_tensor(state, n), unroll=unroll, gradient=gradient)
 
 
 def apply_plan_to_real(
@@ -123,16 +128,34 @@ def apply_plan_to_real(
 
     **Returns:** the columns after the circuit, shape `(2, 2**n, columns)`.
     """
-    wires = _low_wires(plan.n_qubits, vectors.shape[0])
+    unitaries = plan.unitaries(angles)
+    apply = ft.partial(_apply_to_real, plan, unitaries, gradient=gradient)
+    if vectors.shape[1] == 1 or vectors.shape[1] * 2**plan.n_qubits <= _TOGETHER:
+        return apply(vectors)
+    # What is differentiated is computed again, one column at a time, or all of them would keep what
+    # one needs. In the caches of a processor a state alone is also moved faster than many.
+    one = jax.checkpoint(lambda vector: apply(vector[:, None])[..., 0])
+    return jnp.moveaxis(lax.map(one, vectors.T), 0, -1)
+
+
+def _apply_to_real(
+    plan: Plan,
+    unitaries: Sequence[Float[Array, "sections 2 _ _"]],
+    vectors: Float[Array, "p cols"],
+    *,
+    gradient: Gradient,
+) -> Float[Array, "2 dim cols"]:
+    n, columns = plan.n_qubits, vectors.shape[1]
     if gradient == "uncomputed":
         # Going back, the states would have to leave the wires again that came in one by one; here
         # all wires are there from the start.
-        padded = jnp.pad(vectors, ((0, 2**plan.n_qubits - vectors.shape[0]), (0, 0)))
+        padded = jnp.pad(vectors, ((0, 2**n - vectors.shape[0]), (0, 0)))
         state = jnp.stack([padded, jnp.zeros_like(padded)])
-        return apply_plan(plan, angles, state, gradient=gradient)
+        return evolve_uncomputed(unitaries, plan.blocks, n, state)
+    wires = _low_wires(n, vectors.shape[0])
     padded = jnp.pad(vectors, ((0, 2 ** len(wires) - vectors.shape[0]), (0, 0)))
-    tensor = StateTensor(padded.reshape((1,) + (2,) * len(wires) + (-1,)), [PARTS, *wires])
-    return _apply_sections(plan, angles, tensor, gradient=gradient)
+    tensor = StateTensor(padded.reshape((1,) + (2,) * len(wires) + (columns,)), [PARTS, *wires])
+    return _apply_sections(plan, unitaries, tensor, gradient=gradient)
 
 
 def plan_columns(
@@ -164,7 +187,8 @@ def plan_columns(
     """
     wires = _low_wires(plan.n_qubits, columns)
     one = StateTensor(jnp.ones((1, 1), angles.dtype), [PARTS])
-    return _apply_sections(plan, angles, one, open_wires=wires, columns=columns)
+    unitaries = plan.unitaries(angles)
+    return _apply_sections(plan, unitaries, one, open_wires=wires, columns=columns)
 
 
 def _low_wires(n_qubits: int, size: int) -> range:

@@ -149,5 +149,7 @@ def test_equilibria_of_a_variational_state_are_told_apart_by_what_they_are(tol):
 def test_mistakes_are_named(options):
     cell, x = _network()
     (name,) = options
-    with pytest.raises(ValueError, match=rf"`find_equilibria\({name}=...\)` must be positive"):
+    with pytest.raises(
+        ValueError, match=rf"`find_equilibria\({name}=...\)` must be (positive|at least 1)"
+    ):
         find_equilibria(cell, x, _KEY, **options)

@@ -219,3 +219,28 @@ def test_the_cost_of_a_blocks_matrix():
     build, _ = plan_cost(plan, 1)
     assert build.flops == 3 * 16 * 8**2 * 4 + 2 * 4 * 2 * 8**3
     assert sum([Cost(flops=2.0, bytes=3.0), Cost(seconds=5.0)], Cost()) == Cost(2.0, 3.0, 5.0)
+
+
+def test_many_columns_of_wide_states_are_each_column(tol):
+    """They go through the circuit one by one; a few of them, together."""
+    circuit = circuits.hardware_efficient(14, 1)
+    plan = make_plan(circuit, 4)
+    angles = jnp.linspace(-1, 2, circuit.n_params)
+    vectors = jnp.cos(jnp.arange(300.0 * 36).reshape(300, 36))
+    weights = jnp.sin(jnp.arange(36.0))
+
+    def some(angles, vectors, weights):
+        out = apply_plan_to_real(plan, angles, vectors)
+        return jnp.sum(out[:, 7] @ weights) + jnp.sum(out[0, 1::2] ** 3 @ weights), out
+
+    derive = jax.jit(jax.value_and_grad(some, (0, 1), has_aux=True))
+    (_, out), (of_angles, of_vectors) = derive(angles, vectors, weights)
+    parts = [slice(0, 18), slice(18, 36)]
+    few = [derive(angles, vectors[:, part], weights[part]) for part in parts]
+    of_few = (
+        jnp.concatenate([f[0][1] for f in few], 2),
+        few[0][1][0] + few[1][1][0],
+        jnp.concatenate([f[1][1] for f in few], 1),
+    )
+    for mine, theirs in zip((out, of_angles, of_vectors), of_few, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=100 * tol * jnp.max(jnp.abs(theirs)))

@@ -285,6 +285,12 @@ GRAPH = qdeq.GraphCell(
     layer(qdeq.AngleEncoding()), in_size=3, layer_in_size=2, n_relations=1, key=KEY
 )
 IMPLICIT = qdeq.ImplicitGraphCell(in_size=3, size=2, key=KEY)
+
+
+def traced(z0=(0.0,), **options):
+    return qdeq.trace_branch(FUNCTION, lambda p: p[None], z0, **options)
+
+
 MESH = jax.make_mesh((1,), ("batch",))
 FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
 
@@ -458,6 +464,22 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
             lambda: qdeq.PauliSum(["Z0"], jnp.array([1j])),
             TypeError,
             "`coefficients` must be real; got an array of complex64 of shape .1,..$",
+        ),
+        (
+            lambda: traced(stop=float("inf")),
+            ValueError,
+            r"`trace_branch\(stop=...\)` must be finite",
+        ),
+        (lambda: traced(begin=2.0), ValueError, "begin.* must be from 0.0 to 1.0.*got 2.0"),
+        (lambda: traced(tangent=jnp.ones(2)), TypeError, "tangent.* must be a pair"),
+        (lambda: traced(tangent=(0.0, jnp.zeros(1))), ValueError, "tangent.* not zero"),
+        (lambda: traced(z0=jnp.ones(2)), ValueError, r"`z0` must be like.*\(1,\); got \(2,\)"),
+        (lambda: traced(curvature=-1.0), ValueError, r"`trace_branch\(curvature=...\)` is a bound"),
+        (lambda: traced(step_size=1.0), ValueError, "`step_size` must be from"),
+        (
+            lambda: qdeq.find_equilibria(FUNCTION, jnp.ones(1), KEY, starts=jnp.ones(1)),
+            ValueError,
+            "`starts` must be like.*with a leading axis",
         ),
         # A gain, a guess, a depth that does not fit, or that nobody would look at.
         (
