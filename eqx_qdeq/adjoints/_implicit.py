@@ -113,6 +113,8 @@ ImplicitAdjoint.__init__.__doc__ = """**Arguments:**
 - `least_norm`: whether $I - J$ may be singular along a curve of equilibria. What does not change
     along it then has exact derivatives; those of what does are NaN. Left out, `DEQ` decides by the
     cell: it is for a [`eqx_qdeq.SelfConsistentCell`][], and is not for others.
+
+**Raises:** `TypeError` for a `least_norm` that is neither a Boolean nor `None`.
 """
 
 

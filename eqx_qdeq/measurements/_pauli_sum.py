@@ -155,7 +155,10 @@ class PauliSum(AbstractMeasurement):
         return weights @ of_strings
 
     def matrix(self, n_qubits: int) -> Complex[Array, "m dim dim"]:
-        """The observables as matrices, shape `(m, 2**n, 2**n)`, e.g. to diagonalize them."""
+        """The observables as matrices, shape `(m, 2**n, 2**n)`, e.g. to diagonalize them.
+
+        **Raises:** `ValueError` for fewer than one wire, or more than can be stored.
+        """
         check_at_least("n_qubits", n_qubits, 1)
         size = 2 ** (2 * n_qubits + 3) * len(self)
         if n_qubits > _LARGEST_MATRIX:

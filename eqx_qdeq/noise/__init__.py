@@ -28,7 +28,7 @@ from ._model import (
     PreparationNoise as PreparationNoise,
 )
 from ._noisy_circuit import (
-    compile_noisy as compile_noisy,
+    compile_noisy,
     density_values as density_values,
     noisy_circuit as noisy_circuit,
     noisy_forms as noisy_forms,

@@ -53,6 +53,8 @@ class Plan:
 
         One array of shape `(n_sections, 2, 2**k, 2**k)` for each block on k wires, real parts
         first.
+
+        **Raises:** `TypeError` for angles that are no array of floating-point numbers.
         """
         check_angles(angles)
         per_section = angles.reshape(self.n_sections, self.section.n_params)

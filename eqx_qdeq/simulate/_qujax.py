@@ -187,6 +187,8 @@ def qujax_state_function(circuit: Circuit) -> Callable[[Array, Array], Array]:
 
     `(angles, state) -> state`: `angles` of shape `(n_params,)` in radians, `state` a tensor of
     shape `(2,) * n_qubits`.
+
+    **Raises:** the function a `TypeError` for angles that are no array of floating-point numbers.
     """
     gates, wires, params = circuit.to_qujax()
     # Exact constants; the others are qujax's own functions, whose constants are 0, 1 and i.
