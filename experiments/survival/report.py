@@ -37,6 +37,18 @@ EXPLAINED: dict[str, str] = {
 }
 
 _COMMANDS = ("crash", "memory", "forge", "fuzz")
+# What the counts of `crash` are of.
+_IN_WORDS = {
+    "calls": "calls that write, in a run undisturbed",
+    "by_name": "which are",
+    "stopped": "runs stopped, in front of a call or in the middle of it",
+    "stopped_again": "recoveries stopped again",
+    "recovered": "ended with the same bits",
+    "writes_past_the_counter": "writes that were not counted",
+    "killed": "processes killed by SIGKILL, and recovered",
+    "epochs": "epochs in a run",
+    "every": "one recovery is stopped again of so many",
+}
 
 
 def main(page: Path = DOCS / "survival.md", results: Path = RESULTS) -> None:
@@ -71,7 +83,7 @@ def counted(name: str, path: Path) -> str:
     shown = {name: _shown(row) for name, row in found.items()}
     columns = list(dict.fromkeys(column for row in shown.values() for column in row))
     rows = [
-        [name.replace("_", " "), *(row.get(column, "") for column in columns)]
+        [_IN_WORDS.get(name, name.replace("_", " ")), *(row.get(column, "") for column in columns)]
         for name, row in shown.items()
     ]
     return markdown(["", *columns], rows)
