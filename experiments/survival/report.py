@@ -80,10 +80,11 @@ def counted(name: str, path: Path) -> str:
     found: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if not all(isinstance(row, Mapping) for row in found.values()):
         found = {name: {"counted": value} for name, value in found.items()}
+    words = _IN_WORDS if name == "crash" else {}
     shown = {name: _shown(row) for name, row in found.items()}
     columns = list(dict.fromkeys(column for row in shown.values() for column in row))
     rows = [
-        [_IN_WORDS.get(name, name.replace("_", " ")), *(row.get(column, "") for column in columns)]
+        [words.get(name, name.replace("_", " ")), *(row.get(column, "") for column in columns)]
         for name, row in shown.items()
     ]
     return markdown(["", *columns], rows)
