@@ -197,12 +197,13 @@ def test_the_readme_has_the_numbers_of_a_training_step() -> None:
         {row["name"]: row for row in table["rows"]} for table in load(RESULTS)["train"]["tables"]
     )
     ratios = {name: (small[name]["ratio"], large[name]["ratio"]) for name in small if name in PEERS}
+    plain, once = ratios["qujax"], ratios.pop("qujax-matrix")
     fastest = min(ratios, key=lambda name: ratios[name][0])
     assert fastest == min(ratios, key=lambda name: ratios[name][1])
-    ours, qujax, other = large["eqx-qdeq"]["median_ms"], ratios["qujax"], ratios[fastest]
     assert (
-        f"| {qujax[1]:.2g} times as long with qujax's gates | {ours:.2g} ms "
-        f"| fastest other simulator: {other[1]:.2g} times as long |"
+        f"| {plain[1]:.2g} times as long with qujax's gates, {once[1]:.2g} times with their matrix "
+        f"computed once | {large['eqx-qdeq']['median_ms']:.2g} ms "
+        f"| fastest other simulator: {ratios[fastest][1]:.2g} times as long |"
     ) in readme
 
 
