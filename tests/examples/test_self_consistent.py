@@ -24,14 +24,14 @@ def test_ferromagnet(checked):
 
 
 def test_clusters(checked):
-    one, two, error, slope, evals, steps = checked(
+    one, two, error, slope, solved, evals, steps = checked(
         "self_consistent/clusters",
-        "critical fields #, #; m to # and dm/dh to # of diagonalization; the pair at h = 3.84 in # "
-        "evaluations, plain iteration # steps",
+        "critical fields #, #; m to # and dm/dh to # of diagonalization, #% of solves to 1e-9; the "
+        "pair at h = 3.84 in # evaluations, plain iteration # steps",
     )
     np.testing.assert_allclose([one, two], [4, 3.8537], atol=1e-3)
-    assert error < 1e-6 and slope < 1e-5
-    assert abs(steps - 2236) <= 1 and evals < 100
+    assert error < 1e-6 and slope < 1e-5 and solved == 100
+    assert steps == 2236 and evals < 100
 
 
 def test_mott(checked):
