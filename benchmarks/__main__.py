@@ -29,13 +29,13 @@ def main(
             alone), "solvers" (Anderson's and Broyden's methods in other libraries), "train" (a
             full training step), "compile" (the first call), "memory", "engines" (the three of a
             layer), "scaling" (wires, depth, batch, observables), "wires" (large state
-            vectors), "noise", "graphs" (a step of message passing) and "devices" (a training
-            step over virtual ones); or "all".
+            vectors), "wide" (equilibria of wide circuits), "noise", "graphs" (a step of message
+            passing) and "devices" (a training step over virtual ones); or "all".
         qubits: the sizes; 4 and 10 are the paper's circuits.
         batch: samples in a batch.
         seconds: how long to measure each table that compares; the others take about as long.
         peers: the libraries to compare with; none with `--peers` alone.
-        wires: the sizes of the suite "wires". Peers compile those for minutes.
+        wires: the sizes of the suites "wires" and "wide". Peers compile those for minutes.
         smoke: tiny sizes, to see that all works; overrides the numbers and peers.
         out: where the results go, as JSON. Suites that are there already and not run are kept.
     """

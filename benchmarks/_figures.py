@@ -235,6 +235,29 @@ def wires(tables: Sequence[Table]) -> Figure:
     return figure
 
 
+def wide(tables: Sequence[Table]) -> Figure:
+    """Time, and memory beyond what the process had before."""
+    figure = Figure((_WIDTH, 2.8), layout="constrained")
+    (table,) = tables
+    x = [int(row["name"]) for row in table["rows"]]
+    memories = {
+        "peak of the process": [row["peak_mib"] for row in table["rows"]],
+        "temporary arrays": [row["temporary_mib"] for row in table["rows"]],
+    }
+    left, right = figure.subplots(1, 2)
+    left.semilogy(x, [row["median_ms"] / 1e3 for row in table["rows"]], "o-")
+    left.set_ylabel("median time, s")
+    for (name, y), marker in zip(memories.items(), "os", strict=True):
+        right.semilogy(x, y, marker=marker, label=name)
+    right.set_ylabel("MiB")
+    right.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.set_xticks(x)
+        axes.set_xlabel("wires")
+        axes.grid(alpha=0.3)
+    return figure
+
+
 def devices(tables: Sequence[Table]) -> Figure:
     """The work of all devices together, by that of one alone."""
     figure = Figure((_WIDTH, 3.0), layout="constrained")
@@ -264,6 +287,7 @@ FIGURES: dict[str, Callable[[Sequence[Table]], Figure | None]] = {
     "engines": engines,
     "scaling": scaling,
     "wires": wires,
+    "wide": wide,
     "noise": noise,
     "graphs": times,
     "devices": devices,

@@ -26,7 +26,7 @@ class Settings:
         known = SOLVER_LIBRARIES if suite == "solvers" else SIMULATORS
         peers = [peer for peer in self.peers if peer in known]
         words += ["--seconds", f"{self.seconds:g}", "--peers", *peers]
-        if suite == "wires":
+        if suite in ("wires", "wide"):
             words += ["--wires", *map(str, self.wires)]
         return shlex.join(words + ["--smoke"] * self.smoke)
 

@@ -23,6 +23,8 @@ COLUMNS = {
     "first_call_s": ("first call", "s"),
     "epoch_s": ("one epoch", "s"),
     "temporary_mib": ("temporary memory", "MiB"),
+    "before_mib": ("before", "MiB"),
+    "compiled_mib": ("compiled", "MiB"),
     "peak_mib": ("peak of the process", "MiB"),
     "ratio": ("ratio", "×"),
     "best_ms": ("best", "ms"),
@@ -44,7 +46,7 @@ COLUMNS = {
 _FORMAT = 1
 _ORDER = (
     *("layer", "solve", "solvers", "train", "compile", "memory", "engines", "scaling", "wires"),
-    *("noise", "graphs", "devices"),
+    *("wide", "noise", "graphs", "devices"),
 )
 
 RATIO = "ratio: how many times slower than eqx-qdeq"

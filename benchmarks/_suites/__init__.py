@@ -14,6 +14,7 @@ from ._memory import memory
 from ._noise import noise
 from ._scaling import scaling
 from ._solvers import solvers
+from ._wide import wide
 from ._wires import wires
 
 Suite = Callable[[Settings, dict[str, Any]], list[Table]]
@@ -28,6 +29,7 @@ SUITES: dict[str, Suite] = {
     "engines": engines,
     "scaling": scaling,
     "wires": wires,
+    "wide": wide,
     "noise": noise,
     "graphs": graphs,
     "devices": devices,

@@ -79,7 +79,10 @@ CLUSTERS = {
         2, [(0, 1)], 3,
         qdeq.Circuit(["Ry", "CX", "Ry", "Ry"], [[0], [0, 1], [0], [1]], [[0], [], [1], [1]]),
     ),
-    "2 × 2": Cluster(4, SQUARE, 2, qdeq.Circuit(*map(list, zip(*ROWS, strict=True)))),
+    "2 × 2": Cluster(
+        4, SQUARE, 2,
+        qdeq.Circuit([g for g, _, _ in ROWS], [w for _, w, _ in ROWS], [a for _, _, a in ROWS]),
+    ),
 }  # fmt: skip
 
 

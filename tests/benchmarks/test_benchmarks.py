@@ -254,3 +254,10 @@ def test_devices() -> None:
     for row in table["rows"]:
         assert row["exchanges"] <= 1 and row["exchanges_in_solves"] == 0 < row["gflop"]
     assert table["rows"][1]["exchanges"] == 1
+
+
+def test_wide_circuits() -> None:
+    (table,) = SUITES["wide"](SMOKE, {})
+    (row,) = table["rows"]
+    assert row["name"] == "8" and 0 < row["best_ms"] <= row["median_ms"]
+    assert 0 < row["before_mib"] <= row["compiled_mib"] <= row["peak_mib"]

@@ -1,0 +1,34 @@
+"""Equilibria of wide circuits: time and memory of a training step, by wires."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from .._settings import Settings
+from .._tables import rounded, Table
+
+_NOTES = [
+    "temporary memory: all temporary arrays, by XLA's account",
+    "before, compiled, peak: the most memory of the process so far, before the step is compiled, "
+    "after, and after it was run",
+]
+
+
+def wide(settings: Settings, rates: dict[str, Any]) -> list[Table]:
+    """A row for each number of wires."""
+    rows = []
+    for n in settings.wires:
+        # Memory that was used once is not given back, so each has a process.
+        result = subprocess.run(
+            [sys.executable, "-m", "benchmarks._wide", str(n)],
+            cwd=Path(__file__).parents[2],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        found = json.loads(result.stdout.splitlines()[-1])
+        rows.append({"name": str(n)} | {name: rounded(value) for name, value in found.items()})
+    title = "Training step of a QDEQ: amplitude encoding, two layers, one sample"
+    return [{"id": "wide", "title": title, "first": "wires", "notes": _NOTES, "rows": rows}]
