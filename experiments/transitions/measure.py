@@ -77,7 +77,8 @@ def execute_sampled(
     """The observable from finitely many shots: its bias and its spread, relative ones. The
     equilibrium is the mean of iterates in `AVERAGED` evaluations."""
     about = SYSTEMS[system]
-    cell = about.make()
+    assert about.shots is not None
+    cell = about.shots()
 
     def draw(x: jax.Array, key: jax.Array) -> jax.Array:
         if model != "equilibrium":

@@ -30,7 +30,7 @@ class System:
     - `observe`: from the cell's state to the observable.
     - `exact`: from the parameter to the observable and its derivative.
     - `slope`: the slope of the map of the mean field alone, at the equilibrium.
-    - `shots`: whether the cell's layers can be read out with shots.
+    - `shots`: makes the cell that is read out with shots, if there is one.
     - `sample`: from the parameter to the sample that the cell takes.
     """
 
@@ -41,7 +41,7 @@ class System:
     observe: Callable[[PyTree[Array]], Array]
     exact: Callable[[float], tuple[float, float]]
     slope: Callable[[float], float]
-    shots: bool = False
+    shots: Callable[[], qdeq.AbstractCell] | None = None
     sample: Callable[[float], Array] = jnp.array
 
     def at(self, distance: float) -> float:
@@ -77,12 +77,35 @@ def _pair() -> qdeq.AbstractCell:
     return example("clusters").CLUSTERS["pair"].deq().cell
 
 
+class Ground(eqx.Module):
+    """From the mean field of the pair to the magnetization of its ground state, by diagonalization.
+    It is read from two wires in that state: with shots, as one measures it."""
+
+    wires: qdeq.QuantumLayer
+
+    def __call__(self, m: Array, h: Array) -> Array:
+        bonds, fields, means = map(jnp.asarray, _PAIR)
+        return self.wires(jnp.linalg.eigh(bonds + h * fields + m * means)[1][:, 0])[0]
+
+
+def _sampled_pair() -> qdeq.AbstractCell:
+    mean = qdeq.PauliSum({"Z0": 0.5, "Z1": 0.5})
+    wires = qdeq.Circuit([], [], [], 2), qdeq.AmplitudeEncoding(), mean
+    layer = qdeq.QuantumLayer(*wires, angles=jnp.zeros(0))
+    return qdeq.FunctionCell(Ground(layer), lambda h: jnp.ones(()))
+
+
+_X, _Z, _EYE = np.array([[0.0, 1], [1, 0]]), np.diag([1.0, -1]), np.eye(2)
+_BOTH = lambda a: np.kron(a, _EYE) + np.kron(_EYE, a)
+# The Hamiltonian is the first and h times the second and m times the third.
+_PAIR = -np.kron(_Z, _Z), -_BOTH(_X), -3 * _BOTH(_Z)
+
+
 def _measured(m: float, h: float) -> float:
     """The exact ground state's magnetization in the mean field m."""
-    x, z, eye = np.array([[0.0, 1], [1, 0]]), np.diag([1.0, -1]), np.eye(2)
-    both = lambda a: np.kron(a, eye) + np.kron(eye, a)
-    state = np.linalg.eigh(-1.0 * np.kron(z, z) - h * both(x) - 3 * m * both(z))[1][:, 0]
-    return float(state @ both(z) @ state) / 2
+    bonds, fields, means = _PAIR
+    state = np.linalg.eigh(bonds + h * fields + m * means)[1][:, 0]
+    return float(state @ _BOTH(_Z) @ state) / 2
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:
@@ -113,6 +136,10 @@ _CRITICAL_PAIR = _root(lambda h: _difference(lambda m: _measured(m, h), 0.0) - 1
 # --- Mott transition: Z = 1 - (U/U_c)² -----------------------------------------------------------
 
 U_C = 32 / (3 * np.pi)
+
+
+def _mott() -> qdeq.AbstractCell:
+    return example("mott").make_cell()
 
 
 def _of_mott(u: float) -> tuple[float, float]:
@@ -165,18 +192,19 @@ def _slope_of_driven(g: float) -> float:
 SYSTEMS = {
     "ferromagnet": System(
         "mean-field ferromagnet", "ferromagnet", 2.0, _ferromagnet, lambda m: m[0], _of_ferromagnet,
-        lambda h: (h / 2) ** 2, shots=True, sample=lambda h: jnp.array([h]),
+        lambda h: (h / 2) ** 2, shots=_ferromagnet, sample=lambda h: jnp.array([h]),
     ),
     "pair": System(
         "pair of spins, mean field and angles", "pair, angles", _CRITICAL_PAIR, _pair,
-        lambda z: abs(z.fields[0]), _of_pair, _slope_of_pair,
+        lambda z: abs(z.fields[0] if isinstance(z, qdeq.SelfConsistentState) else z), _of_pair,
+        _slope_of_pair, shots=_sampled_pair,
     ),
     "mott": System(
-        "Mott transition", "Mott transition", U_C, lambda: example("mott").make_cell(),
-        lambda r: r**2, _of_mott, lambda u: (u / U_C) ** 2, shots=True,
+        "Mott transition", "Mott transition", U_C, _mott, lambda r: r**2, _of_mott,
+        lambda u: (u / U_C) ** 2, shots=_mott,
     ),
     "driven": System(
         "fold of driven spins", "driven spins", float(_drive(_Z_FOLD)), _driven, lambda z: z,
-        _of_driven, _slope_of_driven, shots=True,
+        _of_driven, _slope_of_driven, shots=_driven,
     ),
 }  # fmt: skip
