@@ -95,10 +95,10 @@ def _sampled_pair() -> qdeq.AbstractCell:
     return qdeq.FunctionCell(Ground(layer), lambda h: jnp.ones(()))
 
 
-_X, _Z, _EYE = np.array([[0.0, 1], [1, 0]]), np.diag([1.0, -1]), np.eye(2)
+_X, _Z, _EYE = np.array([[0.0, 1], [1, 0]]), np.array([[1.0, 0], [0, -1]]), np.eye(2)
 _BOTH = lambda a: np.kron(a, _EYE) + np.kron(_EYE, a)
 # The Hamiltonian is the first and h times the second and m times the third.
-_PAIR = -np.kron(_Z, _Z), -_BOTH(_X), -3 * _BOTH(_Z)
+_PAIR = -1.0 * np.kron(_Z, _Z), -1.0 * _BOTH(_X), -3.0 * _BOTH(_Z)
 
 
 def _measured(m: float, h: float) -> float:

@@ -43,7 +43,7 @@ def main(port: str, n: int, i: int, out: str, die_at: int | None) -> None:
     jax.config.update("jax_num_cpu_devices", DEVICES // n)
     if n > 1:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(f"127.0.0.1:{port}", n, i, heartbeat_timeout_seconds=10)
+        jax.distributed.initialize(f"127.0.0.1:{port}", n, i, heartbeat_timeout_seconds=30)
     assert jax.device_count() == DEVICES and jax.process_count() == n
 
     # Each has a clock and callbacks of its own.
