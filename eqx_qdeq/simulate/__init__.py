@@ -39,3 +39,8 @@ from ._run import (
     MatrixPropagator as MatrixPropagator,
     plan_columns as plan_columns,
 )
+from ._sharded import (
+    apply_sharded_plan as apply_sharded_plan,
+    make_sharded_plan as make_sharded_plan,
+    ShardedPlan as ShardedPlan,
+)
