@@ -107,6 +107,10 @@ class SelfConsistentCell(AbstractCell):
     than the state needs leave directions in which nothing changes. What is measured then has exact
     derivatives; those of such an angle do not exist, and are NaN in reverse mode.
 
+    A start that is an equilibrium already is taken as found, stable or not: angles of a symmetric
+    state, without fields, are one. `find_equilibria(...).lowest` starts from many angles, and takes
+    the equilibrium of least energy.
+
     !!! example "Two spins of a square lattice, the other neighbors as a mean field"
 
         ```python
