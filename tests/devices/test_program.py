@@ -14,7 +14,7 @@ def test_collectives_are_seen_with_their_loops(automatic):
         return jax.lax.pmax(jax.lax.fori_loop(0, 5, middle, x), "batch")
 
     mapped = jax.shard_map(of, mesh=automatic, in_specs=P("batch"), out_specs=P(), check_vma=False)
-    text = jax.jit(mapped).lower(jnp.ones(8)).compile().as_text()
+    text = jax.jit(mapped).lower(jnp.ones(8, jnp.float32)).compile().as_text()
     assert sorted(collectives(text), key=lambda found: found.loops) == [
         ("all-reduce", 0, 4),
         ("all-gather", 1, 32),
