@@ -12,7 +12,6 @@ from eqx_qdeq import Circuit, circuits
 from eqx_qdeq.simulate import apply_plan, apply_sharded_plan, make_plan, make_sharded_plan
 
 pytestmark = pytest.mark.float32
-MESH = jax.make_mesh((8,), ("amplitudes",))
 # Fixed gates, gates of three wires, shared and scaled angles, and the first wires last.
 ODD = Circuit(
     ["H", "Ry", "CX", "CCX", "ZZPhase", "Rx", "CX", "Ry", "SWAP"],
@@ -28,7 +27,7 @@ ODD = Circuit(
     [circuits.hardware_efficient(9, 2), circuits.paper(10), ODD],
     ids=["layers", "paper", "odd"],
 )
-def test_as_on_one(circuit, tol):
+def test_as_on_one(circuit, mesh, tol):
     n = circuit.n_qubits
     plan, here = make_sharded_plan(circuit, 8), make_plan(circuit, 4)
     angles = jnp.linspace(-1, 2, circuit.n_params)
@@ -42,8 +41,8 @@ def test_as_on_one(circuit, tol):
 
         return jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
 
-    there = NamedSharding(MESH, PartitionSpec(None, "amplitudes"))
-    run = with_gradients(lambda a, s: apply_sharded_plan(plan, a, s, mesh=MESH))
+    there = NamedSharding(mesh, PartitionSpec(None, "batch"))
+    run = with_gradients(lambda a, s: apply_sharded_plan(plan, a, s, mesh=mesh))
     found = run(angles, jax.device_put(state, there))
     wanted = with_gradients(lambda a, s: apply_plan(here, a, s))(angles, state)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
@@ -51,10 +50,10 @@ def test_as_on_one(circuit, tol):
     assert found[0][1].sharding.is_equivalent_to(there, 3)
 
 
-def test_what_is_exchanged_is_what_the_plan_says():
+def test_what_is_exchanged_is_what_the_plan_says(mesh):
     plan = make_sharded_plan(circuits.hardware_efficient(9, 2), 8)
     state = jnp.zeros((2, 2**9, 1), jnp.float32).at[0, 0].set(1)
-    run = jax.jit(lambda a, s: apply_sharded_plan(plan, a, s, mesh=MESH))
+    run = jax.jit(lambda a, s: apply_sharded_plan(plan, a, s, mesh=mesh))
     compiled = run.lower(jnp.zeros(36, jnp.float32), state).compile()
     moved = [size for kind, _, size in collectives(compiled.as_text()) if kind == "all-to-all"]
     assert len(moved) == plan.n_exchanges > 0
@@ -81,11 +80,11 @@ def test_what_cannot_be_parted(circuit, n_devices, words):
         make_sharded_plan(circuit, n_devices)
 
 
-def test_another_mesh_or_state():
+def test_another_mesh_or_state(mesh):
     plan = make_sharded_plan(circuits.paper(10), 4)
     state = jnp.zeros((2, 2**10, 1))
     with pytest.raises(ValueError, match="one axis of 4 devices"):
-        apply_sharded_plan(plan, jnp.zeros(20), state, mesh=MESH)
+        apply_sharded_plan(plan, jnp.zeros(20), state, mesh=mesh)
     four = jax.sharding.Mesh(jax.devices()[:4], ("a",))
     with pytest.raises(ValueError, match=r"`state` must have shape \(2, 1024, columns\)"):
         apply_sharded_plan(plan, jnp.zeros(20), state[:, :512], mesh=four)
