@@ -7,6 +7,7 @@ marked `float32` or `portable`: what precision changes. `--every` runs all that 
 a test for both, with `tol`.
 """
 
+import gc
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -23,6 +24,11 @@ import hypothesis
 import jax
 import pytest
 from jaxtyping import PRNGKeyArray
+
+# Tracing makes millions of small objects, and to look for cycles among them as often as Python does
+# is a seventh of the suite's time.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 # What a user may have switched on must not break anything, and promotion that nobody asked for is
 # where precision is lost. As in Optimistix's own suite.
