@@ -28,8 +28,10 @@ def fitted():
 
 @pytest.mark.parametrize("kind", [QuantumEquilibriumClassifier, QuantumEquilibriumRegressor])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
+# Some checks fit without a seed, and what is learned then may have a sample that is not solved.
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_scikit_learns_checks(kind):
-    results = check_estimator(kind(**SMALL), on_fail=None)
+    results = check_estimator(kind(**SMALL, random_state=0), on_fail=None)
     failed = {r["check_name"]: r["exception"] for r in results if r["status"] == "failed"}
     assert not failed
     assert sum(r["status"] == "passed" for r in results) > 40

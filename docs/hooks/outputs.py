@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib
+import numpy as np
 import tyro
 
 _BLOCK = re.compile(
@@ -79,12 +80,15 @@ def blocks(text: str) -> Iterator[Block]:
 def run(text: str, name: str, first_line: int = 0) -> list[tuple[Block, str]]:
     """Runs the blocks of a text; each with what it printed."""
     module, printed = types.ModuleType("__main__"), []
-    for block in blocks(text):
-        # Line numbers as in the file, so that a traceback shows where.
-        tree = ast.increment_lineno(ast.parse(block.code, filename=name), first_line + block.line)
-        with contextlib.redirect_stdout(io.StringIO()) as stdout:
-            exec(compile(tree, name, "exec"), module.__dict__)
-        printed.append((block, stdout.getvalue()))
+    # How a page prints arrays is its own business.
+    with np.printoptions():
+        for block in blocks(text):
+            # Line numbers as in the file, so that a traceback shows where.
+            tree = ast.parse(block.code, filename=name)
+            tree = ast.increment_lineno(tree, first_line + block.line)
+            with contextlib.redirect_stdout(io.StringIO()) as stdout:
+                exec(compile(tree, name, "exec"), module.__dict__)
+            printed.append((block, stdout.getvalue()))
     return printed
 
 
