@@ -401,7 +401,7 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
         (
             lambda: noise.noisy_circuit(CIRCUIT, jnp.ones(2) + 1j),
             TypeError,
-            "`angles` must be real; got an array of complex64 of shape",
+            "`angles` must be real; got an array of complex[0-9]* of shape",
         ),
         (lambda: noise.noisy_circuit(CIRCUIT, jnp.ones(3)), ValueError, r"`angles`.*\(2,\)"),
         (lambda: noise.noisy_circuit(CIRCUIT, jnp.ones(2), 0.1), TypeError, "`noise`.*got 0.1"),
@@ -463,7 +463,7 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
         (
             lambda: qdeq.PauliSum(["Z0"], jnp.array([1j])),
             TypeError,
-            "`coefficients` must be real; got an array of complex64 of shape .1,..$",
+            "`coefficients` must be real; got an array of complex[0-9]* of shape .1,..$",
         ),
         (
             lambda: traced(stop=float("inf")),
