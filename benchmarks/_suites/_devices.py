@@ -1,12 +1,9 @@
 """What each of several devices computes, holds and exchanges in a training step."""
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
+from .._apart import measured_apart
 from .._settings import Settings
 from .._tables import rounded, Table
 
@@ -52,12 +49,5 @@ def devices(settings: Settings, rates: dict[str, Any]) -> list[Table]:
 def _measured(devices: int, wires: int, batch: int) -> dict[str, Any]:
     # Their number is known to XLA before it starts.
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-    result = subprocess.run(
-        [sys.executable, "-m", "benchmarks._devices", str(wires), str(batch)],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return json.loads(result.stdout.splitlines()[-1]) | {"batch": batch}
+    found = measured_apart("_devices", wires, batch, XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
+    return found | {"batch": batch}

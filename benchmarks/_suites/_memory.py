@@ -1,9 +1,5 @@
 """Memory of the training step, as XLA says, and of a process with a 20-wire state."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +8,7 @@ from jaxtyping import Array
 
 from eqx_qdeq import AddInjection
 
+from .._apart import measured_apart
 from .._peers import Layer, qujax
 from .._problems import our_equilibrium, OURS, paper, training_step, value_of
 from .._settings import Settings
@@ -84,10 +81,7 @@ def _program(values: Layer, angles: Array, x: Array) -> Program:
 
 def _peak(n_qubits: int) -> Table:
     # A fresh process: this one's peak is that of whatever ran before.
-    command = [sys.executable, "-m", "benchmarks._peak", str(n_qubits)]
-    root = Path(__file__).parents[2]
-    result = subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True)
-    measured = json.loads(result.stdout.splitlines()[-1])
+    measured = measured_apart("_peak", n_qubits)
     rows = [
         {"name": name, "peak_mib": rounded(measured[key])}
         for name, key in (

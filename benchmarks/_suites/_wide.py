@@ -1,11 +1,8 @@
 """Equilibria of wide circuits: time and memory of a training step, by wires."""
 
-import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
+from .._apart import measured_apart
 from .._settings import Settings
 from .._tables import rounded, Table
 
@@ -21,14 +18,7 @@ def wide(settings: Settings, rates: dict[str, Any]) -> list[Table]:
     rows = []
     for n in settings.wires:
         # Memory that was used once is not given back, so each has a process.
-        result = subprocess.run(
-            [sys.executable, "-m", "benchmarks._wide", str(n)],
-            cwd=Path(__file__).parents[2],
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        found = json.loads(result.stdout.splitlines()[-1])
+        found = measured_apart("_wide", n)
         rows.append({"name": str(n)} | {name: rounded(value) for name, value in found.items()})
     title = "Training step of a QDEQ: amplitude encoding, two layers, one sample"
     return [{"id": "wide", "title": title, "first": "wires", "notes": _NOTES, "rows": rows}]

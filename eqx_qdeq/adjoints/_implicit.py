@@ -82,11 +82,12 @@ class ImplicitAdjoint(AbstractLinearizedAdjoint):
             return solve_dense_safely(matrix, right, usable, self.linear_solver)
         solver = self.linear_solver or default_linear_solver(point.dtype)
         _, product = jax.linearize(gap, point)
+        curvature = _curvature(gap, point) if self.least_norm else None
 
         def solve(a: Linear, b: Float[Array, " n"]) -> Float[Array, " n"]:
             operator = lx.FunctionLinearOperator(a, jax.eval_shape(lambda: b))
             x = lx.linear_solve(operator, b, solver, throw=False).value
-            if not self.least_norm:
+            if curvature is None:
                 return x
             # From zero a Krylov method stays in the range of what it is given, so where range and
             # left null space are normal to each other x is the solution of least norm, if any is.
@@ -94,7 +95,7 @@ class ImplicitAdjoint(AbstractLinearizedAdjoint):
             # not in the range makes x as large as one over that.
             share = _inconsistency(b.dtype) * jnp.linalg.norm(b)
             solved = jnp.linalg.norm(b - a(x)) <= share
-            solved &= jnp.linalg.norm(x) * _curvature(gap, point) <= share
+            solved &= jnp.linalg.norm(x) * curvature <= share
             return jnp.where(solved, x, jnp.nan)
 
         # The identity where there is nothing to solve.

@@ -160,8 +160,8 @@ class PauliSum(AbstractMeasurement):
         **Raises:** `ValueError` for fewer than one wire, or more than can be stored.
         """
         check_at_least("n_qubits", n_qubits, 1)
-        size = 2 ** (2 * n_qubits + 3) * len(self)
         if n_qubits > _LARGEST_MATRIX:
+            size = 2 ** (2 * n_qubits + 3) * len(self)
             raise ValueError(
                 f"`n_qubits` must be at most {_LARGEST_MATRIX}, for matrices that are stored; got "
                 f"{n_qubits}: {size:.1e} bytes. `apply` needs the states alone."
