@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._memory import within_memory
 from .._precise import HIGHEST, tensordot
 from ..simulate import from_complex, to_complex
 from ._measurement import AbstractMeasurement, MATRIX_WIRES
@@ -32,6 +33,14 @@ def quadratic_forms(
         if signs is None:
             return _column_by_column(measurement, left, right)
         return _of_diagonals(signs.reshape(len(signs), 2 ** (n // 2), -1), left, right)
+    m, a, b, item = measurement.size(n), left.shape[-1], right.shape[-1], left.dtype.itemsize
+    left = within_memory(
+        left,
+        left,
+        f"{m} observables between {a} and {b} states of {n} wires",
+        "Take fewer observables or samples, or another engine.",
+        bytes=float(item) * m * a * (2**n + b),
+    )
     if signs is not None:
         return _product(_times(signs, left), right)
     return _product(from_complex(jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)), right)
