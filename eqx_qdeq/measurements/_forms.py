@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._memory import within_memory
 from .._precise import HIGHEST, tensordot
 from ..simulate import from_complex, to_complex
 from ._measurement import AbstractMeasurement, in_halves, MATRIX_WIRES
@@ -32,6 +33,14 @@ def quadratic_forms(
     if n > MATRIX_WIRES:
         # O_q|l_a⟩ for all q and a would be m times as large as the states.
         return _column_by_column(measurement, left, right)
+    m, a, b, item = measurement.size(n), left.shape[-1], right.shape[-1], left.dtype.itemsize
+    left = within_memory(
+        left,
+        left,
+        f"{m} observables between {a} and {b} states of {n} wires",
+        "Take fewer observables or samples, or another engine.",
+        bytes=float(item) * m * a * (2**n + b),
+    )
     return _product(from_complex(jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)), right)
 
 
@@ -96,7 +105,10 @@ def _of_diagonals(
 
 
 def _grams(
-    left: Float[Array, "_ _ _ _"], right: Float[Array, "_ _ _ _"], axis: int, summed: tuple[int, int]
+    left: Float[Array, "_ _ _ _"],
+    right: Float[Array, "_ _ _ _"],
+    axis: int,
+    summed: tuple[int, int],
 ) -> Float[Array, "k a b"]:
     """The products of the columns for each index along `axis`, summed over two others."""
     dims = ((summed, summed), ((axis,), (axis,)))

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from .._inputs import numbers
+from .._memory import check_memory
 from .._precise import dot, tensordot
 
 # Up to this many wires the signs of diagonal observables are one constant matrix and all
@@ -169,6 +170,12 @@ def parity_signs(masks: np.ndarray, n_qubits: int) -> np.ndarray:
     # A string of Zs is diagonal: Z contributes -1 for each of its wires on which k has a one. The
     # sign is that of the first half of the bits times that of the others; no larger integers than
     # the signs are then needed for all k.
+    check_memory(
+        float(len(masks)) * 2**n_qubits,
+        f"{len(masks)} diagonal observables on {n_qubits} wires",
+        "Take fewer wires or observables.",
+        on_host=True,
+    )
     low = n_qubits // 2
     high = _parities(masks >> low, n_qubits - low)
     signs = high[:, :, None] * _parities(masks & (2**low - 1), low)[:, None, :]
