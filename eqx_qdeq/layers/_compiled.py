@@ -93,12 +93,12 @@ def propagate(
     encoding: AbstractStateEncoding,
     x: Float[Array, " d"],
     n_qubits: int,
-) -> Float[Array, " twice"]:
-    """The state after the circuit, for one feature vector: real parts, then imaginary parts."""
+) -> Float[Array, "2 first last"]:
+    """The state after the circuit, for one feature vector: its parts, with the wires in halves."""
     x = encoding.accept(x, n_qubits, precision(propagator))
     # The barrier keeps XLA from fusing the normalization into the matrix product, where it slows
     # the product down several times.
-    return propagator.vector(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
+    return propagator.halves(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
 
 
 class PropagatedLayer(AbstractPreparedState):

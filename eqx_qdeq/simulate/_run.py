@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._memory import check_memory, within_memory
-from .._precise import dot, tensordot
+from .._precise import tensordot
 from ._apply import evolve, evolve_uncomputed, full_tensor, PARTS, StateTensor
 from ._plan import Plan
 
@@ -269,6 +269,12 @@ def _low_wires(n_qubits: int, size: int) -> range:
 # rows real parts first. A *propagator* applies M; how it does so is the engine.
 
 
+def in_halves(states: Float[Array, "2 dim cols"]) -> Float[Array, "2 first last cols"]:
+    """The wires in two halves, the first ⌊n/2⌋ and the others."""
+    n = states.shape[1].bit_length() - 1
+    return states.reshape(2, 2 ** (n // 2), -1, states.shape[2])
+
+
 class AbstractPropagator(eqx.Module):
     """The real-linear map u ↦ U(θ) φ(u), from R^p to a state of n wires.
 
@@ -292,7 +298,11 @@ class AbstractPropagator(eqx.Module):
 
     def vector(self, u: Float[Array, " p"]) -> Float[Array, " twice"]:
         """Applies the map to one vector: 2ⁿ real parts, followed by the imaginary parts."""
-        return self(u[:, None]).reshape(-1)
+        return self.halves(u).reshape(-1)
+
+    def halves(self, u: Float[Array, " p"]) -> Float[Array, "2 first last"]:
+        """As `vector`, with axes for both parts, the first ⌊n/2⌋ wires, and the others."""
+        return in_halves(self(u[:, None]))[..., 0]
 
 
 class GatePropagator(AbstractPropagator):
@@ -350,9 +360,9 @@ class MatrixPropagator(AbstractPropagator):
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
         return tensordot(self._columns(len(vectors)), vectors, 1)
 
-    def vector(self, u: Float[Array, " p"]) -> Float[Array, " twice"]:
-        matrix = self._columns(u.shape[0]).reshape(-1, u.shape[0])
-        return dot(matrix, u)
+    def halves(self, u: Float[Array, " p"]) -> Float[Array, "2 first last"]:
+        # Split before the product, or a batch, its last axis, would have to be moved for that.
+        return tensordot(in_halves(self._columns(u.shape[0])), u, 1)
 
     def _columns(self, size: int) -> Float[Array, "2 dim size"]:
         return self.matrix[..., :size]  # the amplitudes beyond are zero
