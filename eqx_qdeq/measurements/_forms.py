@@ -28,13 +28,14 @@ def quadratic_forms(
         return jnp.swapaxes(quadratic_forms(measurement, right, left), 1, 2)
     n = left.shape[1].bit_length() - 1
     m, a, b = measurement.size(n), left.shape[-1], right.shape[-1]
-    left = within_memory(
+    held = within_memory(
         left,
         left,
         f"{m} observables between {a} and {b} states of {n} wires",
         "Take fewer observables or samples, or another engine.",
         bytes=float(left.dtype.itemsize) * m * a * b,
     )
+    left, right = held, held if right is left else right
     signs = measurement.diagonals(n)
     if signs is not None:
         return _of_diagonals(signs, left, right)
@@ -105,7 +106,10 @@ def _of_diagonals(
 
 
 def _grams(
-    left: Float[Array, "_ _ _ _"], right: Float[Array, "_ _ _ _"], axis: int, summed: tuple[int, int]
+    left: Float[Array, "_ _ _ _"],
+    right: Float[Array, "_ _ _ _"],
+    axis: int,
+    summed: tuple[int, int],
 ) -> Float[Array, "k a b"]:
     """The products of the columns for each index along `axis`, summed over two others."""
     dims = ((summed, summed), ((axis,), (axis,)))
