@@ -17,8 +17,9 @@ from ._inputs import check_one_key
 
 _T = TypeVar("_T")
 
-SAMPLES, RUNS = "batch", "runs"
-"""The axes of a mesh over samples and over trainings, where it has more than one axis."""
+SAMPLES, RUNS, AMPLITUDES = "batch", "runs", "amplitudes"
+"""The axes of a mesh over samples and over trainings, where it has more than one axis; and the one
+over the amplitudes of each sample's state."""
 
 
 class Devices(eqx.Module):
@@ -101,6 +102,8 @@ def devices(mesh: Mesh, runs: bool = False) -> Devices:
     names = mesh.axis_names
     # Whatever its types: nothing of ours shows them.
     plain = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+    if names == (AMPLITUDES,):
+        return Devices(Mesh(mesh.devices[None], (SAMPLES, AMPLITUDES)), SAMPLES)
     if runs and RUNS in names:
         names = tuple(name for name in names if name != RUNS)
         if not names:

@@ -19,6 +19,7 @@ ROOMS = (
     "_inputs",
     "_local",
     "_mesh",
+    "_amplitudes",
     "circuits",
     "simulate",
     "encodings",

@@ -21,7 +21,7 @@ circuit, or none; see [large states](../concepts.md#large-states)."""
 GRADIENTS = ("stored", "checkpointed", "uncomputed")
 
 # Amplitudes of all columns together, above which they go through a circuit one by one.
-_TOGETHER = 2**19
+TOGETHER = 2**19
 
 
 def _apply_sections(
@@ -130,7 +130,7 @@ def apply_plan_to_real(
     """
     unitaries = plan.unitaries(angles)
     apply = ft.partial(_apply_to_real, plan, unitaries, gradient=gradient)
-    if vectors.shape[1] == 1 or vectors.shape[1] * 2**plan.n_qubits <= _TOGETHER:
+    if vectors.shape[1] == 1 or vectors.shape[1] * 2**plan.n_qubits <= TOGETHER:
         return apply(vectors)
     # What is differentiated is computed again, one column at a time, or all of them would keep what
     # one needs. In the caches of a processor a state alone is also moved faster than many.
