@@ -251,9 +251,11 @@ def map_batch(
 def _map_batch(
     model: Callable[..., Any], x: PyTree[Array], keys: Array | None, over: Devices, n: int
 ) -> PyTree[Array]:
-    # The last sample again, where parts would be unequal.
-    rows = np.minimum(np.arange(over.padded(n)), n - 1)
-    part = jtu.tree_map(lambda a: jnp.asarray(a)[rows], (x, keys))
+    part = jtu.tree_map(jnp.asarray, (x, keys))
+    if over.padded(n) > n:
+        # The last sample again, where parts would be unequal.
+        rows = np.minimum(np.arange(over.padded(n)), n - 1)
+        part = jtu.tree_map(lambda a: a[rows], part)
     params, static = eqx.partition(model, eqx.is_inexact_array)
     # As one array, of which the derivative is one sum over the devices.
     flats, unpack = packed(params)

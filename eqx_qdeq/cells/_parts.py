@@ -24,7 +24,8 @@ from ._cell import AbstractCompiledCell
 from ._injection import AbstractLinearInjection, AngleFeedback
 from ._rational import Forms, ratio_of_forms, scaled_offset
 
-_Columns = tuple[Float[Array, "2 part cols"], Float[Array, "2 part cols"]]
+# Columns after the circuit, and before it.
+_Columns = tuple[Float[Array, "2 part _"], Float[Array, "2 part _"]]
 
 
 # As `_rational.py`, where the derivation is. Every form is a sum over amplitudes,
