@@ -16,6 +16,8 @@ ROOMS = (
     "_checks",
     "_trees",
     "_precise",
+    "_peak",
+    "_memory",
     "_inputs",
     "_local",
     "_mesh",

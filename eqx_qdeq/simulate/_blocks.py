@@ -5,6 +5,7 @@ import dataclasses
 import functools as ft
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -102,12 +103,14 @@ class _Factors:
 
     `entries[s, f, b]` is the position, in a pool of numbers that ends with 1 and 0, of the b-th
     coefficient of factor f of the s-th of these products; `constants` holds the K_b, as
-    (real part, imaginary part) only if they are complex.
+    (real part, imaginary part) only if they are complex. Where every number of the matrices is a
+    single one of the pool, `places` says which.
     """
 
     members: tuple[int, ...]
     entries: np.ndarray  # (products, factors, b)
     constants: np.ndarray  # (products, factors, b, dim, dim), real or complex
+    places: np.ndarray | None  # (products, factors, dim, dim)
 
 
 def block_unitaries(
@@ -150,6 +153,8 @@ def _multiply_all(
 
 def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Array:
     """The factors, shape `(n, products, factors, 2, dim, dim)`."""
+    if stack.places is not None:
+        return _placed(stack.places, pool)
     constants, spec = stack.constants, "ncsfb,sfbij->nsfcij"
     if np.iscomplexobj(constants):
         re, im = np.real(constants), np.imag(constants)
@@ -158,6 +163,35 @@ def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Arra
         spec = "ncsfb,cdsfbij->nsfdij"
     constants = jnp.asarray(constants, pool.dtype)
     return einsum(spec, pool[:, :, stack.entries], constants)
+
+
+def _placed(places: np.ndarray, pool: Float[Array, "n 2 entries"]) -> Array:
+    """The pool's numbers where they belong, shape `(n, *places.shape[:2], 2, dim, dim)`."""
+    size = pool.shape[2]
+    index = np.stack([places, places + size], axis=2)
+    order = np.argsort(index, axis=None, kind="stable")
+    order = order[index.reshape(-1)[order] % size < size - 2]  # without ones and zeros
+    sources, counts = np.unique(index.reshape(-1)[order], return_counts=True)
+
+    @jax.custom_jvp
+    def place(pool: Float[Array, "n numbers"]) -> Float[Array, "n places"]:
+        return pool[:, index.reshape(-1)]
+
+    @place.defjvp
+    def place_jvp(primals, tangents):
+        # Not as above, whose transpose in reverse mode adds one number at a time. That of this one
+        # collects, for each of the pool, its places.
+        (pool,), (t_pool,) = primals, tangents
+        tangent = t_pool[:, sources]
+        if (counts == counts[:1]).all():
+            repeats = (len(pool), len(counts), int(counts[:1].sum()))
+            tangent = jnp.broadcast_to(tangent[..., None], repeats).reshape(len(pool), -1)
+        else:
+            tangent = tangent[:, np.repeat(np.arange(len(counts)), counts)]
+        zeros = jnp.zeros((len(pool), index.size), pool.dtype)
+        return place(pool), zeros.at[:, order].set(tangent, unique_indices=True)
+
+    return place(pool.reshape(len(pool), -1)).reshape(len(pool), *index.shape)
 
 
 def _ordered_product(matrices: Float[Array, "n s f 2 dim dim"]) -> Float[Array, "n s 2 dim dim"]:
@@ -254,7 +288,17 @@ def _stack(chains: list[list[_Factor]], members: list[int], total: int) -> _Fact
         for f, (positions, matrices) in enumerate(chain):
             entries[s, f, : len(positions)] = [one if p is None else p for p in positions]
             constants[s, f, : len(positions)] = matrices if is_complex else np.real(matrices)
-    return _Factors(tuple(members), entries, constants)
+    return _Factors(tuple(members), entries, constants, _places(entries, constants, zero))
+
+
+def _places(entries: np.ndarray, constants: np.ndarray, zero: int) -> np.ndarray | None:
+    """Which number of the pool stands where, if there is just one everywhere."""
+    used = constants != 0
+    if np.any(constants[used] != 1) or np.any(np.sum(used, axis=2) > 1):
+        return None
+    chosen = np.argmax(used, axis=2)[:, :, None]
+    places = np.take_along_axis(entries[..., None, None], chosen, axis=2)[:, :, 0]
+    return np.where(np.any(used, axis=2), places, np.int32(zero))
 
 
 def _gate_chain(
