@@ -129,9 +129,7 @@ class QuantumCell(AbstractCell):
         assert isinstance(injection, AbstractLinearInjection)
         if isinstance(encoding, AmplitudeEncoding | ComplexAmplitudeEncoding):
             return compile_rational_parts(layer, encoding, injection, in_size)
-        return _CompiledComposition(
-            layer.compile(), injection, layer.out_size, layer.angles.dtype
-        )
+        return _CompiledComposition(layer.compile(), injection, layer.out_size, layer.angles.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
         return self._bind(self.accept(x))

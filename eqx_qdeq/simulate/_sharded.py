@@ -242,9 +242,7 @@ def apply_sharded_plan(
     # On an explicit mesh what comes in has to be parted already.
     put = jax.reshard if mesh.axis_types == (AxisType.Explicit,) else jax.device_put
     state = put(state, NamedSharding(mesh, parts))
-    run = lambda angles, state: in_order(
-        plan, evolve_part(plan, angles, state, axis, gradient)
-    )
+    run = lambda angles, state: in_order(plan, evolve_part(plan, angles, state, axis, gradient))
     # Plain types inside, whatever the mesh's: see `map_batch`.
     how = {"mesh": mesh, "in_specs": (PartitionSpec(), parts), "out_specs": parts}
     return jax.shard_map(run, check_vma=False, **how)(numbers(angles, name="angles"), state)
