@@ -21,6 +21,7 @@ ROOMS = (
     "_inputs",
     "_local",
     "_mesh",
+    "_amplitudes",
     "circuits",
     "simulate",
     "encodings",
