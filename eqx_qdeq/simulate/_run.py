@@ -21,7 +21,7 @@ circuit, or none; see [large states](../concepts.md#large-states)."""
 GRADIENTS = ("stored", "checkpointed", "uncomputed")
 
 # Amplitudes of all columns together, above which they go through a circuit one by one.
-_TOGETHER = 2**19
+TOGETHER = 2**19
 
 _REMEDY = (
     "Take fewer wires, fewer samples at a time (`QuantumLayer.map` does), or lay the states over "
@@ -139,6 +139,8 @@ def apply_plan(
     **Returns:**
 
     The columns after the circuit, same shape.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
     n = plan.n_qubits
     if gradient == "uncomputed":
@@ -177,9 +179,11 @@ def apply_plan_to_real(
     - `vectors`: the columns, shape `(p, columns)`.
 
     **Returns:** the columns after the circuit, shape `(2, 2**n, columns)`.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
     n_columns = vectors.shape[1]
-    together = n_columns == 1 or n_columns * 2**plan.n_qubits <= _TOGETHER
+    together = n_columns == 1 or n_columns * 2**plan.n_qubits <= TOGETHER
     at_once, stored = (n_columns, 0) if together else (1, n_columns)
     _check_states(plan, vectors.dtype, at_once, stored=stored)
     unitaries = plan.unitaries(angles)
@@ -242,6 +246,8 @@ def plan_columns(
     - `columns`: how many.
 
     **Returns:** their real and imaginary parts, shape `(2, 2**n, columns)`.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
     _check_states(plan, angles.dtype, 0, stored=columns)
     wires = _low_wires(plan.n_qubits, columns)
