@@ -18,7 +18,7 @@ from benchmarks._peers import ours, PEERS
 from benchmarks._problems import paper
 from benchmarks._settings import SMOKE
 from benchmarks._suites import SUITES
-from benchmarks._tables import as_markdown, load, save, show
+from benchmarks._tables import as_markdown, load, save, show, Table
 from benchmarks._timing import check_agreement, time_in_turn
 from eqx_qdeq import AddInjection
 
@@ -263,6 +263,13 @@ def test_devices() -> None:
 
 def test_wide_circuits() -> None:
     (table,) = SUITES["wide"](SMOKE, {})
+    rates = {"sgemm_gflops": 1.0, "copy_gbytes": 1.0}
+    *_, layer = SUITES["wires"](dataclasses.replace(SMOKE, peers=()), rates)
+    _check_memory(table)
+    _check_memory(layer)
+
+
+def _check_memory(table: Table) -> None:
     (row,) = table["rows"]
     assert row["name"] == "8" and 0 < row["best_ms"] <= row["median_ms"]
     assert 0 < row["before_mib"] <= row["compiled_mib"] <= row["peak_mib"]
