@@ -17,7 +17,9 @@ from . import (
 )
 from ._deprecated import deprecated_names
 from ._exact import exact as exact
+from ._memory import memory_limit as memory_limit
 from ._mesh import map_batch as map_batch
+from ._peak import Memory as Memory, memory as memory
 from .adjoints import (
     AdjointProbe as AdjointProbe,
     AdjointSolution as AdjointSolution,

@@ -165,9 +165,13 @@ def plain(function: Callable[[_T], _T], out: PyTree) -> Callable[[_T], _T]:
     return call
 
 
-def as_plain(x: Array) -> Array:
+def as_plain(tree: _T) -> _T:
     """What was made of such arrays, and is not differentiated."""
-    mesh = jax.typeof(x).sharding.mesh
-    if not mesh.manual_axes or not jax.sharding.get_abstract_mesh().empty:
-        return x
-    return _hide_p.bind(x, mesh=mesh, axes=_axes_of(x))
+    if not jax.sharding.get_abstract_mesh().empty:
+        return tree
+
+    def of(x: Any) -> Any:
+        mesh = jax.typeof(x).sharding.mesh
+        return _hide_p.bind(x, mesh=mesh, axes=_axes_of(x)) if mesh.manual_axes else x
+
+    return _map_arrays(of, tree)

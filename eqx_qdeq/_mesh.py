@@ -17,9 +17,9 @@ from ._inputs import check_one_key
 
 _T = TypeVar("_T")
 
-SAMPLES, RUNS, NODES = "batch", "runs", "nodes"
-"""The axes of a mesh over samples, over trainings and over the nodes of a graph, where it has more
-than one axis."""
+SAMPLES, RUNS, NODES, AMPLITUDES = "batch", "runs", "nodes", "amplitudes"
+"""The axes of a mesh: over samples; over trainings and over the nodes of a graph, where it has more
+than one axis; and over the amplitudes of each sample's state."""
 
 
 class Devices(eqx.Module):
@@ -103,6 +103,8 @@ def devices(mesh: Mesh, runs: bool = False, samples: str = SAMPLES) -> Devices:
     names = mesh.axis_names
     # Whatever its types: nothing of ours shows them.
     plain = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+    if names == (AMPLITUDES,):
+        return Devices(Mesh(mesh.devices[None], (SAMPLES, AMPLITUDES)), SAMPLES)
     if runs and RUNS in names:
         names = tuple(name for name in names if name != RUNS)
         if not names:
@@ -251,9 +253,11 @@ def map_batch(
 def _map_batch(
     model: Callable[..., Any], x: PyTree[Array], keys: Array | None, over: Devices, n: int
 ) -> PyTree[Array]:
-    # The last sample again, where parts would be unequal.
-    rows = np.minimum(np.arange(over.padded(n)), n - 1)
-    part = jtu.tree_map(lambda a: jnp.asarray(a)[rows], (x, keys))
+    part = jtu.tree_map(jnp.asarray, (x, keys))
+    if over.padded(n) > n:
+        # The last sample again, where parts would be unequal.
+        rows = np.minimum(np.arange(over.padded(n)), n - 1)
+        part = jtu.tree_map(lambda a: a[rows], part)
     params, static = eqx.partition(model, eqx.is_inexact_array)
     # As one array, of which the derivative is one sum over the devices.
     flats, unpack = packed(params)

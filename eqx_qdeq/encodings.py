@@ -19,6 +19,7 @@ from jaxtyping import Array, Complex, Float
 
 from ._checks import check_at_least, check_instance, describe, integers, is_number
 from ._inputs import features
+from ._memory import check_memory
 from .simulate import complex_dtype
 
 Axis = Literal["X", "Y", "Z"]
@@ -115,6 +116,12 @@ class AbstractStateEncoding(AbstractEncoding):
         """The encoded state, a complex array of shape `(2**n_qubits,)` of unit norm."""
 
 
+def check_state(n_qubits: int, dtype: jnp.dtype) -> None:
+    """Refuses a state that cannot fit."""
+    size = 2.0**n_qubits * np.dtype(complex_dtype(dtype)).itemsize
+    check_memory(size, f"a state vector of {n_qubits} wires", "Take fewer wires.")
+
+
 def normalise(v: Float[Array, " d"]) -> Float[Array, " d"]:
     """`v / ‖v‖`, and the first basis vector with zero gradient where v = 0.
 
@@ -170,6 +177,7 @@ class AmplitudeEncoding(AbstractStateEncoding):
 
     def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
         u = self.amplitudes(x, n_qubits)
+        check_state(n_qubits, u.dtype)
         # Here the zeros are written out; the circuit's engines leave them out of their products.
         padded = jnp.pad(u, (0, 2**n_qubits - u.shape[0]))
         return padded.astype(complex_dtype(u.dtype))
@@ -215,6 +223,7 @@ class ComplexAmplitudeEncoding(AbstractStateEncoding):
 
     def amplitudes(self, x: Float[Array, " d"], n_qubits: int) -> Float[Array, " p"]:
         x = self.accept(x, n_qubits)
+        check_state(n_qubits, x.dtype)
         return normalise(jnp.pad(x, (0, 2 * 2**n_qubits - x.shape[0])))
 
     def state(self, x: Float[Array, " d"], n_qubits: int) -> Complex[Array, " dim"]:
@@ -249,6 +258,7 @@ def product_state(gates: Sequence[Complex[Array, "n 2 2"]]) -> Complex[Array, " 
     """|0…0⟩ after rounds of gates on single wires, one on each wire."""
     # No gate couples two wires, so each keeps a state of its own, and 2ⁿ numbers are only there at
     # the end: ψ = ψ_0 ⊗ … ⊗ ψ_{n-1}, wire 0 being the slowest index.
+    check_state(len(gates[0]), gates[0].dtype)
     first, *rest = gates
     wires = first[:, :, 0]  # (n, 2): each wire's own state
     for gate in rest:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from .._checks import check_instance
 from .._precise import dot
 from .._trees import all_finite
-from ..solvers import DENSE_SIZE, EarlyExitGMRES, factorise
+from ..solvers import check_matrix, DENSE_SIZE, EarlyExitGMRES, factorise
 from ._base import Linear, solve_linear
 from ._linearised import AbstractLinearizedAdjoint
 
@@ -80,6 +80,7 @@ class ImplicitAdjoint(AbstractLinearizedAdjoint):
             if self.least_norm:
                 return solve_least_norm(matrix, right, usable, _curvature(gap, point))
             return solve_dense_safely(matrix, right, usable, self.linear_solver)
+        check_matrix(self.linear_solver, point.size, point.dtype)
         solver = self.linear_solver or default_linear_solver(point.dtype)
         _, product = jax.linearize(gap, point)
         curvature = _curvature(gap, point) if self.least_norm else None

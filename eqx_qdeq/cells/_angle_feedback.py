@@ -61,7 +61,7 @@ class Feedback(AbstractPreparedState):
     def _parts(self, z: Array) -> Array:
         gates = pauli_rotations(self.cell.axis, turns(self.cell.turn, z))
         turned = from_complex(apply_wirewise(gates, self.before))
-        return self.cell.second.vector(turned.reshape(-1))
+        return self.cell.second.halves(turned.reshape(-1))
 
 
 def turns(turn: Float[Array, "n m"], z: Array) -> Float[Array, " n"]:

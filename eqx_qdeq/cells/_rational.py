@@ -186,7 +186,7 @@ class _CompiledRational(AbstractCompiledCell):
 
     def bind(self, x: Float[Array, " d_in"]) -> _Rational:
         v, scale = scaled_offset(self.injection, self.matrix, x)
-        base = self.propagator.vector(v)
+        base = self.propagator.halves(v)
         states = base.reshape(2, -1)
         # b_q = Rᵀ A_q x is one product where the circuit is a matrix. Otherwise it is taken between
         # states, ⟨U R| O_q |U x⟩, and the circuit runs once for the sample.
@@ -217,13 +217,14 @@ def compile_rational(
     if isinstance(propagator, MatrixPropagator):
         fed_back = propagator(matrix)
         slope = quadratic_forms(layer.measurement, fed_back, propagator.matrix)
+        curvature = dot(slope, matrix)
         zero_state = propagator.matrix[..., 0]
     else:
         # The encoding of zero goes through the circuit with the columns of R.
         first = jnp.zeros((n_amplitudes, 1), dtype).at[0, 0].set(1)
         columns = propagator(jnp.concatenate([matrix, first], axis=1))
         fed_back, zero_state = columns[..., :-1], columns[..., -1]
-    curvature = quadratic_forms(layer.measurement, fed_back, fed_back)
+        curvature = quadratic_forms(layer.measurement, fed_back, fed_back)
     return _CompiledRational(
         propagator=propagator,
         measurement=layer.measurement,

@@ -76,7 +76,7 @@ class Reach(eqx.Module):
         low, high, spread = spreads_of_forms(forms)
         matrix = jnp.pad(scale * dot(basis.T, r), ((0, 1), (0, 0)))
         inputs = InputMap(jnp.append(along, length), matrix, scale * jnp.linalg.norm(r, 2))
-        first = propagator.vector(jnp.zeros(len(r), r.dtype).at[0].set(1))
+        first = propagator.halves(jnp.zeros(len(r), r.dtype).at[0].set(1))
         at_zero = layer.measurement.values_of_parts(first)
         return cls(inputs, forms, low, high, jnp.minimum(spread, spread_of(cell)), at_zero)
 

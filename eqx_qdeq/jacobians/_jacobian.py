@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Complex, Float, PRNGKeyArray, PyTree
 
 from .._checks import check_at_least, check_choice
+from .._memory import check_memory
 from .._precise import dot
 from .._trees import constant
 from ..solvers import DENSE_SIZE
@@ -46,8 +47,15 @@ def jacobian(
     **Returns:**
 
     A square matrix with as many rows as the state has numbers.
+
+    **Raises:** `MemoryError` if it cannot fit.
     """
     flat, unravel = ravel_pytree(z)
+    check_memory(
+        float(flat.size) ** 2 * flat.dtype.itemsize,
+        f"the Jacobian of a state of {flat.size:,} numbers",
+        "Spectral radius, norm and abscissa need products with it alone.",
+    )
     return jax.jacfwd(lambda v: ravel_pytree(fn(unravel(v)))[0])(flat)
 
 

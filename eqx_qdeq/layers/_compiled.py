@@ -10,7 +10,7 @@ from jaxtyping import Array, Complex, Float
 
 from .._inputs import precision
 from .._precise import dot
-from ..encodings import AbstractStateEncoding, DataReuploading
+from ..encodings import AbstractStateEncoding, check_state, DataReuploading
 from ..measurements import AbstractMeasurement
 from ..simulate import AbstractPropagator, apply_wirewise, from_complex, GatePropagator, to_complex
 
@@ -93,12 +93,12 @@ def propagate(
     encoding: AbstractStateEncoding,
     x: Float[Array, " d"],
     n_qubits: int,
-) -> Float[Array, " twice"]:
-    """The state after the circuit, for one feature vector: real parts, then imaginary parts."""
+) -> Float[Array, "2 first last"]:
+    """The state after the circuit, for one feature vector: its parts, with the wires in halves."""
     x = encoding.accept(x, n_qubits, precision(propagator))
     # The barrier keeps XLA from fusing the normalization into the matrix product, where it slows
     # the product down several times.
-    return propagator.vector(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
+    return propagator.halves(lax.optimization_barrier(encoding.amplitudes(x, n_qubits)))
 
 
 class PropagatedLayer(AbstractPreparedState):
@@ -163,6 +163,7 @@ class ReuploadingLayer(AbstractPreparedState):
     def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
         x = self.encoding.accept(x, self.n_qubits, precision(self.sections))
         dim = 2**self.n_qubits
+        check_state(self.n_qubits, x.dtype)
         # From |0…0⟩ on: what comes before the first upload has no data in it.
         first, *sections = self.sections
         parts = first.vector(jnp.zeros(2 * dim, x.dtype).at[0].set(1))

@@ -11,9 +11,11 @@ import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
+from .._amplitudes import enter, n_parts
 from .._checks import check_at_least, check_choice, check_instance
 from .._inputs import check_key, numbers, precision
 from .._local import local
+from .._peak import memory
 from .._trees import doc_of_changes
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
@@ -23,6 +25,7 @@ from ..simulate import AbstractPropagator, Gradient, GRADIENTS, MatrixPropagator
 from ._compile import compile_noisily, compile_reuploading, cut
 from ._compiled import AbstractPrepared, HeisenbergLayer, PropagatedLayer
 from ._device import AbstractDevice, DeviceLayer
+from ._parts import check_parted, PartedCircuit, PartedLayer
 from ._plan import check_engine, choose_noisy_engine, Engine, LayerPlan, make_propagator, plan_layer
 
 
@@ -293,7 +296,8 @@ class QuantumLayer(eqx.Module):
         )
 
     def plan(self, in_size: int, *, batch: int | None = None) -> LayerPlan:
-        """How the layer is evaluated: engine, blocks, operations and bytes. `print` it.
+        """How the layer is evaluated: engine, blocks, operations, and the memory of a training
+        step. `print` it. [`eqx_qdeq.memory`][] tells the latter of any layer, and of equilibria.
 
         **Arguments:**
 
@@ -309,7 +313,12 @@ class QuantumLayer(eqx.Module):
         """
         self._refuse_noise("plan")
         self._state_encoding().check(in_size, self.n_qubits)
-        return self.plan_for(in_size, self.expected_batch if batch is None else batch)
+        batch = self.expected_batch if batch is None else batch
+        # The angles may be those of an ensemble; what is planned is one layer.
+        angles = jnp.zeros(self.circuit.n_params, precision(self.angles))
+        layer = eqx.tree_at(lambda l: l.angles, self, angles).replace(expected_batch=batch)
+        needed = memory(layer, jax.ShapeDtypeStruct((in_size,), angles.dtype), batch=batch)
+        return dataclasses.replace(self.plan_for(in_size, batch), memory=needed)
 
     def plan_for(self, in_size: int, samples: int) -> LayerPlan:
         """The plan for so many samples, whatever `in_size` means to the encoding."""
@@ -336,7 +345,7 @@ class QuantumLayer(eqx.Module):
         if self.noise is not None:
             raise ValueError(
                 f"`{what}` is about the noiseless circuit, and this layer has noise; use "
-                "`layer.with_noise(None)`."
+                "`layer.with_noise(None)`. (`eqx_qdeq.memory(layer, x)` tells its bytes as well.)"
             )
 
     def propagator(self, in_size: int, *, evaluations: int = 1) -> AbstractPropagator:
@@ -381,6 +390,8 @@ class QuantumLayer(eqx.Module):
         A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
         instead of the layer.
         """
+        if n_parts() > 1:
+            return PartedLayer(self.parted(), self.encoding, self.measurement)
         if self.device is not None:
             layer = self.replace(device=None)
             return DeviceLayer(layer, self.device if key is None else self.device.with_key(key))
@@ -419,6 +430,16 @@ class QuantumLayer(eqx.Module):
             return HeisenbergLayer(forms, propagator, encoding, n)
         return PropagatedLayer(propagator, encoding, self.measurement, n)
 
+    def parted(
+        self, circuit: Circuit | None = None, angles: Float[Array, " _"] | None = None
+    ) -> PartedCircuit:
+        """Within a `shard_map` with an axis over amplitudes, the circuit, or a part of it, on
+        states that lie on all of its devices."""
+        check_parted(self.engine, self.noise, self.device)
+        circuit = self.circuit if circuit is None else circuit
+        angles = self.angles if angles is None else angles
+        return PartedCircuit(circuit, enter(angles), self.block_size or 5, self.gradient)
+
     def _samples_per_chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
         """How many samples' states fit into so many bytes."""
         # The largest things that live at the same time, per sample: states of 2ⁿ complex numbers (2
@@ -435,7 +456,7 @@ class QuantumLayer(eqx.Module):
         if isinstance(self.encoding, DataReuploading):
             states += gates
         else:
-            plan = self.plan(x.shape[1])
+            plan = self.plan_for(x.shape[1], self.expected_batch)
             if plan.engine == "statevector" and self.gradient == "stored":
                 states += 2 * len(plan.plan.blocks) * plan.plan.n_sections
         return max(1, int(memory // (states * 2 * x.dtype.itemsize * dim)))

@@ -24,6 +24,7 @@ from typing import get_args, Literal
 from jaxtyping import Array, Float
 
 from .._checks import check_choice
+from .._peak import Memory
 from ..circuits import Circuit
 from ..encodings import AbstractEncoding, AbstractStateEncoding, DataReuploading
 from ..simulate import (
@@ -103,7 +104,8 @@ def choose_noisy_engine(
 
 @dataclasses.dataclass(frozen=True)
 class LayerPlan:
-    """How a layer is evaluated, and what one forward pass over a batch costs.
+    """How a layer is evaluated, and what it costs: one forward pass over a batch in operations and
+    time, a training step in memory.
 
     !!! example
 
@@ -129,6 +131,7 @@ class LayerPlan:
     - `batch`: the cost of the samples, all together.
     - `others`: estimated seconds of the engines that could have been chosen instead, the chosen
         one among them.
+    - `memory`: the bytes of a training step, an [`eqx_qdeq.Memory`][].
 
     Costs count operations and bytes in float32; seconds are an estimate for ranking.
     """
@@ -138,6 +141,7 @@ class LayerPlan:
     once: Cost
     batch: Cost
     others: dict[str, float]
+    memory: Memory | None = None
 
     @property
     def block_size(self) -> int:
@@ -158,7 +162,8 @@ class LayerPlan:
                 f"about {1e3 * cost.seconds:.3g} ms"
             )
         times = ", ".join(f"{name} {1e3 * s:.3g} ms" for name, s in self.others.items())
-        return "\n".join([*lines, f"estimates    {times}"])
+        lines.append(f"estimates    {times}")
+        return "\n".join(lines if self.memory is None else [*lines, f"memory       {self.memory}"])
 
 
 @ft.lru_cache(maxsize=256)

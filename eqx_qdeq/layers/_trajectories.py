@@ -15,6 +15,7 @@ from ..encodings import (
     AbstractEncoding,
     AbstractStateEncoding,
     AngleEncoding,
+    check_state,
     DataReuploading,
     product_state,
 )
@@ -108,6 +109,7 @@ def run_trajectory(
     # is the true odds over these: with it the mean over trajectories is the channel's value, and
     # the mean of their derivatives its derivative, in the angles and in the rates.
     log_weight = sum((s.log_weight for s in drawn.sections), jnp.zeros((), x.dtype))
+    check_state(n, x.dtype)
     if isinstance(encoding, DataReuploading):
         first, *sections = drawn.sections
         parts = first(jnp.zeros((2, 2**n), x.dtype).at[0, 0].set(1))

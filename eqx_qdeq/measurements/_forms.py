@@ -8,9 +8,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._memory import within_memory
 from .._precise import HIGHEST, tensordot
 from ..simulate import from_complex, to_complex
-from ._measurement import AbstractMeasurement, MATRIX_WIRES
+from ._measurement import AbstractMeasurement, in_halves, MATRIX_WIRES
 
 # Rows of a piece, when observables are multiplied onto wide states.
 _ROWS = 2**10
@@ -26,14 +27,21 @@ def quadratic_forms(
         # The observables are Hermitian: apply them to the side with fewer columns.
         return jnp.swapaxes(quadratic_forms(measurement, right, left), 1, 2)
     n = left.shape[1].bit_length() - 1
+    m, a, b = measurement.size(n), left.shape[-1], right.shape[-1]
+    held = within_memory(
+        left,
+        left,
+        f"{m} observables between {a} and {b} states of {n} wires",
+        "Take fewer observables or samples, or another engine.",
+        bytes=float(left.dtype.itemsize) * m * a * b,
+    )
+    left, right = held, held if right is left else right
     signs = measurement.diagonals(n)
+    if signs is not None:
+        return _of_diagonals(signs, left, right)
     if n > MATRIX_WIRES:
         # O_q|l_a⟩ for all q and a would be m times as large as the states.
-        if signs is None:
-            return _column_by_column(measurement, left, right)
-        return _of_diagonals(signs.reshape(len(signs), 2 ** (n // 2), -1), left, right)
-    if signs is not None:
-        return _product(_times(signs, left), right)
+        return _column_by_column(measurement, left, right)
     return _product(from_complex(jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)), right)
 
 
@@ -69,47 +77,58 @@ def _column_by_column(
 # their first half. An eigenvalue that depends on h alone needs no more than these few small
 # matrices,
 #     ⟨l_a|O_q|r_b⟩ = Σ_i s_q(i) Re(l̄_a r_b)_i = Σ_h s_q(h) g_h,
-# and one that depends on l alone their like. ⟨Z⟩ of a wire is of one kind or the other: two passes
-# over the states then serve all wires.
+# and one that depends on l alone their like.
 def _of_diagonals(
     signs: np.ndarray, left: Float[Array, "2 dim a"], right: Float[Array, "2 dim b"]
 ) -> Float[Array, "m a b"]:
-    # Columns in front, as the circuit left them (see `apply_plan_to_real`).
-    split = lambda states: jnp.moveaxis(states, -1, 0).reshape(-1, 2, *signs.shape[1:])
-    of_first = (signs == signs[:, :, :1]).all((1, 2))
-    of_last = (signs == signs[:, :1, :]).all((1, 2)) & ~of_first
-    rest = ~(of_first | of_last)
+    n = signs.shape[1].bit_length() - 1
+    halves = in_halves(signs, 2 ** (n // 2))
+    # Columns where the circuit left them: of wide states in front (see `apply_plan_to_real`).
+    wide = n > MATRIX_WIRES
+    sides = halves.rest.shape[1:]
+
+    def split(states: Float[Array, "2 dim cols"]) -> Float[Array, "_ _ _ _"]:
+        if wide:
+            return jnp.moveaxis(states, -1, 0).reshape(-1, 2, *sides)
+        return states.reshape(2, *sides, -1)
+
     parts = []
-    for axis, group, few in ((2, of_first, signs[:, :, 0]), (3, of_last, signs[:, 0, :])):
-        if group.any():
-            one, other = split(left), split(right)
-            grams = _gram(one, axis) if left is right else _grams(one, other, axis)
-            parts.append(tensordot(jnp.asarray(few[group], grams.dtype), grams, 1))
-    if rest.any():
-        parts.append(_in_pieces(signs[rest].reshape(np.sum(rest), -1), left, right))
-    order = np.concatenate([np.flatnonzero(group) for group in (of_first, of_last, rest)])
-    return jnp.concatenate(parts)[np.argsort(order)]
+    for axis, few in ((wide + 1, halves.of_first), (wide + 2, halves.of_last)):
+        if len(few):
+            summed, one, other = (int(wide), 2 * wide + 3 - axis), split(left), split(right)
+            same = left is right
+            grams = _gram(one, axis, summed) if same else _grams(one, other, axis, summed)
+            parts.append(tensordot(jnp.asarray(few, grams.dtype), grams, 1))
+    if len(halves.rest):
+        rest = halves.rest.reshape(len(halves.rest), -1)
+        parts.append(_in_pieces(rest, left, right) if wide else _product(_times(rest, left), right))
+    return jnp.concatenate(parts)[halves.order] if len(parts) > 1 else parts[0]
 
 
 def _grams(
-    left: Float[Array, "a 2 first last"], right: Float[Array, "b 2 first last"], axis: int
+    left: Float[Array, "_ _ _ _"],
+    right: Float[Array, "_ _ _ _"],
+    axis: int,
+    summed: tuple[int, int],
 ) -> Float[Array, "k a b"]:
-    """The products of the columns for each index along `axis`, summed over the others."""
-    summed, kept = (1, 5 - axis), (axis,)
-    return lax.dot_general(left, right, ((summed, summed), (kept, kept)), precision=HIGHEST)
+    """The products of the columns for each index along `axis`, summed over two others."""
+    dims = ((summed, summed), ((axis,), (axis,)))
+    return lax.dot_general(left, right, dims, precision=HIGHEST)
 
 
-@ft.partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _gram(states: Float[Array, "a 2 first last"], axis: int) -> Float[Array, "k a a"]:
-    return _grams(states, states, axis)
+@ft.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _gram(
+    states: Float[Array, "_ _ _ _"], axis: int, summed: tuple[int, int]
+) -> Float[Array, "k a a"]:
+    return _grams(states, states, axis, summed)
 
 
 @_gram.defjvp
-def _gram_jvp(axis, primals, tangents):
+def _gram_jvp(axis, summed, primals, tangents):
     # Symmetric, so that one product is enough: d(XᵀX) = dXᵀX + (dXᵀX)ᵀ.
     (states,), (t_states,) = primals, tangents
-    half = _grams(t_states, states, axis)
-    return _gram(states, axis), half + jnp.swapaxes(half, 1, 2)
+    half = _grams(t_states, states, axis, summed)
+    return _gram(states, axis, summed), half + jnp.swapaxes(half, 1, 2)
 
 
 def _in_pieces(

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,11 +11,15 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from .._inputs import numbers
-from .._precise import dot
+from .._memory import check_memory
+from .._precise import dot, tensordot
 
 # Up to this many wires the signs of diagonal observables are one constant matrix and all
 # values one matrix product; above it, the matrix would outgrow the state.
 MATRIX_WIRES = 11
+
+# Up to so many amplitudes.
+_SMALL = 2**6
 
 
 class AbstractMeasurement(eqx.Module):
@@ -78,18 +82,51 @@ class AbstractMeasurement(eqx.Module):
         diagonal there; otherwise `None`. They are then applied as real factors."""
         return None
 
-    def values_of_parts(self, parts: Float[Array, " twice"]) -> Float[Array, " m"]:
-        """As `values`, for a state given by its 2ⁿ real parts followed by its imaginary parts."""
-        dim = parts.shape[0] // 2
-        n = dim.bit_length() - 1
+    def values_of_parts(self, parts: Float[Array, "2 first last"]) -> Float[Array, " m"]:
+        """As `values`, for a state given by its real and imaginary parts, with the wires in two
+        halves."""
+        n = (parts.size // 2).bit_length() - 1
         signs = self.diagonals(n) if n <= MATRIX_WIRES else None
         if signs is None:
-            return self.values(lax.complex(parts[:dim], parts[dim:]))
-        # One product over both parts. Nothing here moves the axis of a `vmap` to the front: the
-        # batch stays the last axis of the states, as the matrix product left it, and XLA need
-        # not transpose them on the way back.
-        both = jnp.asarray(np.concatenate([signs, signs], axis=1), parts.dtype)
-        return dot(both, parts**2)
+            return self.values(lax.complex(*parts.reshape(2, -1)))
+        # Nothing here moves or splits the axis of a `vmap`: the batch stays the last axis of the
+        # states, as the matrix product left it, and XLA need not transpose them on the way back.
+        squares = parts**2
+        halves = in_halves(signs, parts.shape[1])
+        values = []
+        for axis, few in ((2, halves.of_first), (1, halves.of_last)):
+            if len(few):
+                sums = jnp.sum(squares, axis=(0, axis))
+                values.append(dot(jnp.asarray(few, sums.dtype), sums))
+        if len(rest := halves.rest):
+            both = jnp.asarray(np.stack([rest, rest], axis=1), parts.dtype)
+            values.append(tensordot(both, squares, 3))
+        return jnp.concatenate(values)[halves.order] if len(values) > 1 else values[0]
+
+
+class Halves(NamedTuple):
+    """Eigenvalues, with the wires in two halves: row i = (h, l).
+
+    One that depends on a half alone, as that of Z on a wire does, is told by the sums over the
+    other half: two passes over the states, of additions, then serve all of these.
+    """
+
+    of_first: np.ndarray  # (observables, h)
+    of_last: np.ndarray  # (observables, l)
+    rest: np.ndarray  # (observables, h, l)
+    order: np.ndarray  # where each observable is, when the three kinds follow each other
+
+
+def in_halves(signs: np.ndarray, first: int) -> Halves:
+    """Eigenvalues of shape `(m, 2**n)`, with `first` indices for the first half of the wires."""
+    signs = signs.reshape(len(signs), first, -1)
+    # A product costs less than the sums where the states are small.
+    small = np.full(len(signs), signs[0].size <= _SMALL)
+    of_first = (signs == signs[:, :, :1]).all((1, 2)) & ~small
+    of_last = (signs == signs[:, :1, :]).all((1, 2)) & ~of_first & ~small
+    rest = ~(of_first | of_last)
+    order = np.concatenate([np.flatnonzero(kind) for kind in (of_first, of_last, rest)])
+    return Halves(signs[of_first, :, 0], signs[of_last, 0, :], signs[rest], np.argsort(order))
 
 
 def count_wires(state: Array) -> int:
@@ -133,6 +170,12 @@ def parity_signs(masks: np.ndarray, n_qubits: int) -> np.ndarray:
     # A string of Zs is diagonal: Z contributes -1 for each of its wires on which k has a one. The
     # sign is that of the first half of the bits times that of the others; no larger integers than
     # the signs are then needed for all k.
+    check_memory(
+        float(len(masks)) * 2**n_qubits,
+        f"{len(masks)} diagonal observables on {n_qubits} wires",
+        "Take fewer wires or observables.",
+        on_host=True,
+    )
     low = n_qubits // 2
     high = _parities(masks >> low, n_qubits - low)
     signs = high[:, :, None] * _parities(masks & (2**low - 1), low)[:, None, :]

@@ -18,6 +18,7 @@ from jaxtyping import Array, Complex, Float
 
 from .._checks import check_at_least, check_instance
 from .._inputs import numbers
+from .._memory import check_memory, within_memory
 from .._precise import dot, matmul, tensordot
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement, PauliStrings, PauliSum
@@ -87,12 +88,21 @@ class NoisyCircuit(eqx.Module):
                 "`vector` must have an axis of 4 expectation values (of 1, X, Y and Z) for each "
                 f"wire of the circuit; got the shape {vector.shape}."
             )
-        return _through(self.blocks, self.matrices, vector, vector.ndim)
+        n, size = vector.ndim, 4.0**vector.ndim * vector.dtype.itemsize
+        out = _through(self.blocks, self.matrices, vector, n)
+        what = f"a density matrix on {n} wires"
+        return within_memory(out, out, what, _REMEDY, bytes=2 * size)
 
     def pull(self, coefficients: Float[Array, "..."]) -> Float[Array, "..."]:
         """Observables (their Pauli coefficients, shape `(4,) * n + (m,)`) back through it."""
         turned = [matrix.T for matrix in self.matrices[::-1]]
         return _through(self.blocks[::-1], turned, coefficients, coefficients.ndim - 1)
+
+
+_REMEDY = (
+    "Take fewer wires, fewer samples at a time (`QuantumLayer.map` does), or "
+    'engine="trajectories", which averages over state vectors.'
+)
 
 
 def _through(blocks: Sequence[Block], matrices: Sequence[Array], tensor: Array, n: int) -> Array:
@@ -244,6 +254,12 @@ def pulled_back(
     dtype: np.dtype,
 ) -> Float[Array, "..."]:
     """Pauli coefficients of the observables before the circuits, shape `(4,) * n + (m,)`."""
+    m = measurement.size(n_qubits)
+    check_memory(
+        4.0**n_qubits * m * np.dtype(dtype).itemsize,
+        f"{m} observables on {n_qubits} wires under noise",
+        _REMEDY,
+    )
     coefficients = observables(measurement, n_qubits, readout, dtype)
     if coefficients.shape[0] == 2:
         coefficients = among_all_paulis(coefficients)

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Complex, Float, PRNGKeyArray
 
+from .._memory import within_memory
 from .._precise import dot, matmul
 from ..circuits import Circuit
 from ..measurements import AbstractMeasurement, Probabilities
@@ -99,7 +100,10 @@ class SampledErrors(eqx.Module):
         """The state after the circuit, not normalized."""
         n = parts.shape[1].bit_length() - 1
         tensor = full_tensor(parts[..., None], n)
-        return evolve(self.matrices, self.blocks, tensor, n)[..., 0]
+        out = evolve(self.matrices, self.blocks, tensor, n)[..., 0]
+        what, remedy = f"trajectories of {n} wires", "Take fewer wires or samples at a time."
+        size = 2.0 * 2**n * parts.dtype.itemsize
+        return within_memory(out, out, what, remedy, bytes=3 * size)
 
 
 def sample_circuit(

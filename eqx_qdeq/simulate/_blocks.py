@@ -5,6 +5,7 @@ import dataclasses
 import functools as ft
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
@@ -102,12 +103,14 @@ class _Factors:
 
     `entries[s, f, b]` is the position, in a pool of numbers that ends with 1 and 0, of the b-th
     coefficient of factor f of the s-th of these products; `constants` holds the K_b, as
-    (real part, imaginary part) only if they are complex.
+    (real part, imaginary part) only if they are complex. Where every number of the matrices is a
+    single one of the pool, `places` says which.
     """
 
     members: tuple[int, ...]
     entries: np.ndarray  # (products, factors, b)
     constants: np.ndarray  # (products, factors, b, dim, dim), real or complex
+    places: np.ndarray | None  # (products, factors, dim, dim)
 
 
 def block_unitaries(
@@ -127,29 +130,32 @@ def block_unitaries(
     """
     pairs, products = _hierarchy(circuit, blocks)
     pool = jnp.stack([entries.real, entries.imag], axis=1)
-    pool = jnp.concatenate(
-        [u.reshape(*u.shape[:2], -1) for u in _multiply_all(pairs, pool)] or [pool[..., :0]], axis=2
-    )
-    return _multiply_all(products, pool)
+    # A stack's products side by side, as they are: each by itself would be one more to compile.
+    numbers = [
+        jnp.swapaxes(u, 1, 2).reshape(len(u), 2, u.shape[1] * u.shape[3] ** 2)
+        for u in _multiply_all(pairs, pool)
+    ]
+    stacked = _multiply_all(products, jnp.concatenate(numbers or [pool[..., :0]], axis=2))
+    out: dict[int, Array] = {}
+    for stack, unitaries in zip(products, stacked, strict=True):
+        out |= {member: unitaries[:, s] for s, member in enumerate(stack.members)}
+    return [out[i] for i in range(len(out))]
 
 
 def _multiply_all(
     stacks: Sequence[_Factors], pool: Float[Array, "n 2 entries"]
-) -> list[Float[Array, "n 2 _ _"]]:
-    """The products of all stacks, in the order of their members."""
+) -> list[Float[Array, "n products 2 _ _"]]:
+    """The products of each stack."""
     ends = np.zeros((2, 2), pool.dtype)
     ends[0, 0] = 1
     pool = jnp.concatenate([pool, jnp.broadcast_to(ends, (pool.shape[0], 2, 2))], axis=2)
-    out: dict[int, Array] = {}
-    for stack in stacks:
-        product = _ordered_product(_factor_matrices(stack, pool))
-        for s, member in enumerate(stack.members):
-            out[member] = product[:, s]
-    return [out[i] for i in range(len(out))]
+    return [_ordered_product(_factor_matrices(stack, pool)) for stack in stacks]
 
 
 def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Array:
     """The factors, shape `(n, products, factors, 2, dim, dim)`."""
+    if stack.places is not None:
+        return _placed(stack.places, pool)
     constants, spec = stack.constants, "ncsfb,sfbij->nsfcij"
     if np.iscomplexobj(constants):
         re, im = np.real(constants), np.imag(constants)
@@ -158,6 +164,35 @@ def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Arra
         spec = "ncsfb,cdsfbij->nsfdij"
     constants = jnp.asarray(constants, pool.dtype)
     return einsum(spec, pool[:, :, stack.entries], constants)
+
+
+def _placed(places: np.ndarray, pool: Float[Array, "n 2 entries"]) -> Array:
+    """The pool's numbers where they belong, shape `(n, *places.shape[:2], 2, dim, dim)`."""
+    size = pool.shape[2]
+    index = np.stack([places, places + size], axis=2)
+    order = np.argsort(index, axis=None, kind="stable")
+    order = order[index.reshape(-1)[order] % size < size - 2]  # without ones and zeros
+    sources, counts = np.unique(index.reshape(-1)[order], return_counts=True)
+
+    @jax.custom_jvp
+    def place(pool: Float[Array, "n numbers"]) -> Float[Array, "n places"]:
+        return pool[:, index.reshape(-1)]
+
+    @place.defjvp
+    def place_jvp(primals, tangents):
+        # Not as above, whose transpose in reverse mode adds one number at a time. That of this one
+        # collects, for each of the pool, its places.
+        (pool,), (t_pool,) = primals, tangents
+        tangent = t_pool[:, sources]
+        if (counts == counts[:1]).all():
+            repeats = (len(pool), len(counts), int(counts[:1].sum()))
+            tangent = jnp.broadcast_to(tangent[..., None], repeats).reshape(len(pool), -1)
+        else:
+            tangent = tangent[:, np.repeat(np.arange(len(counts)), counts)]
+        zeros = jnp.zeros((len(pool), index.size), pool.dtype)
+        return place(pool), zeros.at[:, order].set(tangent, unique_indices=True)
+
+    return place(pool.reshape(len(pool), -1)).reshape(len(pool), *index.shape)
 
 
 def _ordered_product(matrices: Float[Array, "n s f 2 dim dim"]) -> Float[Array, "n s 2 dim dim"]:
@@ -201,25 +236,34 @@ def _hierarchy(
 ) -> tuple[list[_Factors], list[_Factors]]:
     """How gates are multiplied into pairs, and pairs into blocks."""
     pair_chains: list[list[_Factor]] = []
-    block_chains: list[list[_Factor]] = []
+    pairs_of: list[list[tuple[int, list[int]]]] = []  # of each block, with their wires in it
     starts, total = entry_layout(circuit)
-    position = 0
     for block in blocks:
-        k = len(block.wires)
-        chain: list[_Factor] = []
+        pairs_of.append([])
         for pair in fuse([circuit.wires[g] for g in block.gates], _PAIR):
             # A lone wire is taken with a neighbor: then nearly all pairs have one size.
             spare = [w for w in block.wires if w not in pair.wires]
             wires = pair.wires + tuple(spare[: max(0, _PAIR - len(pair.wires))])
             gates = [block.gates[i] for i in pair.gates]
+            pairs_of[-1].append((len(pair_chains), [block.wires.index(w) for w in wires]))
             pair_chains.append(_gate_chain(circuit, wires, gates, starts))
-            local = [block.wires.index(w) for w in wires]
-            units = _units(2 ** len(wires))
-            positions: list[int | None] = list(range(position, position + len(units)))
+    pairs = _stacks(pair_chains, total)
+    # Their numbers, in the stacks' order.
+    begins, position = {}, 0
+    for stack in pairs:
+        for member in stack.members:
+            begins[member] = position
+            position += stack.constants.shape[-1] ** 2
+    block_chains: list[list[_Factor]] = []
+    for block, members in zip(blocks, pairs_of, strict=True):
+        k = len(block.wires)
+        chain: list[_Factor] = []
+        for pair, local in members:
+            units = _units(2 ** len(local))
+            positions: list[int | None] = [begins[pair] + i for i in range(len(units))]
             chain.append((positions, _embed(units, local, k)))
-            position += len(units)
         block_chains.append(chain or [([None], np.eye(2**k)[None])])
-    return _stacks(pair_chains, total), _stacks(block_chains, position)
+    return pairs, _stacks(block_chains, position)
 
 
 def _units(dim: int) -> np.ndarray:
@@ -254,7 +298,17 @@ def _stack(chains: list[list[_Factor]], members: list[int], total: int) -> _Fact
         for f, (positions, matrices) in enumerate(chain):
             entries[s, f, : len(positions)] = [one if p is None else p for p in positions]
             constants[s, f, : len(positions)] = matrices if is_complex else np.real(matrices)
-    return _Factors(tuple(members), entries, constants)
+    return _Factors(tuple(members), entries, constants, _places(entries, constants, zero))
+
+
+def _places(entries: np.ndarray, constants: np.ndarray, zero: int) -> np.ndarray | None:
+    """Which number of the pool stands where, if there is just one everywhere."""
+    used = constants != 0
+    if np.any(constants[used] != 1) or np.any(np.sum(used, axis=2) > 1):
+        return None
+    chosen = np.argmax(used, axis=2)[:, :, None]
+    places = np.take_along_axis(entries[..., None, None], chosen, axis=2)[:, :, 0]
+    return np.where(np.any(used, axis=2), places, np.int32(zero))
 
 
 def _gate_chain(

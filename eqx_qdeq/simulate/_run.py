@@ -1,7 +1,6 @@
 """Running a plan: on states, on real vectors, for the circuit's matrix; and as a linear map."""
 
 import abc
-import functools as ft
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from .._precise import dot, tensordot
+from .._memory import check_memory, within_memory
+from .._precise import tensordot
 from ._apply import evolve, evolve_uncomputed, full_tensor, PARTS, StateTensor
 from ._plan import Plan
 
@@ -21,7 +21,55 @@ circuit, or none; see [large states](../concepts.md#large-states)."""
 GRADIENTS = ("stored", "checkpointed", "uncomputed")
 
 # Amplitudes of all columns together, above which they go through a circuit one by one.
-_TOGETHER = 2**19
+TOGETHER = 2**19
+
+_REMEDY = (
+    "Take fewer wires, fewer samples at a time (`QuantumLayer.map` does), or lay the states over "
+    "several devices (`simulate.apply_sharded_plan`)."
+)
+
+
+def _at_once(plan: Plan) -> int:
+    """How many states there are at least for each that goes through a circuit."""
+    # A block's input, reordered, and its output. XLA's programs for CPUs have 3.75 states and more
+    # at once, for all templates and block sizes; on other devices it may do with less.
+    if len(plan.blocks) * plan.n_sections < 3:
+        return 1
+    return 3 if jax.default_backend() == "cpu" else 2
+
+
+def _check_states(plan: Plan, dtype: jnp.dtype, columns: int, *, stored: int = 0) -> None:
+    """Refuses states that cannot fit, before any is made: so many at once, and those `stored`."""
+    size = (columns * _at_once(plan) + stored) * _state_bytes(plan, dtype)
+    check_memory(size, _states(plan, max(columns, stored)), _REMEDY)
+
+
+def _state_bytes(plan: Plan, dtype: jnp.dtype) -> float:
+    return 2.0 * 2**plan.n_qubits * dtype.itemsize
+
+
+def _states(plan: Plan, columns: int) -> str:
+    return f"a circuit on {plan.n_qubits} wires" + f", on {columns} states" * (columns > 1)
+
+
+def _within(plan: Plan, angles: Array, states: Array, gradient: Gradient) -> Array:
+    """States after the circuit, unless they cannot fit, or not with what reverse mode keeps."""
+    columns, each = states.shape[-1], _state_bytes(plan, states.dtype)
+    # Reverse mode keeps the inputs of all blocks that come when every wire is there.
+    touched: set[int] = set()
+    late = 0
+    for block in plan.blocks:
+        late += len(touched) == plan.n_qubits
+        touched |= set(block.wires)
+    kept = late + (plan.n_sections - 1) * len(plan.blocks) if gradient == "stored" else 0
+    return within_memory(
+        states,
+        angles,
+        _states(plan, columns),
+        _REMEDY + ' For gradients see `gradient="checkpointed"` and "uncomputed".' * (kept > 0),
+        bytes=_at_once(plan) * columns * each,
+        kept=kept * columns * each,
+    )
 
 
 def _apply_sections(
@@ -91,12 +139,16 @@ def apply_plan(
     **Returns:**
 
     The columns after the circuit, same shape.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
     n = plan.n_qubits
     if gradient == "uncomputed":
-        return evolve_uncomputed(plan.unitaries(angles), plan.blocks, n, state)
-    unitaries = plan.unitaries(angles)
-    return _apply_sections(plan, unitaries, full_tensor(state, n), unroll=unroll, gradient=gradient)
+        out = evolve_uncomputed(plan.unitaries(angles), plan.blocks, n, state)
+        return _within(plan, angles, out, gradient)
+    unitaries, tensor = plan.unitaries(angles), full_tensor(state, n)
+    out = _apply_sections(plan, unitaries, tensor, unroll=unroll, gradient=gradient)
+    return _within(plan, angles, out, gradient)
 
 
 def apply_plan_to_real(
@@ -127,10 +179,20 @@ def apply_plan_to_real(
     - `vectors`: the columns, shape `(p, columns)`.
 
     **Returns:** the columns after the circuit, shape `(2, 2**n, columns)`.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
+    n_columns = vectors.shape[1]
+    together = n_columns == 1 or n_columns * 2**plan.n_qubits <= TOGETHER
+    at_once, stored = (n_columns, 0) if together else (1, n_columns)
+    _check_states(plan, vectors.dtype, at_once, stored=stored)
     unitaries = plan.unitaries(angles)
-    apply = ft.partial(_apply_to_real, plan, unitaries, gradient=gradient)
-    if vectors.shape[1] == 1 or vectors.shape[1] * 2**plan.n_qubits <= _TOGETHER:
+
+    def apply(vectors: Array) -> Array:
+        out = _apply_to_real(plan, unitaries, vectors, gradient=gradient)
+        return _within(plan, angles, out, gradient)
+
+    if together:
         return apply(vectors)
     # What is differentiated is computed again, one column at a time, or all of them would keep what
     # one needs. In the caches of a processor a state alone is also moved faster than many.
@@ -184,7 +246,10 @@ def plan_columns(
     - `columns`: how many.
 
     **Returns:** their real and imaginary parts, shape `(2, 2**n, columns)`.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
+    _check_states(plan, angles.dtype, 0, stored=columns)
     wires = _low_wires(plan.n_qubits, columns)
     one = StateTensor(jnp.ones((1, 1), angles.dtype), [PARTS])
     unitaries = plan.unitaries(angles)
@@ -202,6 +267,12 @@ def _low_wires(n_qubits: int, size: int) -> range:
 # u ∈ R^p: amplitude encoding u = v (the first p amplitudes are real), product states
 # u = [Re φ; Im φ]. The circuit's state is then M u with a real matrix M of shape (2·2ⁿ, p),
 # rows real parts first. A *propagator* applies M; how it does so is the engine.
+
+
+def in_halves(states: Float[Array, "2 dim cols"]) -> Float[Array, "2 first last cols"]:
+    """The wires in two halves, the first ⌊n/2⌋ and the others."""
+    n = states.shape[1].bit_length() - 1
+    return states.reshape(2, 2 ** (n // 2), -1, states.shape[2])
 
 
 class AbstractPropagator(eqx.Module):
@@ -227,7 +298,11 @@ class AbstractPropagator(eqx.Module):
 
     def vector(self, u: Float[Array, " p"]) -> Float[Array, " twice"]:
         """Applies the map to one vector: 2ⁿ real parts, followed by the imaginary parts."""
-        return self(u[:, None]).reshape(-1)
+        return self.halves(u).reshape(-1)
+
+    def halves(self, u: Float[Array, " p"]) -> Float[Array, "2 first last"]:
+        """As `vector`, with axes for both parts, the first ⌊n/2⌋ wires, and the others."""
+        return in_halves(self(u[:, None]))[..., 0]
 
 
 class GatePropagator(AbstractPropagator):
@@ -285,9 +360,9 @@ class MatrixPropagator(AbstractPropagator):
     def __call__(self, vectors: Float[Array, "p cols"]) -> Float[Array, "2 dim cols"]:
         return tensordot(self._columns(len(vectors)), vectors, 1)
 
-    def vector(self, u: Float[Array, " p"]) -> Float[Array, " twice"]:
-        matrix = self._columns(u.shape[0]).reshape(-1, u.shape[0])
-        return dot(matrix, u)
+    def halves(self, u: Float[Array, " p"]) -> Float[Array, "2 first last"]:
+        # Split before the product, or a batch, its last axis, would have to be moved for that.
+        return tensordot(in_halves(self._columns(u.shape[0])), u, 1)
 
     def _columns(self, size: int) -> Float[Array, "2 dim size"]:
         return self.matrix[..., :size]  # the amplitudes beyond are zero

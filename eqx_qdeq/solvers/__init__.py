@@ -13,7 +13,7 @@ from ._drive import Drive, Progress
 from ._earned import is_believable, is_earned
 from ._gmres import EarlyExitGMRES as EarlyExitGMRES, gmres
 from ._ladder import default_solver as default_solver, Ladder as Ladder
-from ._linear import DENSE_SIZE, factorise, solve_dense
+from ._linear import check_matrix, DENSE_SIZE, factorise, solve_dense
 from ._newton import Newton as Newton
 from ._picard import Picard as Picard
 from ._pseudo_transient import PseudoTransient as PseudoTransient

@@ -82,13 +82,12 @@ class Record(eqx.Module):
     best: Float[Array, " n"]
     best_r: Float[Array, " n"]  # the residual f(y) - y there
     best_aux: PyTree[Array]
-    best_error: Float[Array, ""]
     best_step: Int[Array, ""]
-    first_error: Float[Array, ""]
+    # The four below in one array: for a batch of small states, what a step costs on a CPU is the
+    # number of arrays that go around the loop.
+    errors: Float[Array, "4"]
     start_scale: Float[Array, ""]  # ‖y‖ of the initial guess
-    peak_error: Float[Array, ""]  # the largest error, but for those that count as divergence
-    progress_error: Float[Array, ""]  # the best error when there was progress last,
-    stale: Int[Array, ""]  # ... and the steps since then
+    stale: Int[Array, ""]  # the steps since there was progress last
     error: Float[Array, ""]  # of the last evaluated iterate
     num_steps: Int[Array, ""]
     num_evals: Int[Array, ""]
@@ -96,6 +95,24 @@ class Record(eqx.Module):
     converged: Bool[Array, ""]
     diverged: Bool[Array, ""]
     stalled: Bool[Array, ""]
+
+    @property
+    def best_error(self) -> Float[Array, ""]:
+        return self.errors[0]
+
+    @property
+    def first_error(self) -> Float[Array, ""]:
+        return self.errors[1]
+
+    @property
+    def peak_error(self) -> Float[Array, ""]:
+        """The largest error, but for those that count as divergence."""
+        return self.errors[2]
+
+    @property
+    def progress_error(self) -> Float[Array, ""]:
+        """The best error when there was progress last."""
+        return self.errors[3]
 
 
 class Point(eqx.Module):
@@ -366,11 +383,12 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
         # A leap is not, lest the next solve starts there and takes its scale for a given one.
         improved = ((error < record.best_error) & (earned | ~is_far)) | converged
         keep_best = lambda new, old: jtu.tree_map(lambda a, b: jnp.where(improved, a, b), new, old)
-        best_error = keep_best(error, record.best_error)
 
         # What rounding hides is none, unless it is earned.
         seen = finite & ((error > rounding) | earned)
         progressed = seen & (error <= (1 - _PROGRESS) * record.progress_error)
+        best_error = keep_best(error, record.best_error)
+        progress_error = jnp.where(progressed, error, record.progress_error)
         stale = jnp.where(progressed, 0, record.stale + 1)
         stalled = stale >= self.limits.stagnation
 
@@ -381,12 +399,9 @@ class AbstractResidualSolver(optx.AbstractFixedPointSolver, optx.AbstractRootFin
             best=keep_best(y, record.best),
             best_r=keep_best(r, record.best_r),
             best_aux=keep_best(aux, record.best_aux),
-            best_error=best_error,
             best_step=keep_best(record.num_steps, record.best_step),
-            first_error=first_error,
+            errors=jnp.stack([best_error, first_error, peak_error, progress_error]),
             start_scale=record.start_scale,
-            peak_error=peak_error,
-            progress_error=jnp.where(progressed, error, record.progress_error),
             stale=stale,
             error=error,
             num_steps=record.num_steps + 1,
@@ -451,12 +466,9 @@ def _blank(
         best=y,
         best_r=jnp.zeros_like(y),
         best_aux=jtu.tree_map(lambda s: jnp.zeros(s.shape, s.dtype), aux_struct),
-        best_error=infinity,
         best_step=zero,
-        first_error=infinity,
+        errors=jnp.stack([infinity, infinity, jnp.zeros_like(infinity), infinity]),
         start_scale=jnp.asarray(start_scale, y.dtype),
-        peak_error=jnp.zeros_like(infinity),
-        progress_error=infinity,
         stale=zero,
         error=infinity,
         num_steps=zero,

@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from .._memory import check_memory
 from .._precise import dot, HIGHEST
 from ._gmres import EarlyExitGMRES
 
@@ -25,6 +26,16 @@ _UNROLLED_SIZE = 10
 def is_iterative(linear_solver: lx.AbstractLinearSolver | None, n: int) -> bool:
     """Whether `solve_shifted` chooses an iterative solver, which needs to know how accurate."""
     return linear_solver is None and n > DENSE_SIZE
+
+
+def check_matrix(linear_solver: object, n: int, dtype: jnp.dtype) -> None:
+    """Refuses a direct solver where the matrix that it forms cannot fit."""
+    if isinstance(linear_solver, lx.LU | lx.QR | lx.SVD | lx.AutoLinearSolver):
+        check_memory(
+            float(n) ** 2 * dtype.itemsize,
+            f"the Jacobian of a state of {n:,} numbers, for {type(linear_solver).__name__}",
+            "Leave `linear_solver` out: from 65 numbers on, products with the Jacobian are enough.",
+        )
 
 
 def solve_shifted(
@@ -50,6 +61,7 @@ def solve_shifted(
         eye = jnp.eye(n, dtype=r.dtype)
         jacobian = jax.vmap(product, in_axes=1, out_axes=1)(eye)
         return solve_dense((1 + shift) * eye - jacobian, r), n
+    check_matrix(linear_solver, n, r.dtype)
     operator = lx.FunctionLinearOperator(
         lambda t: (1 + shift) * t - product(t), jax.eval_shape(lambda: r)
     )

@@ -86,6 +86,8 @@ def test_gradients_agree_with_finite_differences_and_each_other(cell, tol, x64):
     def gradients(flat):
         found = {}
         for name, adjoint in _EXACT.items():
+            if name in ("unrolled", "many phantom steps") and cell not in ("tanh", "amplitudes"):
+                continue  # they take long to trace and do not look at what is in a cell
             solver = qdeq.Picard if name == "unrolled" else qdeq.Newton
             found[name] = jax.grad(loss)(flat, adjoint, solver)
         return found

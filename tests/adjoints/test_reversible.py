@@ -17,7 +17,12 @@ X = np.array([0.3, -0.7])
 
 def gradient(solver, adjoint, max_steps=100):
     deq = qdeq.DEQ(CELL, solver=solver, adjoint=adjoint, max_steps=max_steps)
-    return jax.jit(jax.grad(lambda x: jnp.sum(deq(x)["a"] ** 2) + jnp.sum(deq(x)["b"])))
+
+    def loss(x):
+        z = deq(x)
+        return jnp.sum(z["a"] ** 2) + jnp.sum(z["b"])
+
+    return jax.jit(jax.grad(loss))
 
 
 def test_it_is_the_derivative_of_the_steps():

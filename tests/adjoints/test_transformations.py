@@ -69,12 +69,15 @@ def test_one_application_both_ways(name, x64, tol):
 @pytest.mark.parametrize("name", _ALL)
 def test_checkpointed_and_in_a_branch(name, x64, tol):
     deq, x = _deq(_ALL[name], x64), jnp.asarray(_X)
-    loss = lambda x: jnp.sum(jnp.sin(deq(x)))
-    plain = jax.grad(loss)(x)
-    np.testing.assert_allclose(jax.grad(jax.checkpoint(loss))(x), plain, atol=tol)
-    branch = lambda x: jax.lax.cond(x[0] > 0, loss, jnp.sum, x)
-    np.testing.assert_allclose(jax.grad(branch)(x), plain, atol=tol)
-    np.testing.assert_array_equal(jax.grad(branch)(-x), 1)
+    # Kept in a branch that is computed again, and in one that is not taken.
+    loss = jax.checkpoint(lambda x: jnp.sum(jnp.sin(deq(x))))
+    gradient = jax.jit(jax.grad(lambda x: jax.lax.cond(x[0] > 0, loss, jnp.sum, x)))
+    z, first, _ = _closed_form()
+    slope = 1 - z**2 if name in _ONE_STEP else first
+    if name == "SHINE":  # an estimate, as the solver makes it
+        slope = jax.grad(lambda x: jnp.sum(jnp.sin(deq(x))))(x) / np.cos(z)
+    np.testing.assert_allclose(gradient(x), np.cos(z) * slope, atol=10 * tol)
+    np.testing.assert_array_equal(gradient(-x), 1)
 
 
 @pytest.mark.parametrize("name", _REVERSE)
@@ -106,10 +109,15 @@ def test_models_are_arguments_of_branches(tol):
     deq, named = qdeq.DEQ(cell), qdeq.DEQ(cell, qdeq.Anderson(1e-5, 1e-5))
     classical = qdeq.ClassicalDEQClassifier(4, 3, 2, key=jax.random.key(0))
     x = jnp.array([0.1, 0.2, 0.3, 0.4])
-    call = lambda model, x: model(x)
+
+    def loss(model, x):
+        return jnp.sum(model(x) ** 2)
+
+    def branch(model, x):
+        return jax.lax.cond(x[0] > 0, jax.checkpoint(loss), lambda _, x: x[0], model, x)
+
     for model in (layer, deq, named, classical):
-        found = jax.lax.cond(x[0] > 0, call, lambda m, x: 2 * call(m, x), model, x)
-        np.testing.assert_allclose(found, model(x), atol=tol)
-        loss = lambda model, x: jnp.sum(model(x) ** 2)
-        found = jax.grad(jax.checkpoint(loss), argnums=1)(model, x)
-        np.testing.assert_allclose(found, jax.grad(loss, argnums=1)(model, x), atol=tol)
+        found = jax.value_and_grad(branch, argnums=1)(model, x)
+        expected = jax.value_and_grad(loss, argnums=1)(model, x)
+        for mine, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, other, atol=tol)
