@@ -256,7 +256,7 @@ def test_devices() -> None:
         assert row["exchanges"] <= 1 and row["exchanges_in_solves"] == 0 < row["gflop"]
     assert few["rows"][1]["exchanges"] == many["rows"][1]["exchanges"] == 1
     # What each does for itself is little where samples are many.
-    assert few["rows"][1]["share"] > many["rows"][1]["share"] < 1.05
+    assert few["rows"][1]["share"] > 1.2 > 1.1 > many["rows"][1]["share"]
     assert "% more in all from" in few["facts"][0]
     assert 0 < graph["rows"][1]["exchanged_kib"] < 1
 
