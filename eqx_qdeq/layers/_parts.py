@@ -166,7 +166,7 @@ class PartedLayer(AbstractPrepared):
 def parted_error(what: str) -> ValueError:
     return ValueError(
         f"{what} would be all of a state, which lies on several devices here; use `measure`, e.g. "
-        "`fn.measure(Probabilities([0, 1]), z)`."
+        "`fn.measure(Probabilities([0, 1]), z)`, and `exact(model)` in place of shots."
     )
 
 
