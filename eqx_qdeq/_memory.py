@@ -51,6 +51,8 @@ def memory_limit(bytes: int | float | None) -> Iterator[None]:
 
     - `bytes`: the limit; `None` refuses nothing, for those who know better.
 
+    **Returns:** a context manager.
+
     **Raises:** `ValueError` if it is not positive.
     """
     if bytes is not None and not (is_number(bytes) and bytes > 0):

@@ -17,9 +17,9 @@ from ._inputs import check_one_key
 
 _T = TypeVar("_T")
 
-SAMPLES, RUNS, AMPLITUDES = "batch", "runs", "amplitudes"
-"""The axes of a mesh over samples and over trainings, where it has more than one axis; and the one
-over the amplitudes of each sample's state."""
+SAMPLES, RUNS, NODES, AMPLITUDES = "batch", "runs", "nodes", "amplitudes"
+"""The axes of a mesh: over samples; over trainings and over the nodes of a graph, where it has more
+than one axis; and over the amplitudes of each sample's state."""
 
 
 class Devices(eqx.Module):
@@ -75,7 +75,7 @@ class Devices(eqx.Module):
             number = float(jax.jit(jnp.max, out_shardings=self.sharding())(each))
         return number
 
-    def map(self, function: Callable[..., _T], args: tuple, specs: tuple, out: PartitionSpec) -> _T:
+    def map(self, function: Callable[..., _T], args: tuple, specs: Any, out: PartitionSpec) -> _T:
         """`function(*args)` on each device, with what the specs give it of the arrays."""
         arrays, static = eqx.partition(args, eqx.is_array)
         rest: Any = None
@@ -91,13 +91,14 @@ class Devices(eqx.Module):
         return eqx.combine(jax.shard_map(of, **how)(*arrays), rest)
 
 
-def devices(mesh: Mesh, runs: bool = False) -> Devices:
-    """What a mesh is used for; with `runs`, also for several trainings.
+def devices(mesh: Mesh, runs: bool = False, samples: str = SAMPLES) -> Devices:
+    """What a mesh is used for; with `runs`, also for several trainings. `samples` are what lies
+    along the axis of that name.
 
     **Raises:** `TypeError` for what is no mesh, `ValueError` for one without the axes.
     """
     check_instance(
-        "mesh", mesh, Mesh, "a jax.sharding.Mesh, e.g. `jax.make_mesh((8,), ('batch',))`"
+        "mesh", mesh, Mesh, f"a jax.sharding.Mesh, e.g. `jax.make_mesh((8,), ('{samples}',))`"
     )
     names = mesh.axis_names
     # Whatever its types: nothing of ours shows them.
@@ -112,13 +113,14 @@ def devices(mesh: Mesh, runs: bool = False) -> Devices:
         return Devices(plain, names[0])
     if len(names) == 1:
         return Devices(plain, names[0], RUNS)
-    if SAMPLES not in names:
+    if samples not in names:
+        what = "samples" if samples == SAMPLES else samples
         raise ValueError(
-            f"`mesh` has the axes {mesh.axis_names}; samples lie along an axis named {SAMPLES!r}, "
+            f"`mesh` has the axes {mesh.axis_names}; {what} lie along an axis named {samples!r}, "
             f"where there are several. Use e.g. jax.make_mesh({mesh.devices.shape}, "
-            f"{(SAMPLES, *names[1:])})."
+            f"{(samples, *names[1:])})."
         )
-    return Devices(plain, SAMPLES, RUNS if runs and RUNS in mesh.axis_names else None)
+    return Devices(plain, samples, RUNS if runs and RUNS in mesh.axis_names else None)
 
 
 def on(devices: Devices | None, tree: _T, axis: str | None = None) -> _T:

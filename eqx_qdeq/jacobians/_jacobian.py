@@ -47,6 +47,8 @@ def jacobian(
     **Returns:**
 
     A square matrix with as many rows as the state has numbers.
+
+    **Raises:** `MemoryError` if it cannot fit.
     """
     flat, unravel = ravel_pytree(z)
     check_memory(

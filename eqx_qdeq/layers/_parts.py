@@ -18,7 +18,6 @@ from ..encodings import (
     AbstractEncoding,
     AbstractStateEncoding,
     AngleEncoding,
-    Axis,
     DataReuploading,
     product_state,
 )
@@ -101,7 +100,7 @@ def own_state(
 
 
 def with_rotations(
-    circuit: Circuit, at: Mapping[int, Iterable[tuple[Axis, int, int]]], scale: float = 1.0
+    circuit: Circuit, at: Mapping[int, Iterable[tuple[str, int, int]]], scale: float = 1.0
 ) -> Circuit:
     """The circuit with rotations before some of its gates: at each position those of an axis, a
     wire, and the number of their angle behind those of the circuit."""

@@ -27,20 +27,21 @@ def quadratic_forms(
         # The observables are Hermitian: apply them to the side with fewer columns.
         return jnp.swapaxes(quadratic_forms(measurement, right, left), 1, 2)
     n = left.shape[1].bit_length() - 1
+    m, a, b = measurement.size(n), left.shape[-1], right.shape[-1]
+    held = within_memory(
+        left,
+        left,
+        f"{m} observables between {a} and {b} states of {n} wires",
+        "Take fewer observables or samples, or another engine.",
+        bytes=float(left.dtype.itemsize) * m * a * b,
+    )
+    left, right = held, held if right is left else right
     signs = measurement.diagonals(n)
     if signs is not None:
         return _of_diagonals(signs, left, right)
     if n > MATRIX_WIRES:
         # O_q|l_a⟩ for all q and a would be m times as large as the states.
         return _column_by_column(measurement, left, right)
-    m, a, b, item = measurement.size(n), left.shape[-1], right.shape[-1], left.dtype.itemsize
-    left = within_memory(
-        left,
-        left,
-        f"{m} observables between {a} and {b} states of {n} wires",
-        "Take fewer observables or samples, or another engine.",
-        bytes=float(item) * m * a * (2**n + b),
-    )
     return _product(from_complex(jnp.moveaxis(measurement.apply(to_complex(left)), 0, 1)), right)
 
 

@@ -130,25 +130,26 @@ def block_unitaries(
     """
     pairs, products = _hierarchy(circuit, blocks)
     pool = jnp.stack([entries.real, entries.imag], axis=1)
-    pool = jnp.concatenate(
-        [u.reshape(*u.shape[:2], -1) for u in _multiply_all(pairs, pool)] or [pool[..., :0]], axis=2
-    )
-    return _multiply_all(products, pool)
+    # A stack's products side by side, as they are: each by itself would be one more to compile.
+    numbers = [
+        jnp.swapaxes(u, 1, 2).reshape(len(u), 2, u.shape[1] * u.shape[3] ** 2)
+        for u in _multiply_all(pairs, pool)
+    ]
+    stacked = _multiply_all(products, jnp.concatenate(numbers or [pool[..., :0]], axis=2))
+    out: dict[int, Array] = {}
+    for stack, unitaries in zip(products, stacked, strict=True):
+        out |= {member: unitaries[:, s] for s, member in enumerate(stack.members)}
+    return [out[i] for i in range(len(out))]
 
 
 def _multiply_all(
     stacks: Sequence[_Factors], pool: Float[Array, "n 2 entries"]
-) -> list[Float[Array, "n 2 _ _"]]:
-    """The products of all stacks, in the order of their members."""
+) -> list[Float[Array, "n products 2 _ _"]]:
+    """The products of each stack."""
     ends = np.zeros((2, 2), pool.dtype)
     ends[0, 0] = 1
     pool = jnp.concatenate([pool, jnp.broadcast_to(ends, (pool.shape[0], 2, 2))], axis=2)
-    out: dict[int, Array] = {}
-    for stack in stacks:
-        product = _ordered_product(_factor_matrices(stack, pool))
-        for s, member in enumerate(stack.members):
-            out[member] = product[:, s]
-    return [out[i] for i in range(len(out))]
+    return [_ordered_product(_factor_matrices(stack, pool)) for stack in stacks]
 
 
 def _factor_matrices(stack: _Factors, pool: Float[Array, "n 2 entries"]) -> Array:
@@ -235,25 +236,34 @@ def _hierarchy(
 ) -> tuple[list[_Factors], list[_Factors]]:
     """How gates are multiplied into pairs, and pairs into blocks."""
     pair_chains: list[list[_Factor]] = []
-    block_chains: list[list[_Factor]] = []
+    pairs_of: list[list[tuple[int, list[int]]]] = []  # of each block, with their wires in it
     starts, total = entry_layout(circuit)
-    position = 0
     for block in blocks:
-        k = len(block.wires)
-        chain: list[_Factor] = []
+        pairs_of.append([])
         for pair in fuse([circuit.wires[g] for g in block.gates], _PAIR):
             # A lone wire is taken with a neighbor: then nearly all pairs have one size.
             spare = [w for w in block.wires if w not in pair.wires]
             wires = pair.wires + tuple(spare[: max(0, _PAIR - len(pair.wires))])
             gates = [block.gates[i] for i in pair.gates]
+            pairs_of[-1].append((len(pair_chains), [block.wires.index(w) for w in wires]))
             pair_chains.append(_gate_chain(circuit, wires, gates, starts))
-            local = [block.wires.index(w) for w in wires]
-            units = _units(2 ** len(wires))
-            positions: list[int | None] = list(range(position, position + len(units)))
+    pairs = _stacks(pair_chains, total)
+    # Their numbers, in the stacks' order.
+    begins, position = {}, 0
+    for stack in pairs:
+        for member in stack.members:
+            begins[member] = position
+            position += stack.constants.shape[-1] ** 2
+    block_chains: list[list[_Factor]] = []
+    for block, members in zip(blocks, pairs_of, strict=True):
+        k = len(block.wires)
+        chain: list[_Factor] = []
+        for pair, local in members:
+            units = _units(2 ** len(local))
+            positions: list[int | None] = [begins[pair] + i for i in range(len(units))]
             chain.append((positions, _embed(units, local, k)))
-            position += len(units)
         block_chains.append(chain or [([None], np.eye(2**k)[None])])
-    return _stacks(pair_chains, total), _stacks(block_chains, position)
+    return pairs, _stacks(block_chains, position)
 
 
 def _units(dim: int) -> np.ndarray:

@@ -139,6 +139,8 @@ def apply_plan(
     **Returns:**
 
     The columns after the circuit, same shape.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
     n = plan.n_qubits
     if gradient == "uncomputed":
@@ -177,6 +179,8 @@ def apply_plan_to_real(
     - `vectors`: the columns, shape `(p, columns)`.
 
     **Returns:** the columns after the circuit, shape `(2, 2**n, columns)`.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
     n_columns = vectors.shape[1]
     together = n_columns == 1 or n_columns * 2**plan.n_qubits <= TOGETHER
@@ -242,6 +246,8 @@ def plan_columns(
     - `columns`: how many.
 
     **Returns:** their real and imaginary parts, shape `(2, 2**n, columns)`.
+
+    **Raises:** `MemoryError` if they cannot fit.
     """
     _check_states(plan, angles.dtype, 0, stored=columns)
     wires = _low_wires(plan.n_qubits, columns)
