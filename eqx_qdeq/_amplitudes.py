@@ -25,6 +25,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, PyTree
 
+from ._local import axes_of
 from ._mesh import AMPLITUDES, packed
 
 _T = TypeVar("_T")
@@ -45,11 +46,26 @@ for _p, _inverse in ((_enter_p, _leave_p), (_leave_p, _enter_p)):
 
 def n_parts() -> int:
     """Among how many devices a state is divided here: those of the axis `"amplitudes"` of a
-    `shard_map`; 1 where there is none."""
+    `shard_map`; 1 where there is none.
+
+    **Raises:** `ValueError` where types tell along which axes arrays vary: a part of a state does,
+    and what is computed from it cannot be told not to.
+    """
     try:
-        return jax.lax.axis_size(AMPLITUDES)
+        size = jax.lax.axis_size(AMPLITUDES)
     except NameError:
         return 1
+    exchange = lambda: jax.lax.all_to_all(jnp.zeros(size), AMPLITUDES, 0, 0)
+    try:
+        is_typed = len(axes_of(my_part())) > 0 or jax.eval_shape(exchange) is None
+    except AssertionError:  # JAX's own: they are hidden, within `local`
+        is_typed = True
+    if size > 1 and is_typed:
+        raise ValueError(
+            f"in a `shard_map` with an axis {AMPLITUDES!r}, over which states lie, `check_vma` "
+            "must be False; or use `map_batch`."
+        )
+    return size
 
 
 def my_part() -> Array:

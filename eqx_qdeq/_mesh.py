@@ -225,7 +225,8 @@ def map_batch(
     - `x`: the samples, a pytree of arrays with a leading axis; at least one for each device, of any
         number.
     - `mesh`: a mesh with one axis, or with one named `"batch"`, along which the samples lie;
-        explicit or automatic.
+        explicit or automatic. Along an axis named `"amplitudes"` lies each sample's state, which
+        is for circuits that do not fit on one device.
     - `key`: if given, `model(x, key=key)` is called with a key for each sample, those of
         `jax.random.split(key, n)`.
 

@@ -18,7 +18,6 @@ from ..encodings import (
     AbstractEncoding,
     AbstractStateEncoding,
     AngleEncoding,
-    Axis,
     DataReuploading,
     product_state,
 )
@@ -101,7 +100,7 @@ def own_state(
 
 
 def with_rotations(
-    circuit: Circuit, at: Mapping[int, Iterable[tuple[Axis, int, int]]], scale: float = 1.0
+    circuit: Circuit, at: Mapping[int, Iterable[tuple[str, int, int]]], scale: float = 1.0
 ) -> Circuit:
     """The circuit with rotations before some of its gates: at each position those of an axis, a
     wire, and the number of their angle behind those of the circuit."""
@@ -166,7 +165,7 @@ class PartedLayer(AbstractPrepared):
 def parted_error(what: str) -> ValueError:
     return ValueError(
         f"{what} would be all of a state, which lies on several devices here; use `measure`, e.g. "
-        "`fn.measure(Probabilities([0, 1]), z)`."
+        "`fn.measure(Probabilities([0, 1]), z)`, and `exact(model)` in place of shots."
     )
 
 

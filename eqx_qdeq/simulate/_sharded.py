@@ -45,6 +45,7 @@ class ShardedPlan(eqx.Module):
         circuit = qdeq.circuits.hardware_efficient(n_qubits=20, depth=2)
         plan = simulate.make_sharded_plan(circuit, n_devices=8)
         plan.n_exchanges, plan.bytes_moved()  # (5, 36700160)
+        plan.bytes_a_device(columns=22)  # 23068672
         ```
 
     **Attributes:**
@@ -64,9 +65,13 @@ class ShardedPlan(eqx.Module):
         return sum(len(stage.given) > 0 for stage in self.stages)
 
     def bytes_moved(self, columns: int = 1, dtype: Any = np.float32) -> int:
-        """What all devices send to others, forward; a gradient moves as much again."""
-        state = 2 * np.dtype(dtype).itemsize * 2**self.n_qubits * columns
-        return self.n_exchanges * state * (self.n_devices - 1) // self.n_devices
+        """What all devices send to others, forward. A gradient moves as much again, and twice as
+        much where columns are computed again for it."""
+        return self.n_exchanges * self.bytes_a_device(columns, dtype) * (self.n_devices - 1)
+
+    def bytes_a_device(self, columns: int = 1, dtype: Any = np.float32) -> int:
+        """A device's part of the columns."""
+        return 2 * np.dtype(dtype).itemsize * columns * 2**self.n_qubits // self.n_devices
 
 
 ShardedPlan.__init__.__doc__ = """**Arguments:**

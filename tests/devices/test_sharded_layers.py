@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec as P
 
 import eqx_qdeq as qdeq
 from benchmarks._collectives import collectives
@@ -179,3 +179,24 @@ def test_meshes_that_do_not_fit(grid):
         qdeq.map_batch(LAYER, x, mesh=Mesh(jax.devices()[:6], ("amplitudes",)))
     with pytest.raises(ValueError, match="samples lie along an axis named 'batch'"):
         qdeq.map_batch(LAYER, x, mesh=Mesh(grid.devices, ("data", "amplitudes")))
+
+
+@pytest.mark.parametrize("model", [LAYER, MODELS["QDEQ"][0]], ids=["layer", "QDEQ"])
+def test_ones_own_shard_map(model, grid, tol):
+    x, plain = jnp.ones((2, 80)), Mesh(grid.devices, grid.axis_names)
+    of = lambda x: jax.vmap(model)(x)
+    run = ft.partial(jax.shard_map, of, mesh=plain, in_specs=P("batch"), out_specs=P("batch"))
+    np.testing.assert_allclose(jax.jit(run(check_vma=False))(x), of(x), rtol=0, atol=10 * tol)
+    with pytest.raises(ValueError, match="`check_vma` must be False"):
+        run(check_vma=True)(x)
+
+
+def test_a_model_with_state(grid):
+    split = training.Split(np.ones((4, 80)), np.arange(4))
+    data = training.Dataset(split, split, split, class_names=list("abcdefg"))
+    norm = ft.partial(eqx.nn.BatchNorm, N, "batch", mode="batch")
+    model, state = eqx.nn.make_with_state(lambda: eqx.nn.Sequential([LAYER, norm()]))()
+    with pytest.raises(ValueError, match="along which a model with state"):
+        training.fit(
+            model, data, state=state, optimizer=optax.sgd(0.1), epochs=1, batch_size=4, mesh=grid
+        )
