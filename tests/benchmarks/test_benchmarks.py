@@ -200,10 +200,11 @@ def test_the_readme_has_the_numbers_of_a_training_step() -> None:
     plain, once = ratios["qujax"], ratios.pop("qujax-matrix")
     fastest = min(ratios, key=lambda name: ratios[name][0])
     assert fastest == min(ratios, key=lambda name: ratios[name][1])
+    two_digits = lambda x: f"{float(f'{x:.2g}'):g}"
     assert (
-        f"| {plain[1]:.2g} times as long with qujax's gates, {once[1]:.2g} times with their matrix "
-        f"computed once | {large['eqx-qdeq']['median_ms']:.2g} ms "
-        f"| fastest other simulator: {ratios[fastest][1]:.2g} times as long |"
+        f"| {two_digits(plain[1])} times as long with qujax's gates, {two_digits(once[1])} times "
+        f"with their matrix computed once | {two_digits(large['eqx-qdeq']['median_ms'])} ms "
+        f"| fastest other simulator: {two_digits(ratios[fastest][1])} times as long |"
     ) in readme
 
 
