@@ -51,6 +51,8 @@ from .cells import (
     QuantumCell as QuantumCell,
     SelfConsistentCell as SelfConsistentCell,
     SelfConsistentState as SelfConsistentState,
+    shard_graph as shard_graph,
+    ShardedGraph as ShardedGraph,
     stack_graphs as stack_graphs,
 )
 from .circuits import Circuit as Circuit

@@ -63,7 +63,7 @@ def _map_arrays(function: Callable[[Array], Array], tree: PyTree) -> PyTree:
     return jtu.tree_map(lambda x: function(x) if eqx.is_array(x) else x, tree)
 
 
-def _axes_of(x: Array) -> _Axes:
+def axes_of(x: Array) -> _Axes:
     return _axes_in(jax.typeof(x))
 
 
@@ -72,7 +72,7 @@ def _hidden(tree: PyTree, mesh: AbstractMesh, axes: _Axes) -> PyTree:
 
     def of(x: Array) -> Array:
         # What does not vary gets the sum of what all devices make of it, here and once.
-        varying = jax.lax.pcast(x, tuple(sorted(axes - _axes_of(x))), to="varying")
+        varying = jax.lax.pcast(x, tuple(sorted(axes - axes_of(x))), to="varying")
         return _hide_p.bind(varying, mesh=mesh, axes=axes)
 
     return _map_arrays(of, tree)
@@ -128,7 +128,7 @@ def local(function: Callable[_P, _T]) -> Callable[_P, _T]:
                 out = jax.sharding.auto_axes(of, out_sharding=PartitionSpec())(arrays)
         else:
             assert manual is not None
-            axes = _Axes().union(*map(_axes_of, jtu.tree_leaves(arrays)))
+            axes = _Axes().union(*map(axes_of, jtu.tree_leaves(arrays)))
             inside = _hidden(arrays, manual, axes)
             with jax.sharding.use_abstract_mesh(AbstractMesh((), ())):
                 out = of(inside)
@@ -165,9 +165,13 @@ def plain(function: Callable[[_T], _T], out: PyTree) -> Callable[[_T], _T]:
     return call
 
 
-def as_plain(x: Array) -> Array:
+def as_plain(tree: _T) -> _T:
     """What was made of such arrays, and is not differentiated."""
-    mesh = jax.typeof(x).sharding.mesh
-    if not mesh.manual_axes or not jax.sharding.get_abstract_mesh().empty:
-        return x
-    return _hide_p.bind(x, mesh=mesh, axes=_axes_of(x))
+    if not jax.sharding.get_abstract_mesh().empty:
+        return tree
+
+    def of(x: Any) -> Any:
+        mesh = jax.typeof(x).sharding.mesh
+        return _hide_p.bind(x, mesh=mesh, axes=axes_of(x)) if mesh.manual_axes else x
+
+    return _map_arrays(of, tree)

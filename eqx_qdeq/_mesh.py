@@ -17,8 +17,9 @@ from ._inputs import check_one_key
 
 _T = TypeVar("_T")
 
-SAMPLES, RUNS = "batch", "runs"
-"""The axes of a mesh over samples and over trainings, where it has more than one axis."""
+SAMPLES, RUNS, NODES, AMPLITUDES = "batch", "runs", "nodes", "amplitudes"
+"""The axes of a mesh: over samples; over trainings and over the nodes of a graph, where it has more
+than one axis; and over the amplitudes of each sample's state."""
 
 
 class Devices(eqx.Module):
@@ -74,7 +75,7 @@ class Devices(eqx.Module):
             number = float(jax.jit(jnp.max, out_shardings=self.sharding())(each))
         return number
 
-    def map(self, function: Callable[..., _T], args: tuple, specs: tuple, out: PartitionSpec) -> _T:
+    def map(self, function: Callable[..., _T], args: tuple, specs: Any, out: PartitionSpec) -> _T:
         """`function(*args)` on each device, with what the specs give it of the arrays."""
         arrays, static = eqx.partition(args, eqx.is_array)
         rest: Any = None
@@ -90,17 +91,20 @@ class Devices(eqx.Module):
         return eqx.combine(jax.shard_map(of, **how)(*arrays), rest)
 
 
-def devices(mesh: Mesh, runs: bool = False) -> Devices:
-    """What a mesh is used for; with `runs`, also for several trainings.
+def devices(mesh: Mesh, runs: bool = False, samples: str = SAMPLES) -> Devices:
+    """What a mesh is used for; with `runs`, also for several trainings. `samples` are what lies
+    along the axis of that name.
 
     **Raises:** `TypeError` for what is no mesh, `ValueError` for one without the axes.
     """
     check_instance(
-        "mesh", mesh, Mesh, "a jax.sharding.Mesh, e.g. `jax.make_mesh((8,), ('batch',))`"
+        "mesh", mesh, Mesh, f"a jax.sharding.Mesh, e.g. `jax.make_mesh((8,), ('{samples}',))`"
     )
     names = mesh.axis_names
     # Whatever its types: nothing of ours shows them.
     plain = Mesh(mesh.devices, names, axis_types=(AxisType.Auto,) * len(names))
+    if names == (AMPLITUDES,):
+        return Devices(Mesh(mesh.devices[None], (SAMPLES, AMPLITUDES)), SAMPLES)
     if runs and RUNS in names:
         names = tuple(name for name in names if name != RUNS)
         if not names:
@@ -109,13 +113,14 @@ def devices(mesh: Mesh, runs: bool = False) -> Devices:
         return Devices(plain, names[0])
     if len(names) == 1:
         return Devices(plain, names[0], RUNS)
-    if SAMPLES not in names:
+    if samples not in names:
+        what = "samples" if samples == SAMPLES else samples
         raise ValueError(
-            f"`mesh` has the axes {mesh.axis_names}; samples lie along an axis named {SAMPLES!r}, "
+            f"`mesh` has the axes {mesh.axis_names}; {what} lie along an axis named {samples!r}, "
             f"where there are several. Use e.g. jax.make_mesh({mesh.devices.shape}, "
-            f"{(SAMPLES, *names[1:])})."
+            f"{(samples, *names[1:])})."
         )
-    return Devices(plain, SAMPLES, RUNS if runs and RUNS in mesh.axis_names else None)
+    return Devices(plain, samples, RUNS if runs and RUNS in mesh.axis_names else None)
 
 
 def on(devices: Devices | None, tree: _T, axis: str | None = None) -> _T:
@@ -220,7 +225,8 @@ def map_batch(
     - `x`: the samples, a pytree of arrays with a leading axis; at least one for each device, of any
         number.
     - `mesh`: a mesh with one axis, or with one named `"batch"`, along which the samples lie;
-        explicit or automatic.
+        explicit or automatic. Along an axis named `"amplitudes"` lies each sample's state, which
+        is for circuits that do not fit on one device.
     - `key`: if given, `model(x, key=key)` is called with a key for each sample, those of
         `jax.random.split(key, n)`.
 
@@ -248,9 +254,11 @@ def map_batch(
 def _map_batch(
     model: Callable[..., Any], x: PyTree[Array], keys: Array | None, over: Devices, n: int
 ) -> PyTree[Array]:
-    # The last sample again, where parts would be unequal.
-    rows = np.minimum(np.arange(over.padded(n)), n - 1)
-    part = jtu.tree_map(lambda a: jnp.asarray(a)[rows], (x, keys))
+    part = jtu.tree_map(jnp.asarray, (x, keys))
+    if over.padded(n) > n:
+        # The last sample again, where parts would be unequal.
+        rows = np.minimum(np.arange(over.padded(n)), n - 1)
+        part = jtu.tree_map(lambda a: a[rows], part)
     params, static = eqx.partition(model, eqx.is_inexact_array)
     # As one array, of which the derivative is one sum over the devices.
     flats, unpack = packed(params)

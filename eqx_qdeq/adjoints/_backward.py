@@ -11,6 +11,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._local import as_plain
 from .._trees import constant
 from ..solvers import EarlyExitGMRES, gmres
 from ._base import answer, once, solve_first, without_derivative
@@ -265,6 +266,8 @@ def _hook_fwd(perturbed, variables, gap, point, usable, adjoint):
 @_hook.def_bwd
 def _hook_bwd(residuals, cotangent, perturbed, variables, gap, point, usable, adjoint):
     del residuals, perturbed
+    # Of a gradient taken outside of a `shard_map`, what is kept for this pass comes typed.
+    cotangent, variables, gap, point, usable = as_plain((cotangent, variables, gap, point, usable))
     residual, probe = variables
     if cotangent is None:
         cotangent = jnp.zeros_like(residual)

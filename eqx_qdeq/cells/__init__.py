@@ -28,3 +28,4 @@ from ._self_consistent_cell import (
     SelfConsistentMap as SelfConsistentMap,
     SelfConsistentState as SelfConsistentState,
 )
+from ._sharded_graph import shard_graph as shard_graph, ShardedGraph as ShardedGraph

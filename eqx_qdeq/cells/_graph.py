@@ -1,7 +1,7 @@
 """Graphs as index arrays: what may be an edge, what is sent along them."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -15,6 +15,7 @@ from .._checks import check_at_least, describe
 from .._inputs import numbers
 
 Found = tuple[Any, Callable[[int], str]]
+_G = TypeVar("_G", bound=eqx.Module)  # Graphs, on one device or several.
 
 
 class Graph(eqx.Module):
@@ -82,7 +83,7 @@ class Graph(eqx.Module):
                     f"({n_edges},); got {shape}."
                 )
         self.mask = _mask(len(self.features), mask)
-        _refuse(self, _faults)
+        refuse(self, _faults)
 
     @classmethod
     def from_dense(cls, features: Any, adjacency: Any) -> "Graph":
@@ -120,7 +121,7 @@ class Graph(eqx.Module):
         """The graph with an edge of weight 1 from each node to itself, so that it hears itself."""
         xp, graph = _where(self)
         nodes = xp.arange(len(graph.mask), dtype=graph.senders.dtype)
-        return _with(
+        return replaced(
             self,
             senders=xp.concatenate([graph.senders, nodes]),
             receivers=xp.concatenate([graph.receivers, nodes]),
@@ -138,7 +139,7 @@ class Graph(eqx.Module):
         **Raises:** `ValueError` for negative weights, whose sums may vanish; under a transformation
         they make the features NaN, as of a sample that is not finite.
         """
-        graph = _refuse(self, _negative)
+        graph = refuse(self, negative)
         n, weights = len(graph.mask), graph.weights
         # Nodes without edges have the sum 0 and nothing to normalize.
         rows, columns = (
@@ -147,7 +148,7 @@ class Graph(eqx.Module):
         product = rows * columns
         some = product > 0
         scale = jnp.where(some, jax.lax.rsqrt(jnp.where(some, product, 1)), 0)
-        return _with(graph, weights=weights * scale)
+        return replaced(graph, weights=weights * scale)
 
     def padded(self, n_nodes: int, n_edges: int) -> "Graph":
         """The graph with nodes and edges that change nothing, up to these numbers.
@@ -166,7 +167,7 @@ class Graph(eqx.Module):
         nodes, edges = (0, more[0]), (0, more[1])
         last = n_nodes - 1
         xp, graph = _where(self)
-        return _with(
+        return replaced(
             self,
             features=xp.pad(graph.features, (nodes, (0, 0))),
             senders=xp.pad(graph.senders, edges, constant_values=last),
@@ -184,10 +185,8 @@ class Graph(eqx.Module):
         - `z`: a row for each node.
         - `n_relations`: the number k of relations.
         """
-        n = len(self.mask)
-        sent = self.weights[:, None] * z[self.senders]
-        heard = jax.ops.segment_sum(sent, self.relations * n + self.receivers, n_relations * n)
-        return heard.reshape(n_relations, n, z.shape[1])
+        edges = self.senders, self.receivers, self.weights, self.relations
+        return sums_at(z, *edges, len(self.mask), n_relations)
 
     def accepted(
         self, in_size: int, n_relations: int, dtype: Any, *, normalizable: bool = False
@@ -198,19 +197,14 @@ class Graph(eqx.Module):
 
         **Raises:** `ValueError` for another number of features or relations, or a batch.
         """
-        if self.features.ndim != 2 or self.features.shape[1] != in_size:
-            raise ValueError(
-                f"the cell was made for in_size={in_size} features a node; got features of shape "
-                f"{self.features.shape}, where it takes (n, {in_size}). Batch graphs with "
-                "`jax.vmap`; `stack_graphs` pads them to one size."
-            )
-        graph = _with(
+        check_features(self.features, in_size)
+        graph = replaced(
             self,
             features=numbers(self.features, dtype, name="features"),
             weights=numbers(self.weights, dtype, name="weights"),
         )
-        graph = _refuse(graph, lambda graph, xp: _faults(graph, xp, n_relations))
-        return _refuse(graph, _negative) if normalizable else graph
+        graph = refuse(graph, lambda graph, xp: _faults(graph, xp, n_relations))
+        return refuse(graph, negative) if normalizable else graph
 
 
 Graph.__init__.__doc__ = """**Arguments:**
@@ -227,7 +221,33 @@ padding.
 """
 
 
-def _with(graph: Graph, **new: Any) -> Graph:
+def check_features(features: Array, in_size: int) -> None:
+    if features.ndim != 2 or features.shape[1] != in_size:
+        raise ValueError(
+            f"the cell was made for in_size={in_size} features a node; got features of shape "
+            f"{features.shape}, where it takes (n, {in_size}). Batch graphs with `jax.vmap`; "
+            "`stack_graphs` pads them to one size."
+        )
+
+
+def sums_at(
+    z: Float[Array, "n m"],
+    senders: Int[Array, " e"],
+    receivers: Int[Array, " e"],
+    weights: Float[Array, " e"],
+    relations: Int[Array, " e"],
+    n_receivers: int,
+    n_relations: int,
+) -> Float[Array, "k n_receivers m"]:
+    """What the edges carry, added up where they end, for each relation."""
+    sent = weights[:, None] * z[senders]
+    heard = jax.ops.segment_sum(
+        sent, relations * n_receivers + receivers, n_relations * n_receivers
+    )
+    return heard.reshape(n_relations, n_receivers, z.shape[1])
+
+
+def replaced(graph: _G, **new: Any) -> _G:
     """Other arrays in place of some, which have been looked at."""
     names, values = list(new), [jnp.asarray(value) for value in new.values()]
     return eqx.tree_at(lambda g: [getattr(g, n) for n in names], graph, values)
@@ -301,7 +321,7 @@ def _faults(graph: Graph, xp: Any, n_relations: int | None = None) -> Iterator[F
     )
 
 
-def _negative(graph: Graph, xp: Any) -> Iterator[Found]:
+def negative(graph: Any, xp: Any) -> Iterator[Found]:
     weights = xp.asarray(graph.weights)
     yield (
         weights < 0,
@@ -312,7 +332,7 @@ def _negative(graph: Graph, xp: Any) -> Iterator[Found]:
     )
 
 
-def _refuse(graph: Graph, faults: Callable[[Graph, Any], Iterator[Found]]) -> Graph:
+def refuse(graph: _G, faults: Callable[[Any, Any], Iterator[Found]]) -> _G:
     """Raises for the first fault; where arrays are traced, it makes the features NaN."""
     if not any(isinstance(leaf, Tracer) for leaf in jtu.tree_leaves(graph)):
         for bad, message in faults(graph, np):
@@ -322,4 +342,5 @@ def _refuse(graph: Graph, faults: Callable[[Graph, Any], Iterator[Found]]) -> Gr
     wrong = jnp.asarray(False)
     for bad, _ in faults(graph, jnp):
         wrong = wrong | jnp.any(bad)
-    return _with(graph, features=jnp.where(wrong, jnp.nan, graph.features))
+    spoilt = lambda features: jnp.where(wrong, jnp.nan, features)
+    return eqx.tree_at(lambda g: g.features, graph, replace_fn=spoilt)

@@ -14,6 +14,7 @@ from .._precise import dot, einsum
 from ..layers import QuantumLayer
 from ._cell import AbstractCell
 from ._graph import Graph
+from ._sharded_graph import AnyGraph, ShardedGraph
 
 Dense = tuple[Float[Array, "n d_in"], Float[Array, "k n n"]]
 
@@ -102,14 +103,14 @@ class GraphCell(AbstractCell):
         self.relation_weight = uniform(kz, (n_relations, layer_in_size, m), n_relations * m)
         self.bias = uniform(kb, (layer_in_size,), in_size)
 
-    def accept(self, x: Any) -> Graph | Dense:
+    def accept(self, x: Any) -> Graph | ShardedGraph | Dense:
         """The graph, or the pair of its features and adjacency, in the precision of the weights.
 
         **Raises:** `TypeError` or `ValueError` for what is neither.
         """
         dtype, in_size = precision(self.input_weight), self.input_weight.shape[1]
         n_relations = self.relation_weight.shape[0]
-        if isinstance(x, Graph):
+        if isinstance(x, AnyGraph):
             return x.accepted(in_size, n_relations, dtype)
         if not isinstance(x, tuple | list) or len(x) != 2:
             raise TypeError(
@@ -133,15 +134,17 @@ class GraphCell(AbstractCell):
             )
         return features, adjacency
 
-    def init(self, x: Graph | Dense) -> Float[Array, "n m"]:
+    def init(self, x: Graph | ShardedGraph | Dense) -> Float[Array, "n m"]:
         """Zeros: no node has heard anything yet."""
         graph = self.accept(x)
-        features = graph.features if isinstance(graph, Graph) else graph[0]
+        features = graph.features if isinstance(graph, AnyGraph) else graph[0]
         return jnp.zeros((len(features), self.layer.out_size), precision(self.input_weight))
 
-    def bind(self, x: Graph | Dense) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:
+    def bind(
+        self, x: Graph | ShardedGraph | Dense
+    ) -> Callable[[Float[Array, "n m"]], Float[Array, "n m"]]:
         graph = self.accept(x)
-        features = graph.features if isinstance(graph, Graph) else graph[0]
+        features = graph.features if isinstance(graph, AnyGraph) else graph[0]
         # All nodes share the angles, so what depends on these alone is done once for the graph; and
         # W x + b does not depend on z.
         layer = self.layer.compile(self.bias.shape[0])
@@ -149,14 +152,16 @@ class GraphCell(AbstractCell):
 
         def apply(z: Float[Array, "n m"]) -> Float[Array, "n m"]:
             # Over the edges first: n·m numbers for each relation, then the small matrices.
-            if isinstance(graph, Graph):
+            if isinstance(graph, AnyGraph):
                 heard = graph.neighbor_sums(z, len(self.relation_weight))
             else:
                 heard = einsum("kij,jm->kim", graph[1], z)
             mixed = einsum("kdm,kim->id", self.relation_weight, heard)
             values = jax.vmap(layer)(offset + mixed)
             # Nodes of padding say nothing, and their residual is 0.
-            return jnp.where(graph.mask[:, None], values, 0) if isinstance(graph, Graph) else values
+            return (
+                jnp.where(graph.mask[:, None], values, 0) if isinstance(graph, AnyGraph) else values
+            )
 
         return apply
 

@@ -35,6 +35,7 @@ from .._precise import dot
 from ..layers import QuantumLayer
 from ._cell import AbstractCell
 from ._graph import Graph
+from ._sharded_graph import AnyGraph, ShardedGraph
 
 INJECTIONS = ("independent", "state", "backbone")
 
@@ -161,7 +162,7 @@ class ImplicitGraphCell(AbstractCell):
             self.write_bias = uniform(3, layer_in_size)
             self.read_weight = uniform(4, size, out.shape[0])
 
-    def accept(self, x: Any) -> Graph:
+    def accept(self, x: Any) -> Graph | ShardedGraph:
         """The graph, in the precision of the weights.
 
         **Raises:** `TypeError` for what is no [`eqx_qdeq.Graph`][], `ValueError` for one of another
@@ -170,13 +171,13 @@ class ImplicitGraphCell(AbstractCell):
         check_instance(
             "x",
             x,
-            Graph,
+            AnyGraph,
             "a Graph, e.g. `Graph(features, senders, receivers)` or "
             "`Graph.from_dense(features, adjacency)`",
         )
         return x.accepted(self.input_weight.shape[1], 1, precision(self.weight), normalizable=True)
 
-    def init(self, x: Graph) -> Float[Array, "n h"]:
+    def init(self, x: Graph | ShardedGraph) -> Float[Array, "n h"]:
         """Zeros."""
         return jnp.zeros((len(x.mask), len(self.bias)), self.bias.dtype)
 
@@ -188,7 +189,7 @@ class ImplicitGraphCell(AbstractCell):
             write, read = _at_most(write, 1.0), _at_most(read, read.shape[1] ** -0.5)
         return weight, write, read
 
-    def bind(self, x: Graph) -> Callable[[Float[Array, "n h"]], Float[Array, "n h"]]:
+    def bind(self, x: Graph | ShardedGraph) -> Callable[[Float[Array, "n h"]], Float[Array, "n h"]]:
         graph = self.accept(x).normalized()
         weight, write, read = self.bounded_weights()
         offset = dot(graph.features, self.input_weight.T) + self.bias[None]

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Complex, Float
 
+from .._amplitudes import n_parts
 from .._checks import check_instance, describe
 from .._inputs import features, precision
 from .._precise import dot
@@ -24,6 +25,7 @@ from ..measurements import AbstractMeasurement
 from ._angle_feedback import compile_feedback, compile_noisy_feedback
 from ._cell import AbstractCell, AbstractCompiledCell, EVALUATIONS
 from ._injection import AbstractInjection, AbstractLinearInjection, AngleFeedback
+from ._parts import compile_feedback_parts, compile_rational_parts
 from ._rational import compile_noisy_rational, compile_rational
 
 
@@ -97,6 +99,8 @@ class QuantumCell(AbstractCell):
         # after the first half. Amplitudes with a linear injection have the rational form, O(m³) a
         # step. All else runs the compiled layer on v(z, x) in each step.
         layer, encoding, noise = self.layer, self.layer.encoding, self.layer.noise
+        if n_parts() > 1:
+            return self._compile_parts(in_size)
         if layer.device is not None:
             exact = eqx.tree_at(lambda c: c.layer, self, layer.replace(device=None))
             if isinstance(self.injection, AngleFeedback):
@@ -117,6 +121,15 @@ class QuantumCell(AbstractCell):
         return _CompiledComposition(
             compiled_layer, self.injection, layer.out_size, layer.angles.dtype
         )
+
+    def _compile_parts(self, in_size: int) -> AbstractCompiledCell:
+        layer, encoding, injection = self.layer, self.layer.encoding, self.injection
+        if isinstance(injection, AngleFeedback):
+            return compile_feedback_parts(layer, injection)
+        assert isinstance(injection, AbstractLinearInjection)
+        if isinstance(encoding, AmplitudeEncoding | ComplexAmplitudeEncoding):
+            return compile_rational_parts(layer, encoding, injection, in_size)
+        return _CompiledComposition(layer.compile(), injection, layer.out_size, layer.angles.dtype)
 
     def bind(self, x: Float[Array, " d"]) -> AbstractPrepared:
         return self._bind(self.accept(x))

@@ -17,6 +17,7 @@ from ..cells import (
     GraphCell,
     ImplicitGraphCell,
     QuantumCell,
+    ShardedGraph,
 )
 from ..encodings import normalise
 from ..layers import AbstractPrepared
@@ -88,9 +89,9 @@ def lipschitz_bound(cell: AbstractCell, x: PyTree[Array], *, rounds: int = 5) ->
     if isinstance(cell, GraphCell | ImplicitGraphCell):
         bound = graph_bound(cell, x)
         return jnp.where(bound >= 0, bound, jnp.inf)  # not a number: nothing is known
-    if isinstance(x, Graph):
+    if isinstance(x, Graph | ShardedGraph):
         raise TypeError(
-            "`x` is a Graph, which only a GraphCell or an ImplicitGraphCell takes; got a "
+            "`x` is a graph, which only a GraphCell or an ImplicitGraphCell takes; got a "
             f"{type(cell).__name__}."
         )
     quantum = as_quantum_cell(cell, x.shape[0], "lipschitz_bound")

@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._checks import check_instance
-from ..cells import Graph, GraphCell, ImplicitGraphCell
+from ..cells import Graph, GraphCell, ImplicitGraphCell, ShardedGraph
 from ..layers import QuantumLayer
 from ._boxes import safe_sqrt
 from ._lipschitz_angles import layer_slope
@@ -28,6 +28,10 @@ _POWERS = 30
 def graph_bound(cell: GraphCell | ImplicitGraphCell, x: object) -> Float[Array, ""]:
     """An upper bound on ‖J‖ at every state."""
     x = cell.accept(x)
+    if isinstance(x, ShardedGraph):
+        raise TypeError(
+            "`x` is a ShardedGraph, of which no bound is known; give the Graph that it was made of."
+        )
     if isinstance(cell, GraphCell):
         layer = _noiseless(cell.layer)
         slopes = [layer_slope(layer, matrix) for matrix in cell.relation_weight]

@@ -16,5 +16,13 @@ from ._everywhere import (
 )
 from ._layer import QuantumLayer as QuantumLayer
 from ._noisy_encoder import make_encoder, NoisyEncoder
+from ._parts import (
+    own_columns,
+    own_state,
+    own_zero,
+    parted_error,
+    PartedCircuit,
+    with_rotations,
+)
 from ._plan import Engine as Engine, LayerPlan as LayerPlan, make_propagator
 from ._trajectories import draw, draw_on_wires, Drawn, run_trajectory

@@ -11,6 +11,7 @@ import wadler_lindig as wl
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
+from .._amplitudes import enter, n_parts
 from .._checks import check_at_least, check_choice, check_instance
 from .._inputs import check_key, numbers, precision
 from .._local import local
@@ -24,6 +25,7 @@ from ..simulate import AbstractPropagator, Gradient, GRADIENTS, MatrixPropagator
 from ._compile import compile_noisily, compile_reuploading, cut
 from ._compiled import AbstractPrepared, HeisenbergLayer, PropagatedLayer
 from ._device import AbstractDevice, DeviceLayer
+from ._parts import check_parted, PartedCircuit, PartedLayer
 from ._plan import check_engine, choose_noisy_engine, Engine, LayerPlan, make_propagator, plan_layer
 
 
@@ -388,6 +390,8 @@ class QuantumLayer(eqx.Module):
         A callable `(d,) -> (m,)`. Inside an equilibrium solve, or for many samples, call it
         instead of the layer.
         """
+        if n_parts() > 1:
+            return PartedLayer(self.parted(), self.encoding, self.measurement)
         if self.device is not None:
             layer = self.replace(device=None)
             return DeviceLayer(layer, self.device if key is None else self.device.with_key(key))
@@ -425,6 +429,16 @@ class QuantumLayer(eqx.Module):
             forms = quadratic_forms(self.measurement, propagator.matrix, propagator.matrix)
             return HeisenbergLayer(forms, propagator, encoding, n)
         return PropagatedLayer(propagator, encoding, self.measurement, n)
+
+    def parted(
+        self, circuit: Circuit | None = None, angles: Float[Array, " _"] | None = None
+    ) -> PartedCircuit:
+        """Within a `shard_map` with an axis over amplitudes, the circuit, or a part of it, on
+        states that lie on all of its devices."""
+        check_parted(self.engine, self.noise, self.device)
+        circuit = self.circuit if circuit is None else circuit
+        angles = self.angles if angles is None else angles
+        return PartedCircuit(circuit, enter(angles), self.block_size or 5, self.gradient)
 
     def _samples_per_chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
         """How many samples' states fit into so many bytes."""

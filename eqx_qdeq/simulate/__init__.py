@@ -41,6 +41,10 @@ from ._run import (
 )
 from ._sharded import (
     apply_sharded_plan as apply_sharded_plan,
+    evolve_parts,
+    exchange,
+    exchanged,
+    in_order,
     make_sharded_plan as make_sharded_plan,
     ShardedPlan as ShardedPlan,
 )

@@ -130,8 +130,7 @@ def block_unitaries(
     """
     pairs, products = _hierarchy(circuit, blocks)
     pool = jnp.stack([entries.real, entries.imag], axis=1)
-    # A stack's products side by side, as they are: taken apart, each would be an operation to
-    # compile.
+    # A stack's products side by side, as they are: each by itself would be one more to compile.
     numbers = [
         jnp.swapaxes(u, 1, 2).reshape(len(u), 2, u.shape[1] * u.shape[3] ** 2)
         for u in _multiply_all(pairs, pool)

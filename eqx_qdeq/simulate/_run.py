@@ -21,7 +21,7 @@ circuit, or none; see [large states](../concepts.md#large-states)."""
 GRADIENTS = ("stored", "checkpointed", "uncomputed")
 
 # Amplitudes of all columns together, above which they go through a circuit one by one.
-_TOGETHER = 2**19
+TOGETHER = 2**19
 
 _REMEDY = (
     "Take fewer wires, fewer samples at a time (`QuantumLayer.map` does), or lay the states over "
@@ -180,7 +180,7 @@ def apply_plan_to_real(
     **Raises:** `MemoryError` if they cannot fit.
     """
     n_columns = vectors.shape[1]
-    together = n_columns == 1 or n_columns * 2**plan.n_qubits <= _TOGETHER
+    together = n_columns == 1 or n_columns * 2**plan.n_qubits <= TOGETHER
     at_once, stored = (n_columns, 0) if together else (1, n_columns)
     _check_states(plan, vectors.dtype, at_once, stored=stored)
     unitaries = plan.unitaries(angles)

@@ -22,7 +22,7 @@ from .._checks import check_at_least, check_instance
 from .._inputs import numbers
 from ..circuits import Circuit
 from ._plan import make_plan, Plan
-from ._run import apply_plan, Gradient
+from ._run import apply_plan, Gradient, TOGETHER
 
 
 class _Stage(eqx.Module):
@@ -45,27 +45,33 @@ class ShardedPlan(eqx.Module):
         circuit = qdeq.circuits.hardware_efficient(n_qubits=20, depth=2)
         plan = simulate.make_sharded_plan(circuit, n_devices=8)
         plan.n_exchanges, plan.bytes_moved()  # (5, 36700160)
+        plan.bytes_a_device(columns=22)  # 23068672
         ```
 
     **Attributes:**
 
     - `n_qubits`, `n_devices`: the sizes.
     - `n_exchanges`: how often the devices exchange amplitudes.
+    - `order`: the wires by their places in the end, those of the devices first.
     """
 
     n_qubits: int = eqx.field(static=True)
     n_devices: int = eqx.field(static=True)
     stages: tuple[_Stage, ...]
-    order: tuple[int, ...] = eqx.field(static=True)  # the wires in the end, local ones last
+    order: tuple[int, ...] = eqx.field(static=True)
 
     @property
     def n_exchanges(self) -> int:
         return sum(len(stage.given) > 0 for stage in self.stages)
 
     def bytes_moved(self, columns: int = 1, dtype: Any = np.float32) -> int:
-        """What all devices send to others, forward; a gradient moves as much again."""
-        state = 2 * np.dtype(dtype).itemsize * 2**self.n_qubits * columns
-        return self.n_exchanges * state * (self.n_devices - 1) // self.n_devices
+        """What all devices send to others, forward. A gradient moves as much again, and twice as
+        much where columns are computed again for it."""
+        return self.n_exchanges * self.bytes_a_device(columns, dtype) * (self.n_devices - 1)
+
+    def bytes_a_device(self, columns: int = 1, dtype: Any = np.float32) -> int:
+        """A device's part of the columns."""
+        return 2 * np.dtype(dtype).itemsize * columns * 2**self.n_qubits // self.n_devices
 
 
 ShardedPlan.__init__.__doc__ = """**Arguments:**
@@ -78,7 +84,9 @@ ShardedPlan.__init__.__doc__ = """**Arguments:**
 """
 
 
-def make_sharded_plan(circuit: Circuit, n_devices: int, block_size: int = 5) -> ShardedPlan:
+def make_sharded_plan(
+    circuit: Circuit, n_devices: int, block_size: int = 5, *, restore: bool = True
+) -> ShardedPlan:
     """Plans exchanges between devices, and the fused gates between these.
 
     !!! example
@@ -96,6 +104,8 @@ def make_sharded_plan(circuit: Circuit, n_devices: int, block_size: int = 5) -> 
     - `circuit`: the circuit.
     - `n_devices`: a power of two, $2^k$, with at least $3k$ wires.
     - `block_size`: as for [`eqx_qdeq.simulate.make_plan`][].
+    - `restore`: whether the first wires are those of the devices in the end, as at first. If not,
+        up to one exchange is saved, and `plan.order` tells where the wires are.
 
     **Returns:** a [`eqx_qdeq.simulate.ShardedPlan`][].
 
@@ -124,7 +134,7 @@ def make_sharded_plan(circuit: Circuit, n_devices: int, block_size: int = 5) -> 
         given: tuple[int, ...] = ()
         if left:
             given = _last_needed(circuit, left, order, k)
-        elif order[:k] != list(range(k)):
+        elif restore and order[:k] != list(range(k)):
             # The first wires must be the devices' again; those that are so now come back first.
             first = [order.index(wire) - k for wire in range(k)]
             others = [place for place in range(n - k) if order[k + place] >= k]
@@ -132,9 +142,7 @@ def make_sharded_plan(circuit: Circuit, n_devices: int, block_size: int = 5) -> 
         stages.append(_stage(circuit, now, order[k:], given, block_size))
         if not given:
             return ShardedPlan(n, n_devices, tuple(stages), tuple(order))
-        moved = [order[k + place] for place in given]
-        rest = [order[k + place] for place in range(n - k) if place not in given]
-        order = moved + order[:k] + rest
+        order = list(exchanged(order, given))
 
 
 def _runnable(
@@ -239,29 +247,71 @@ def apply_sharded_plan(
     # On an explicit mesh what comes in has to be parted already.
     put = jax.reshard if mesh.axis_types == (AxisType.Explicit,) else jax.device_put
     state = put(state, NamedSharding(mesh, parts))
-    run = lambda angles, state: _on_each(plan, angles, state, axis, gradient)
+    run = lambda angles, state: in_order(plan, evolve_part(plan, angles, state, axis, gradient))
     # Plain types inside, whatever the mesh's: see `map_batch`.
     how = {"mesh": mesh, "in_specs": (PartitionSpec(), parts), "out_specs": parts}
     return jax.shard_map(run, check_vma=False, **how)(numbers(angles, name="angles"), state)
 
 
-def _on_each(
-    plan: ShardedPlan, angles: Array, state: Array, axis: str, gradient: Gradient
-) -> Array:
-    k = plan.n_devices.bit_length() - 1
-    local, columns = plan.n_qubits - k, state.shape[2]
-    wires = (2, *[2] * local, columns)
+def evolve_part(
+    plan: ShardedPlan,
+    angles: Float[Array, " n_params"],
+    state: Float[Array, "2 part cols"],
+    axis: str,
+    gradient: Gradient,
+) -> Float[Array, "2 part cols"]:
+    """Within a `shard_map`, a device's part of the columns after the circuit, the wires being in
+    the plan's order."""
     for stage in plan.stages:
         if stage.plan is not None:
             own = angles[np.array(stage.params, int)]
             state = apply_plan(stage.plan, own, state, gradient=gradient)
         if stage.given:
-            given = [1 + place for place in stage.given]
-            tensor = jnp.moveaxis(state.reshape(wires), given, range(1, 1 + k))
-            # The piece i of device j becomes the piece j of device i.
-            pieces = tensor.reshape(2, plan.n_devices, -1, columns)
-            pieces = lax.all_to_all(pieces, axis, 1, 1, tiled=True)
-            state = pieces.reshape(state.shape)
-    back = np.argsort(plan.order[k:])
-    tensor = state.reshape(wires).transpose(0, *(1 + back), 1 + local)
-    return tensor.reshape(state.shape)
+            state = exchange(state, stage.given, axis, plan.n_devices)
+    return state
+
+
+def in_order(plan: ShardedPlan, state: Float[Array, "2 part cols"]) -> Float[Array, "2 part cols"]:
+    """A device's part with its local wires in order again; no other device needs to know."""
+    places = np.argsort(plan.order[plan.n_devices.bit_length() - 1 :])
+    tensor = state.reshape(2, *[2] * len(places), -1)
+    return tensor.transpose(0, *(1 + places), 1 + len(places)).reshape(state.shape)
+
+
+def evolve_parts(
+    plan: ShardedPlan,
+    angles: Float[Array, " n_params"],
+    columns: Float[Array, "2 part cols"],
+    axis: str,
+    gradient: Gradient,
+) -> Float[Array, "2 part cols"]:
+    """As `evolve_part`; columns that are many and wide one by one, computed again for a gradient,
+    as in `apply_plan_to_real`."""
+    run = lambda columns: evolve_part(plan, angles, columns, axis, gradient)
+    if columns.shape[2] == 1 or columns.shape[1] * columns.shape[2] <= TOGETHER:
+        return run(columns)
+    one = jax.checkpoint(lambda column: run(column[..., None])[..., 0])
+    return jnp.moveaxis(lax.map(one, jnp.moveaxis(columns, -1, 0)), 0, -1)
+
+
+def exchange(
+    state: Float[Array, "2 part cols"], given: Sequence[int], axis: str, n_devices: int
+) -> Float[Array, "2 part cols"]:
+    """The columns after the local wires in the places `given` became those of the devices."""
+    columns, local = state.shape[2], state.shape[1].bit_length() - 1
+    places = [1 + place for place in given]
+    tensor = jnp.moveaxis(
+        state.reshape(2, *[2] * local, columns), places, range(1, 1 + len(places))
+    )
+    # The piece i of device j becomes the piece j of device i.
+    pieces = tensor.reshape(2, n_devices, -1, columns)
+    return lax.all_to_all(pieces, axis, 1, 1, tiled=True).reshape(state.shape)
+
+
+def exchanged(order: Sequence[int], given: Sequence[int]) -> tuple[int, ...]:
+    """The wires by their places after an exchange: those of the devices are the first local ones
+    then."""
+    k = len(given)
+    moved = [order[k + place] for place in given]
+    rest = [order[k + place] for place in range(len(order) - k) if place not in given]
+    return (*moved, *order[:k], *rest)

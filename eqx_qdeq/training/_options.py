@@ -70,7 +70,8 @@ class Options:
     - `mesh`: the devices among which each batch is parted, a `jax.sharding.Mesh` with one axis, or
         with one named `"batch"`; see [scaling](../scaling.md). Each solves for its own samples, and
         the gradients are added up once in a step. It changes rounding and nothing else: a run may
-        go on with other devices than it began with. On one device if left out.
+        go on with other devices than it began with. Along an axis named `"amplitudes"` lies each
+        sample's state, for circuits that do not fit on one device. On one device if left out.
     - `drop_last`: leave out the samples of an epoch that do not fill a batch. Otherwise the last
         batch is smaller, and its mean is over fewer samples.
     - `trainable`: which arrays are trained, as the filter of `equinox.partition`.

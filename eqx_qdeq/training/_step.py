@@ -17,7 +17,7 @@ import optax
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, Num, PRNGKeyArray, PyTree
 
-from .._mesh import Devices
+from .._mesh import AMPLITUDES, Devices
 from ._batches import Batch, batch_of, Part, part_of
 from ._by_content import by_content, ByContent, call
 from ._evaluate import named_losses
@@ -197,7 +197,16 @@ def run_steps(fixed_and_stop: tuple[Fixed, Int[Array, ""]], state: State) -> Sta
 def _devices(fixed: Fixed, state: State) -> Devices | None:
     """The devices that go through the steps each for itself. A model with state looks at the whole
     batch, and is one computation, which XLA parts."""
-    return fixed.settings.devices if state.model_state is None else None
+    devices = fixed.settings.devices
+    if state.model_state is None or devices is None:
+        return devices
+    if AMPLITUDES in devices.mesh.axis_names:
+        raise ValueError(
+            "`mesh` has an axis 'amplitudes', along which a model with state, such as batch "
+            "normalization, cannot lie. Part samples alone, or use a layer without state, e.g. "
+            "equinox.nn.LayerNorm."
+        )
+    return None
 
 
 def _on_devices(run: Callable[..., State], fixed: Fixed, stop: Array, state: State) -> State:

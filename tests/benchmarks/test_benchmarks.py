@@ -249,11 +249,16 @@ def test_numbers_are_shown_with_three_digits() -> None:
 
 def test_devices() -> None:
     settings = dataclasses.replace(SMOKE, batch=16)
-    (table,) = SUITES["devices"](settings, {})
-    assert [row["name"] for row in table["rows"]] == ["1", "2"]
-    for row in table["rows"]:
+    few, many, graph = SUITES["devices"](settings, {})
+    for table in (few, many, graph):
+        assert [row["name"] for row in table["rows"]] == ["1", "2"]
+    for row in (*few["rows"], *many["rows"]):
         assert row["exchanges"] <= 1 and row["exchanges_in_solves"] == 0 < row["gflop"]
-    assert table["rows"][1]["exchanges"] == 1
+    assert few["rows"][1]["exchanges"] == many["rows"][1]["exchanges"] == 1
+    # What each does for itself is little where samples are many.
+    assert few["rows"][1]["share"] > 1.2 > 1.1 > many["rows"][1]["share"]
+    assert "% more in all from" in few["facts"][0]
+    assert 0 < graph["rows"][1]["exchanged_kib"] < 1
 
 
 def test_wide_circuits() -> None:

@@ -155,6 +155,43 @@ def test_one_exchange_in_a_step(mesh, monkeypatch):
         ]
 
 
+def test_each_device_has_its_part_of_the_work(automatic, monkeypatch):
+    """Work = own + samples / devices, where its own is the circuit, compiled for the angles."""
+
+    class Seen(Exception):
+        pass
+
+    deq, many = qdeq.QDEQ(2, DATA.in_size, key=jax.random.key(0)).deq, 2**16
+    work = {}
+    where = sys.modules["eqx_qdeq.training._fit"]
+    plain = where.run_steps
+    for devices, batch in ((1, many), (8, many), (8, many // 16)):
+
+        def seen(*args, at=(devices, batch)):
+            work[at] = plain.lower(*args).compile().compiled.cost_analysis()["flops"]
+            raise Seen
+
+        monkeypatch.setattr(where, "run_steps", seen)
+        data = np.zeros((batch, DATA.in_size)), np.full((batch, 2), 0.5)
+        options = OPTIONS | {"batch_size": batch}
+        with pytest.raises(Seen):
+            mesh = jax.sharding.Mesh(automatic.devices[:devices], ("batch",))
+            fit(deq, data, **options, mesh=mesh)
+
+    @eqx.filter_jit
+    @eqx.filter_grad
+    def circuit(cell):
+        compiled = eqx.filter(cell.compile(DATA.in_size), eqx.is_inexact_array)
+        return sum(jnp.sum(jnp.sin(a)) for a in jax.tree.leaves(compiled))
+
+    costs = circuit.lower(deq.cell).compile().compiled.cost_analysis()
+    of_sample = (work[8, many] - work[8, many // 16]) / (many - many // 16)
+    own = work[8, many] - many * of_sample
+    assert costs["flops"] < own < 2 * costs["flops"]  # and the optimizer
+    assert work[1, many] == pytest.approx(own + 8 * many * of_sample, rel=0.02)
+    assert 8 * work[8, many] == pytest.approx(work[1, many], rel=0.05)
+
+
 def test_what_is_not_finite_is_named(mesh):
     bad = DATA.train.x[7]
 

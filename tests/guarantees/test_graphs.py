@@ -90,5 +90,5 @@ def test_errors():
     with pytest.raises(ValueError, match="bounds of noiseless circuits"):
         noise = qdeq.noise.NoiseModel.depolarizing(0.01)
         qdeq.lipschitz_bound(make_cell("state", layer=make_layer(noise)), GRAPH)
-    with pytest.raises(TypeError, match="`x` is a Graph"):
+    with pytest.raises(TypeError, match="`x` is a graph"):
         qdeq.lipschitz_bound(qdeq.QDEQ(2, 4, key=jax.random.key(0)).deq.cell, GRAPH)

@@ -554,7 +554,7 @@ FEATURES, ADJACENCY = jnp.ones((5, 3)), jnp.eye(5)[None]
         (
             lambda: qdeq.lipschitz_bound(cell(), qdeq.Graph.from_dense(FEATURES, ADJACENCY)),
             TypeError,
-            "`x` is a Graph, which only a GraphCell",
+            "`x` is a graph, which only a GraphCell",
         ),
         (lambda: qdeq.DEQ(GRAPH)((FEATURES, FEATURES)), ValueError, "adjacency must have shape"),
         (lambda: qdeq.DEQ(GRAPH)((ADJACENCY, ADJACENCY)), ValueError, "features of shape"),
