@@ -135,11 +135,11 @@ def test_more_wires_than_fit_can_be_planned():
 
 def test_samples_count():
     layer = _layer(13, engine="statevector")
-    x, batch = jnp.ones(2**13), jnp.ones((500, 2**13))
+    x, batch = jnp.ones(2**13), jnp.ones((600, 2**13))
     with qdeq.memory_limit(2**26):
         assert jnp.all(jnp.isfinite(layer(x)))
         for run in (jax.vmap(layer), jax.jit(jax.vmap(layer)), jax.vmap(jax.jit(layer.__call__))):
-            with pytest.raises(MemoryError, match="13 wires for 500 samples at a time: at least"):
+            with pytest.raises(MemoryError, match="13 wires for 600 samples at a time: at least"):
                 jax.eval_shape(run, batch)
         # In chunks they fit.
         jax.eval_shape(lambda b: layer.map(b, memory=2**24), batch)
