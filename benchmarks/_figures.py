@@ -213,6 +213,7 @@ def _panel_title(title: str) -> str:
 
 def wires(tables: Sequence[Table]) -> Figure:
     """State vectors: time of the value, and of value and gradient."""
+    tables = [table for table in tables if "kind" in table]
     if len({table["wires"] for table in tables}) == 1:  # nothing grows: bars
         return times(tables)
     figure = Figure((_WIDTH, 3.0), layout="constrained")
@@ -221,8 +222,8 @@ def wires(tables: Sequence[Table]) -> Figure:
         some = [table for table in tables if table["kind"] == kind]
         names = [row["name"] for row in some[0]["rows"]]
         for name in names:
-            y = [row["median_ms"] for table in some for row in table["rows"] if row["name"] == name]
-            x = [table["wires"] for table in some]
+            found = [(t["wires"], r) for t in some for r in t["rows"] if r["name"] == name]
+            x, y = [wires for wires, _ in found], [row["median_ms"] for _, row in found]
             axes.plot(x, y, color=_colour(name), marker=_MARKERS.get(name, "v"), label=name)
         axes.set_xticks([table["wires"] for table in some])
         axes.grid(alpha=0.3)

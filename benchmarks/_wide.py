@@ -4,6 +4,8 @@ the suite `wide`, in a process for each number of wires."""
 import json
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -23,15 +25,19 @@ def measure(wires: int, depth: int = 2) -> dict[str, float]:
     optimizer = optax.adam(1e-3)
     params, static = eqx.partition(model, eqx.is_inexact_array)
 
-    @jax.jit
     def step(params, state, x):
         loss = lambda params: jnp.mean(eqx.combine(params, static)(x) ** 2)
         updates, state = optimizer.update(jax.grad(loss)(params), state)
         return optax.apply_updates(params, updates), state
 
-    arguments = jax.block_until_ready((params, optimizer.init(params), x))
+    return measured(step, params, optimizer.init(params), x)
+
+
+def measured(function: Callable[..., Any], *arguments: Any) -> dict[str, float]:
+    """Of five calls, and of this process before, when compiled, and after them."""
+    jax.block_until_ready(arguments)
     before = peak_mib()
-    compiled = step.lower(*arguments).compile()
+    compiled = jax.jit(function).lower(*arguments).compile()
     memory = compiled.memory_analysis()
     assert memory is not None
     after = peak_mib()

@@ -66,8 +66,8 @@ def test_the_estimate_is_near_what_xla_takes(name):
     model, x = make(), jax.ShapeDtypeStruct((size,), jnp.result_type(float))
     told, taken = (qdeq.memory(model, x, batch=batch, exact=exact) for exact in (False, True))
     assert taken.exact and taken.gradient > 2**20
-    assert 0.58 < told.value / taken.value < 1.5
-    assert 0.58 < told.gradient / taken.gradient < 1.5
+    assert 0.45 < told.value / taken.value < 1.85
+    assert 0.45 < told.gradient / taken.gradient < 1.85
 
 
 def test_a_plan_tells_the_bytes_of_a_training_step():

@@ -7,12 +7,15 @@ import jax
 from eqx_qdeq import circuits, PauliZ
 
 from .._contest import contest
+from .._layer import DEPTH
 from .._peers import our_layer
 from .._problems import batched_loss, layers, OURS, problem
 from .._settings import Settings
 from .._tables import RATIO, rounded, Table
+from ._wide import MEMORY_NOTES, rows_apart
 
 PEERS = ("qujax", "tensorcircuit-ng")
+_PEERS_UP_TO = 20  # wires; they compile larger circuits for many minutes
 _DEPTH = 4
 _COPY = (
     "of copy bandwidth: the bytes that the fused blocks must read and write at least, by median "
@@ -21,10 +24,11 @@ _COPY = (
 
 
 def wires(settings: Settings, rates: dict[str, Any]) -> list[Table]:
-    """For each number of wires a table of the value and one of value and gradient."""
+    """For each number of wires a table of the value and one of value and gradient; and one of all,
+    with the memory of value and gradient."""
     tables = []
-    peers = [peer for peer in PEERS if peer in settings.peers]
     for n in settings.wires:
+        peers = [peer for peer in PEERS if peer in settings.peers and n <= _PEERS_UP_TO]
         circuit = circuits.hardware_efficient(n, _DEPTH)
         # As many features as amplitudes: no zeros that could be left out.
         p = problem(circuit, 1, n_features=2**n)
@@ -61,4 +65,9 @@ def wires(settings: Settings, rates: dict[str, Any]) -> list[Table]:
             ]
             title = f"State vector, {what}: {n} wires, one sample"
             tables.append({"id": f"{n}-{kind}", "title": title, "wires": n, "kind": kind, **table})
-    return tables
+    title = (
+        f"Layer, value and gradient: {DEPTH} layers of gates, one sample, in a process of its own"
+    )
+    rows = rows_apart("_layer", settings)
+    last = {"id": "memory", "title": title, "first": "wires", "notes": MEMORY_NOTES, "rows": rows}
+    return [*tables, last]

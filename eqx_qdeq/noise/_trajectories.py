@@ -103,7 +103,7 @@ class SampledErrors(eqx.Module):
         out = evolve(self.matrices, self.blocks, tensor, n)[..., 0]
         what, remedy = f"trajectories of {n} wires", "Take fewer wires or samples at a time."
         size = 2.0 * 2**n * parts.dtype.itemsize
-        return within_memory(out, out, what, remedy, bytes=3 * size)
+        return within_memory(out, out, what, remedy, bytes=2 * size)
 
 
 def sample_circuit(

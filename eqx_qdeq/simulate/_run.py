@@ -31,11 +31,8 @@ _REMEDY = (
 
 def _at_once(plan: Plan) -> int:
     """How many states there are at least for each that goes through a circuit."""
-    # A block's input, reordered, and its output. XLA's programs for CPUs have 3.75 states and more
-    # at once, for all templates and block sizes; on other devices it may do with less.
-    if len(plan.blocks) * plan.n_sections < 3:
-        return 1
-    return 3 if jax.default_backend() == "cpu" else 2
+    # A block's input and its output; the first block's input may be small.
+    return 1 if len(plan.blocks) * plan.n_sections < 3 else 2
 
 
 def _check_states(plan: Plan, dtype: jnp.dtype, columns: int, *, stored: int = 0) -> None:

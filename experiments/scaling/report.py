@@ -16,6 +16,7 @@ errors.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,25 @@ def modelled(constants: dict[bool, np.ndarray], wires: int, features: int, batch
     return float(terms(wires, features, batch) @ constants[is_small(wires)])
 
 
+ASIDE: dict[str, Callable[[Record], bool]] = {
+    "batch 256, from batches up to 64": lambda r: r["batch"] > 64,
+    "14 wires, from up to 12": lambda r: r["wires"] > 12,
+}
+"""Sizes that are predicted from the others."""
+
+
+def errors_aside(records: list[Record], key: str, is_aside: Callable[[Record], bool]) -> np.ndarray:
+    """Relative errors of sizes that the constants were not fitted to."""
+    constants = fitted([r for r in records if not is_aside(r)], key)
+    return np.asarray(
+        [
+            modelled(constants, r["wires"], r["features"], r["batch"]) / r[key] - 1
+            for r in records
+            if is_aside(r)
+        ]
+    )
+
+
 def exchange(parameters: int, devices: int) -> float:
     """Seconds of one sum over the devices, in a ring of trees."""
     return 2 * math.log2(devices) * LATENCY + 2 * 4 * (parameters + 20) / LINK if devices > 1 else 0
@@ -102,15 +122,30 @@ def main(results: Path = RESULTS, docs: Path = DOCS) -> None:
     )
     texts = {
         "scaling-fit": f"{markdown(head, rows, 0)}\n\n{said}",
+        "scaling-aside": _aside(records),
         "scaling-plan": _plan(times, memory),
     }
     fill_page(docs / "scaling.md", texts)
-    print(said)
-    print(texts["scaling-plan"])
+    print(said, texts["scaling-aside"], texts["scaling-plan"], sep="\n")
 
 
 def _listed(constants: np.ndarray) -> str:
     return ", ".join(f"{c:.2g}" for c in constants)
+
+
+def _aside(records: list[Record]) -> str:
+    """What is predicted of sizes that were set aside."""
+    rows = []
+    for name, is_aside in ASIDE.items():
+        each = [errors_aside(records, key, is_aside) for key in ("cpu_ms", "temporary_mib")]
+        shown = [f"{100 * error:+.0f} %" for e in each for error in (np.median(e), _worst(e))]
+        rows.append([name, str(len(each[0])), *shown])
+    head = ["predicted", "sizes", "time: median", "largest", "memory: median", "largest"]
+    return markdown(head, rows, 0)
+
+
+def _worst(errors: np.ndarray) -> float:
+    return float(errors[np.abs(errors).argmax()])
 
 
 def _plan(times: dict[bool, np.ndarray], memory: dict[bool, np.ndarray]) -> str:
@@ -123,6 +158,9 @@ def _plan(times: dict[bool, np.ndarray], memory: dict[bool, np.ndarray]) -> str:
         step = modelled(times, *own) / 1000 + exchange(parameters, devices)
         alone = modelled(times, wires, features, batch) / 1000
         # A sample whose memory does not fit is spread over so many devices.
+        # Where the samples of a device take as long as what it does for itself.
+        alone_once = modelled(times, wires, features, 0) / 1000
+        half = min((alone - alone_once) / alone_once, batch)
         gigabytes = modelled(memory, *own) * 2**20 / 1e9
         spread = max(1, math.ceil(gigabytes * 1e9 / MEMORY))
         rows.append(
@@ -130,11 +168,21 @@ def _plan(times: dict[bool, np.ndarray], memory: dict[bool, np.ndarray]) -> str:
                 *map(str, (wires, batch, devices)),
                 f"{step:.2g}",
                 f"{alone / step:.0f}",
+                f"{half:.0f}",
                 f"{gigabytes:.2g}",
                 str(spread),
             ]
         )
-    head = ["wires", "batch", "devices", "s a step", "speedup", "GB a device", "devices a sample"]
+    head = [
+        "wires",
+        "batch",
+        "devices",
+        "s a step",
+        "speedup",
+        "half at",
+        "GB each",
+        "for a sample",
+    ]
     return markdown(head, rows, 0)
 
 
