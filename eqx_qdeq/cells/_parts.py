@@ -13,6 +13,7 @@ from ..layers import (
     own_columns,
     own_state,
     own_zero,
+    parted,
     parted_error,
     PartedCircuit,
     QuantumLayer,
@@ -119,7 +120,7 @@ def compile_rational_parts(
     in_size: int,
 ) -> _CompiledRational:
     injection, measurement = enter((injection, layer.measurement))
-    run, n = layer.parted(), layer.n_qubits
+    run, n = parted(layer), layer.n_qubits
     z = jnp.zeros(layer.out_size, layer.angles.dtype)
     matrix = _matrix(injection, encoding, in_size, z, n)
     own = own_columns(matrix, n, is_complex=encoding.is_complex)
@@ -185,8 +186,8 @@ def compile_feedback_parts(layer: QuantumLayer, injection: AngleFeedback) -> _Co
     (head, head_angles), (tail, tail_angles) = halves.parts
     rotations = [(injection.axis, wire, wire) for wire in range(layer.n_qubits)]
     return _CompiledFeedback(
-        first=layer.parted(head, head_angles),
-        second=layer.parted(with_rotations(tail, {0: rotations}), tail_angles),
+        first=parted(layer, head, head_angles),
+        second=parted(layer, with_rotations(tail, {0: rotations}), tail_angles),
         encoding=halves.encoding,
         measurement=layer.measurement,
         turn=halves.turn,

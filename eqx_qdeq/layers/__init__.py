@@ -14,7 +14,7 @@ from ._everywhere import (
     with_noise as with_noise,
     without_noise,
 )
-from ._layer import QuantumLayer as QuantumLayer
+from ._layer import parted, QuantumLayer as QuantumLayer
 from ._noisy_encoder import make_encoder, NoisyEncoder
 from ._parts import (
     own_columns,

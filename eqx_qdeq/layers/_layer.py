@@ -391,7 +391,7 @@ class QuantumLayer(eqx.Module):
         instead of the layer.
         """
         if n_parts() > 1:
-            return PartedLayer(self.parted(), self.encoding, self.measurement)
+            return PartedLayer(parted(self), self.encoding, self.measurement)
         if self.device is not None:
             layer = self.replace(device=None)
             return DeviceLayer(layer, self.device if key is None else self.device.with_key(key))
@@ -430,16 +430,6 @@ class QuantumLayer(eqx.Module):
             return HeisenbergLayer(forms, propagator, encoding, n)
         return PropagatedLayer(propagator, encoding, self.measurement, n)
 
-    def parted(
-        self, circuit: Circuit | None = None, angles: Float[Array, " _"] | None = None
-    ) -> PartedCircuit:
-        """Within a `shard_map` with an axis over amplitudes, the circuit, or a part of it, on
-        states that lie on all of its devices."""
-        check_parted(self.engine, self.noise, self.device)
-        circuit = self.circuit if circuit is None else circuit
-        angles = self.angles if angles is None else angles
-        return PartedCircuit(circuit, enter(angles), self.block_size or 5, self.gradient)
-
     def _samples_per_chunk(self, x: Float[Array, "batch d"], memory: int) -> int:
         """How many samples' states fit into so many bytes."""
         # The largest things that live at the same time, per sample: states of 2ⁿ complex numbers (2
@@ -466,6 +456,20 @@ class QuantumLayer(eqx.Module):
         if self.trajectory_key is None:
             return None
         return jax.random.wrap_key_data(self.trajectory_key)
+
+
+def parted(
+    layer: QuantumLayer, circuit: Circuit | None = None, angles: Float[Array, " _"] | None = None
+) -> PartedCircuit:
+    """Within a `shard_map` with an axis over amplitudes, a layer's circuit, or a part of it, on
+    states that lie on all of its devices.
+
+    **Raises:** `ValueError` for a layer that computes other things than pure states.
+    """
+    check_parted(layer.engine, layer.noise, layer.device)
+    circuit = layer.circuit if circuit is None else circuit
+    angles = layer.angles if angles is None else angles
+    return PartedCircuit(circuit, enter(angles), layer.block_size or 5, layer.gradient)
 
 
 QuantumLayer.__init__.__doc__ = """**Arguments:**
