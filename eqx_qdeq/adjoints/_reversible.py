@@ -22,6 +22,7 @@ import jax.tree_util as jtu
 import optimistix as optx
 from jax.flatten_util import ravel_pytree
 
+from .._local import as_plain
 from .._trees import constant
 from ..solvers import Reversible
 from ._base import once, solve_first, without_derivative
@@ -94,9 +95,11 @@ def _end_fwd(perturbed, variables, end, pair, steps, best, damp):
 @_end.def_bwd
 def _end_bwd(residuals, cotangent, perturbed, variables, end, pair, steps, best, damp):
     del residuals, perturbed
-    gap, start = variables
     if cotangent is None:
         cotangent = jnp.zeros_like(end)
+    # Of a gradient taken outside of a `shard_map`, what is kept for this pass comes typed.
+    args = (cotangent, variables, end, pair, steps, best, damp)
+    cotangent, (gap, start), end, pair, steps, best, damp = as_plain(args)
     cotangent = once(cotangent, gap(end), "ReversibleAdjoint")
     traced, static = eqx.partition(gap, eqx.is_inexact_array)
     damp = jnp.asarray(damp, end.dtype)

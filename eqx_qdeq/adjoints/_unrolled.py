@@ -13,6 +13,7 @@ import optimistix as optx
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PyTree
 
+from .._local import as_plain
 from .._trees import all_finite, constant, only_where, tree_where
 from ._base import solve_first, without_derivative
 
@@ -88,16 +89,38 @@ class UnrolledAdjoint(optx.AbstractAdjoint):
             y0 = only_where(counts, y0)
             return ravel_pytree(primal_fn((still, solver, y0, *rest, while_loop))[0])[0]
 
+        converted = constant(eqx.filter_closure_convert(steps, inputs, jnp.array(True)))
         # A derivative that overflows on its way counts for nothing, which has to be known before
         # any of it is added up: it reaches the initial guess last.
         fn, solver, y0, *rest = constant(inputs)
-        ahead = lambda y: steps((fn, solver, y, *rest), jnp.array(True))
+        ahead = lambda y: converted((fn, solver, y, *rest), jnp.array(True))
         end, pull = jax.vjp(ahead, y0)
         finite = all_finite(pull(jnp.ones_like(end)))
-        change = jnp.where(finite, steps(inputs, finite), end)
+        change = jnp.where(finite, _pulled_back(inputs, finite, converted), end)
         change = change + _nan_alone(solved.gap(solved.point))
         # Value and statistics are those of the first solve, which knows about a failure.
         return solved.attach(change), without_derivative(solved.residual)
+
+
+@eqx.filter_custom_vjp
+def _pulled_back(inputs: PyTree, finite: Array, steps: Callable) -> Float[Array, " n"]:
+    """`steps(inputs, finite)`, whose derivative is taken on plain arrays."""
+    return steps(inputs, finite)
+
+
+@_pulled_back.def_fwd
+def _pulled_back_fwd(perturbed, inputs, finite, steps):
+    del perturbed
+    varied, rest = eqx.partition(inputs, eqx.is_inexact_array)
+    return jax.vjp(lambda varied: steps(eqx.combine(varied, rest), finite), varied)
+
+
+@_pulled_back.def_bwd
+def _pulled_back_bwd(pull, cotangent, perturbed, inputs, finite, steps):
+    del perturbed, inputs, finite, steps
+    # Of a gradient taken outside of a `shard_map`, what is kept for this pass comes typed.
+    pull, cotangent = as_plain((pull, cotangent))
+    return pull(cotangent)[0]
 
 
 # A solve that began at its equilibrium returns the initial guess, whose derivative is none. A NaN

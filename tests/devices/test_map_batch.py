@@ -31,6 +31,44 @@ def test_values_and_gradients_are_those_of_vmap(mesh, automatic, tol):
             np.testing.assert_allclose(a, b, rtol=0, atol=10 * tol)
 
 
+class _Tanh(eqx.Module):
+    weight: jax.Array
+
+    def __call__(self, z, x):
+        return jnp.tanh(self.weight * z + x)
+
+
+@pytest.mark.parametrize(
+    ("solver", "adjoint"),
+    [
+        (qdeq.Picard, qdeq.UnrolledAdjoint()),
+        (qdeq.Newton, qdeq.ImplicitAdjoint()),
+        (qdeq.Anderson, qdeq.ImplicitVJPAdjoint()),
+        (qdeq.Picard, qdeq.NeumannAdjoint(60)),
+        (qdeq.Picard, qdeq.PhantomAdjoint(60, damp=0.0)),
+        (qdeq.Reversible, qdeq.ReversibleAdjoint()),
+    ],
+)
+def test_gradients_with_every_adjoint(solver, adjoint, automatic, x64, tol):
+    """Taken outside of the devices' program: z = tanh(wz + x), so dz/dw = z s / (1 - ws) with
+    s = 1 - z²."""
+    accuracy = 1e-12 if x64 else 1e-6
+    if solver is qdeq.Reversible:  # which cannot undo so many steps, and says NaN
+        accuracy = 1e-5 if x64 else 1e-3
+    cell = qdeq.FunctionCell(_Tanh(jnp.array(0.5)), jnp.zeros_like)
+    deq = qdeq.DEQ(cell, solver(accuracy, accuracy), adjoint)
+    x = jnp.linspace(0.1, 0.8, 18).reshape(9, 2)
+    over = lambda deq, x: qdeq.map_batch(deq, x, mesh=automatic)
+    total = lambda deq: jnp.sum(over(deq, x))
+    found = eqx.filter_jit(eqx.filter_grad(total))(deq).cell.fn.weight
+    z = np.zeros((9, 2))
+    for _ in range(100):
+        z = np.tanh(0.5 * z + np.asarray(x, float))
+    slope = 1 - z**2
+    expected = np.sum(z * slope / (1 - 0.5 * slope))
+    np.testing.assert_allclose(found, expected, rtol=max(300 * tol, 30 * accuracy))
+
+
 def test_whatever_the_model_returns_and_takes(mesh):
     solution = qdeq.map_batch(DEQ.solve, X, mesh=mesh)
     assert isinstance(solution, qdeq.Solution) and solution.success.shape == (19,)
