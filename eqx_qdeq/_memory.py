@@ -7,12 +7,10 @@ what is compiled.
 """
 
 import contextlib
-import contextvars
 import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import jax
 from jax.extend.core import Primitive
@@ -21,14 +19,15 @@ from jaxtyping import Array
 
 from ._checks import is_number
 
-# `inf` while a plan is made: it tells what would be refused.
-_Limit = int | float | Literal["here"] | None
-_limit: contextvars.ContextVar[_Limit] = contextvars.ContextVar("limit", default="here")
+# Part of the key of JAX's caches, so that nothing is taken from where another limit was. It is
+# `inf` while a plan is made, which tells what would be refused.
+_limit = jax.make_user_context(default_value="here")
 
 
 @contextlib.contextmanager
 def memory_limit(bytes: int | float | None) -> Iterator[None]:
-    """What is traced inside may need so much memory, and no more.
+    """What is run inside may need so much memory, and no more. (What was compiled under another
+    limit is compiled again.)
 
     Without it the limit is what the machine has: all memory of the accelerators, or of the
     processor, with what its operating system swaps and within what a container may use. Only what
@@ -55,13 +54,10 @@ def memory_limit(bytes: int | float | None) -> Iterator[None]:
 
     **Raises:** `ValueError` if it is not positive.
     """
-    if bytes is not None and not (is_number(bytes) and bytes > 0):
+    if bytes is not None and (isinstance(bytes, bool) or not is_number(bytes) or bytes <= 0):
         raise ValueError(f"`bytes` must be a positive number, or None; got {bytes!r}.")
-    token = _limit.set(bytes)
-    try:
+    with _limit(bytes):
         yield
-    finally:
-        _limit.reset(token)
 
 
 def available_bytes() -> int | None:
@@ -116,7 +112,7 @@ def check_memory(bytes: int | float, what: str, remedy: str, *, on_host: bool = 
 
     **Raises:** `MemoryError`.
     """
-    limit = _limit.get()
+    limit: float | str | None = _limit.value
     if on_host and limit == math.inf:
         limit = _of_the_machine()
     elif limit == "here":

@@ -119,7 +119,8 @@ class AbstractStateEncoding(AbstractEncoding):
 def check_state(n_qubits: int, dtype: jnp.dtype) -> None:
     """Refuses a state that cannot fit."""
     size = 2.0**n_qubits * np.dtype(complex_dtype(dtype)).itemsize
-    check_memory(size, f"a state vector of {n_qubits} wires", "Take fewer wires.")
+    remedy = 'Take fewer wires, or `map_batch` with a mesh that has an axis "amplitudes".'
+    check_memory(size, f"a state vector of {n_qubits} wires", remedy)
 
 
 def normalise(v: Float[Array, " d"]) -> Float[Array, " d"]:

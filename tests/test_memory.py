@@ -172,10 +172,38 @@ def test_a_dense_jacobian_of_a_large_state_is_refused():
         eqx.filter_eval_shape(jax.grad(lambda x: jnp.sum(deq(x))), x)
 
 
+def test_what_was_planned_or_run_before_is_refused_all_the_same():
+    """JAX keeps what it has traced."""
+    wide, x = _layer(N, encoding=qdeq.AngleEncoding()), jnp.ones(N)
+    assert wide.plan(N).memory.value > 2**N and qdeq.memory(wide, x).value > 2**N
+    loss = lambda layer: jnp.sum(layer(x))
+    for run in (loss, eqx.filter_grad(loss), eqx.filter_jit(loss)):
+        with pytest.raises(MemoryError, match="41 wires"):
+            run(wide)
+    small = eqx.filter_jit(_layer(12, encoding=qdeq.AngleEncoding()))
+    small(jnp.ones(12))
+    with qdeq.memory_limit(1000), pytest.raises(MemoryError, match="12 wires"):
+        small(jnp.ones(12))
+    with qdeq.memory_limit(None):
+        small(jnp.ones(12))
+
+
+def test_checkpoints_are_kept():
+    layer = _layer(14, depth=20, encoding=qdeq.AngleEncoding(), gradient="checkpointed")
+    sections, state = layer.plan(14).plan.n_sections, 2 * 2**14 * jnp.result_type(float).itemsize
+    assert sections >= 5
+    gradient = eqx.filter_grad(lambda layer: jnp.sum(layer(jnp.ones(14))))
+    with qdeq.memory_limit((sections - 1) * state):
+        eqx.filter_eval_shape(_layer(14, depth=20, encoding=qdeq.AngleEncoding()), jnp.ones(14))
+        with pytest.raises(MemoryError, match="with what its gradient keeps"):
+            eqx.filter_eval_shape(gradient, layer)
+
+
 def test_a_limit_is_what_it_says(monkeypatch):
-    with pytest.raises(ValueError, match="`bytes` must be a positive number"):
-        with qdeq.memory_limit(0):
-            pass
+    for wrong in (0, -1, True):
+        with pytest.raises(ValueError, match="`bytes` must be a positive number"):
+            with qdeq.memory_limit(wrong):
+                pass
     with qdeq.memory_limit(2**30):
         with pytest.raises(MemoryError, match="there are 1 GiB"):
             qdeq.AmplitudeEncoding().state(X, 29)

@@ -168,7 +168,7 @@ class ShardedGraph(eqx.Module):
         if self.n_relations > n_relations:
             raise ValueError(
                 f"`relations` must be from 0 to {n_relations - 1}, as the cell has {n_relations}; "
-                f"the graph has {self.n_relations - 1}."
+                f"the largest of the graph is {self.n_relations - 1}."
             )
         graph = replaced(
             self,

@@ -25,7 +25,7 @@ TOGETHER = 2**19
 
 _REMEDY = (
     "Take fewer wires, fewer samples at a time (`QuantumLayer.map` does), or lay the states over "
-    "several devices (`simulate.apply_sharded_plan`)."
+    'several devices (`map_batch` with a mesh that has an axis "amplitudes").'
 )
 
 
@@ -58,7 +58,8 @@ def _within(plan: Plan, angles: Array, states: Array, gradient: Gradient) -> Arr
     for block in plan.blocks:
         late += len(touched) == plan.n_qubits
         touched |= set(block.wires)
-    kept = late + (plan.n_sections - 1) * len(plan.blocks) if gradient == "stored" else 0
+    turns = plan.n_sections - 1
+    kept = {"stored": late + turns * len(plan.blocks), "checkpointed": turns}.get(gradient, 0)
     return within_memory(
         states,
         angles,

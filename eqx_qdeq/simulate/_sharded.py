@@ -116,7 +116,10 @@ def make_sharded_plan(
     check_at_least("n_devices", n_devices, 1)
     n, k = circuit.n_qubits, n_devices.bit_length() - 1
     if n_devices != 2**k:
-        raise ValueError(f"`n_devices` must be a power of two; got {n_devices}.")
+        raise ValueError(
+            f"`n_devices` must be a power of two; got {n_devices}. (Of a mesh it is the size of "
+            "the axis 'amplitudes'.)"
+        )
     if n < 3 * k:
         raise ValueError(
             f"`circuit` has {n} wires; for {n_devices} devices it needs at least {3 * k}. Use "
