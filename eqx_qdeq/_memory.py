@@ -112,12 +112,14 @@ def check_memory(bytes: int | float, what: str, remedy: str, *, on_host: bool = 
 
     **Raises:** `MemoryError`.
     """
-    limit: float | str | None = _limit.value
-    if on_host and limit == math.inf:
+    set_to = _limit.value
+    if on_host and set_to == math.inf:
         limit = _of_the_machine()
-    elif limit == "here":
+    elif set_to == "here":
         # To look for the limit takes longer than to make a small array.
         limit = available_bytes() if bytes > 2**24 else None
+    else:
+        limit: float | None = set_to
     if limit is None or bytes <= limit:
         return
     raise MemoryError(
