@@ -201,7 +201,8 @@ def map_batch(
     """`jax.vmap(model)(x)` over the devices of a mesh: each solves for its own samples, as many
     steps as those take, and waits for nobody.
 
-    Values and derivatives are those of `jax.vmap`, but for rounding. Under `jax.jit` with sharded
+    Values and derivatives are those of `jax.vmap`, but for rounding. (With Optimistix's own adjoints
+    a gradient is taken inside the model, not of this function.) Under `jax.jit` with sharded
     samples that one computes the same, but all devices wait after each step of a solve for the
     slowest sample.
 
