@@ -201,10 +201,10 @@ def map_batch(
     """`jax.vmap(model)(x)` over the devices of a mesh: each solves for its own samples, as many
     steps as those take, and waits for nobody.
 
-    Values and derivatives are those of `jax.vmap`, but for rounding. (With Optimistix's own adjoints
-    a gradient is taken inside the model, not of this function.) Under `jax.jit` with sharded
-    samples that one computes the same, but all devices wait after each step of a solve for the
-    slowest sample.
+    Values and derivatives are those of `jax.vmap`, but for rounding; with Optimistix's own adjoints
+    a gradient is taken inside the model, not of this function. Under `jax.jit` with sharded samples
+    `jax.vmap` computes the same, but all devices wait after each step of a solve for the slowest
+    sample.
 
     !!! example
 
