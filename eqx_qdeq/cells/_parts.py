@@ -2,19 +2,18 @@
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float
 
 from .._amplitudes import enter, leave
 from .._inputs import features
 from .._precise import dot, einsum
 from ..encodings import AbstractStateEncoding
 from ..layers import (
-    AbstractPrepared,
+    AbstractPreparedParts,
     own_columns,
     own_state,
     own_zero,
     parted,
-    parted_error,
     PartedCircuit,
     QuantumLayer,
     with_rotations,
@@ -33,7 +32,7 @@ _Columns = tuple[Float[Array, "2 part _"], Float[Array, "2 part _"]]
 #     C_q = Σ_i C_q⁽ⁱ⁾,  b_q = Σ_i b_q⁽ⁱ⁾,  c_q = Σ_i c_q⁽ⁱ⁾,
 # of which each device has its own terms: one sum over the devices for the angles, one for the
 # samples. Then the solve is of m numbers, which all devices have alike, and exchanges nothing.
-class _Rational(AbstractPrepared):
+class _Rational(AbstractPreparedParts):
     cell: "_CompiledRational"
     base: Float[Array, "2 part 1"]  # U x
     scale: Float[Array, ""]
@@ -56,12 +55,6 @@ class _Rational(AbstractPrepared):
     def _accept(self, z: Array) -> Array:
         fed_back = self.cell.columns[0]
         return features(z, fed_back.dtype, name="z", size=fed_back.shape[-1])
-
-    def state(self, z: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        raise parted_error("`state`")
-
-    def probabilities(self, z: Float[Array, " m"]) -> Float[Array, " dim"]:
-        raise parted_error("`probabilities`")
 
 
 class _CompiledRational(AbstractCompiledCell):
@@ -143,7 +136,7 @@ def compile_rational_parts(
 
 # As `_angle_feedback.py`: what comes before the feedback runs once for a sample, the rotations and
 # the rest of the circuit in each step, with its exchanges.
-class _Feedback(AbstractPrepared):
+class _Feedback(AbstractPreparedParts):
     cell: "_CompiledFeedback"
     before: Float[Array, "2 part 1"]
 
@@ -157,12 +150,6 @@ class _Feedback(AbstractPrepared):
         run = eqx.tree_at(lambda c: c.angles, run, jnp.concatenate([run.angles, angles]))
         state = run(self.before)
         return leave(run.forms(enter(measurement), state, state)[:, 0, 0])
-
-    def state(self, z: Float[Array, " m"]) -> Complex[Array, " dim"]:
-        raise parted_error("`state`")
-
-    def probabilities(self, z: Float[Array, " m"]) -> Float[Array, " dim"]:
-        raise parted_error("`probabilities`")
 
 
 class _CompiledFeedback(AbstractCompiledCell):

@@ -17,10 +17,10 @@ from ._everywhere import (
 from ._layer import parted, QuantumLayer as QuantumLayer
 from ._noisy_encoder import make_encoder, NoisyEncoder
 from ._parts import (
+    AbstractPreparedParts,
     own_columns,
     own_state,
     own_zero,
-    parted_error,
     PartedCircuit,
     with_rotations,
 )

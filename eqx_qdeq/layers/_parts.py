@@ -130,7 +130,24 @@ def check_parted(engine: str, noise: object, device: object) -> None:
             )
 
 
-class PartedLayer(AbstractPrepared):
+class AbstractPreparedParts(AbstractPrepared):
+    """A preparation of a state that lies on several devices, where nobody has all of it."""
+
+    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
+        raise _whole("`state`")
+
+    def probabilities(self, x: Float[Array, " d"]) -> Float[Array, " dim"]:
+        raise _whole("`probabilities`")
+
+
+def _whole(what: str) -> ValueError:
+    return ValueError(
+        f"{what} would be all of a state, which lies on several devices here; use `measure`, e.g. "
+        "`fn.measure(Probabilities([0, 1]), z)`, and `exact(model)` in place of shots."
+    )
+
+
+class PartedLayer(AbstractPreparedParts):
     """Encodes, applies the circuit and measures, on each device its own part."""
 
     run: PartedCircuit
@@ -154,19 +171,6 @@ class PartedLayer(AbstractPrepared):
             column = own_state(self.encoding, x, n)
         column = run(column)
         return leave(run.forms(enter(measurement), column, column)[:, 0, 0])
-
-    def state(self, x: Float[Array, " d"]) -> Complex[Array, " dim"]:
-        raise parted_error("`state`")
-
-    def probabilities(self, x: Float[Array, " d"]) -> Float[Array, " dim"]:
-        raise parted_error("`probabilities`")
-
-
-def parted_error(what: str) -> ValueError:
-    return ValueError(
-        f"{what} would be all of a state, which lies on several devices here; use `measure`, e.g. "
-        "`fn.measure(Probabilities([0, 1]), z)`, and `exact(model)` in place of shots."
-    )
 
 
 def _reuploading(

@@ -1,7 +1,7 @@
 """Running a plan: on states, on real vectors, for the circuit's matrix; and as a linear map."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import equinox as eqx
@@ -21,7 +21,7 @@ circuit, or none; see [large states](../concepts.md#large-states)."""
 GRADIENTS = ("stored", "checkpointed", "uncomputed")
 
 # Amplitudes of all columns together, above which they go through a circuit one by one.
-TOGETHER = 2**19
+_TOGETHER = 2**19
 
 _REMEDY = (
     "Take fewer wires, fewer samples at a time (`QuantumLayer.map` does), or lay the states over "
@@ -181,8 +181,7 @@ def apply_plan_to_real(
     **Raises:** `MemoryError` if they cannot fit.
     """
     n_columns = vectors.shape[1]
-    together = n_columns == 1 or n_columns * 2**plan.n_qubits <= TOGETHER
-    at_once, stored = (n_columns, 0) if together else (1, n_columns)
+    at_once, stored = (n_columns, 0) if together(n_columns, 2**plan.n_qubits) else (1, n_columns)
     _check_states(plan, vectors.dtype, at_once, stored=stored)
     unitaries = plan.unitaries(angles)
 
@@ -190,12 +189,24 @@ def apply_plan_to_real(
         out = _apply_to_real(plan, unitaries, vectors, gradient=gradient)
         return _within(plan, angles, out, gradient)
 
-    if together:
-        return apply(vectors)
+    return apply_columns(apply, vectors, 2**plan.n_qubits)
+
+
+def together(columns: int, rows: int) -> bool:
+    """Whether so many columns go through a circuit at once."""
+    return columns == 1 or columns * rows <= _TOGETHER
+
+
+def apply_columns(
+    apply: Callable[[Array], Array], columns: Float[Array, "*in cols"], rows: int
+) -> Float[Array, "2 rows cols"]:
+    """`apply(columns)`, or one column after the other where they are many and wide."""
+    if together(columns.shape[-1], rows):
+        return apply(columns)
     # What is differentiated is computed again, one column at a time, or all of them would keep what
     # one needs. In the caches of a processor a state alone is also moved faster than many.
-    one = jax.checkpoint(lambda vector: apply(vector[:, None])[..., 0])
-    return jnp.moveaxis(lax.map(one, vectors.T), 0, -1)
+    one = jax.checkpoint(lambda column: apply(column[..., None])[..., 0])
+    return jnp.moveaxis(lax.map(one, jnp.moveaxis(columns, -1, 0)), 0, -1)
 
 
 def _apply_to_real(

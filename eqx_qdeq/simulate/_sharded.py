@@ -22,7 +22,7 @@ from .._checks import check_at_least, check_instance
 from .._inputs import numbers
 from ..circuits import Circuit
 from ._plan import make_plan, Plan
-from ._run import apply_plan, Gradient, TOGETHER
+from ._run import apply_columns, apply_plan, Gradient
 
 
 class _Stage(eqx.Module):
@@ -291,10 +291,7 @@ def evolve_parts(
     """As `evolve_part`; columns that are many and wide one by one, computed again for a gradient,
     as in `apply_plan_to_real`."""
     run = lambda columns: evolve_part(plan, angles, columns, axis, gradient)
-    if columns.shape[2] == 1 or columns.shape[1] * columns.shape[2] <= TOGETHER:
-        return run(columns)
-    one = jax.checkpoint(lambda column: run(column[..., None])[..., 0])
-    return jnp.moveaxis(lax.map(one, jnp.moveaxis(columns, -1, 0)), 0, -1)
+    return apply_columns(run, columns, columns.shape[1])
 
 
 def exchange(
